@@ -1,0 +1,189 @@
+/* lib/core/cluster.h - the replicated state and the only function that changes it.
+ *
+ * Pure, plain data, no allocation; the owner zeroes it and calls ha_cluster_init. Equal index means
+ * equal bytes of its encoded snapshot (lib/wire/snapshot) on every watcher. Legality lives here and
+ * must never differ between versions that run together; policy lives in decide.h. */
+#ifndef HA_CORE_CLUSTER_H
+#define HA_CORE_CLUSTER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lib/core/command.h"
+#include "lib/core/config.h"
+#include "lib/core/types.h"
+
+struct ha_err;
+
+struct ha_member_state {
+    uint32_t id;                               /* 1..HA_MEMBERS_MAX, stable while the name exists */
+    uint64_t unopened_epoch;                   /* promoted under it, and it never opened; 0: none */
+    enum ha_verdict verdicts[HA_WATCHERS_MAX]; /* by watcher */
+};
+
+/* When each stage of a decision was reached, wall milliseconds; 0: not reached. */
+struct ha_stages {
+    uint64_t noticed_ms, agreed_ms, fenced_ms, chosen_ms, promoted_ms, opened_ms, done_ms;
+};
+
+/* One failover, switchover or refusal, as told by history and explain. */
+struct ha_decision {
+    uint64_t id;
+    uint32_t service;
+    char service_name[HA_NAME_SIZE];
+    uint64_t epoch_from, epoch; /* the one that ended, the last one claimed */
+    enum ha_reason reason;
+    enum ha_verdict verdict;
+    enum ha_fence fence;
+    uint32_t agreeing;  /* bit per watcher */
+    uint32_t waited_ms; /* for the fence */
+    uint32_t attempts;  /* promotions tried */
+    bool done;
+    char from[HA_NAME_SIZE], to[HA_NAME_SIZE]; /* members */
+    struct ha_stages stages;
+    uint64_t lost_bytes; /* known data the new primary lacks */
+    uint32_t fit_count;
+    struct {
+        char name[HA_NAME_SIZE];
+        struct ha_fit fit;
+    } fits[HA_MEMBERS_MAX];
+    char text[HA_TEXT_SIZE]; /* the evidence, as a sentence */
+};
+
+struct ha_service {
+    bool used;
+    bool deleting; /* gone from the configuration; removed once fenced */
+    uint32_t id;   /* id % HA_SERVICES_MAX is its slot; never used twice */
+    struct ha_service_config config;
+    struct ha_member_state members[HA_MEMBERS_MAX]; /* parallel to config.members */
+
+    enum ha_state state;
+    uint64_t epoch;    /* highest claimed; grows only */
+    uint32_t primary;  /* member that holds or is to hold `epoch`; NONE while none is chosen */
+    uint64_t instance; /* its instance */
+    enum ha_gate gate; /* its gate, as reported when it was chosen */
+
+    uint64_t open_epoch; /* the last epoch that opened; HA_EPOCH_NONE: never */
+    uint32_t open_member;
+    uint64_t open_instance;
+    enum ha_gate open_gate;
+    enum ha_fence fence;         /* how open_epoch ended; HA_FENCE_NONE while it has not */
+    struct ha_position position; /* last known of the open epoch's primary */
+
+    enum ha_reason reason; /* of the failover under way, or of the last one */
+    uint32_t target;
+    bool accept_loss;
+    uint32_t failed_members; /* bit per member id whose promotion failed in this failover */
+    uint64_t decision;       /* its record, 0: none */
+
+    bool paused;
+    uint64_t paused_until_ms; /* wall */
+    char paused_by[HA_NAME_SIZE];
+    char paused_why[HA_TEXT_SIZE];
+    uint32_t recent_count;
+    uint64_t recent_ms[HA_RECENT_MAX]; /* wall times of successful failovers, newest first */
+};
+
+#define HA_NOTICE_MAP(X)                                                                     \
+    X(HA_NOTICE_TEST, "test")                                                                \
+    X(HA_NOTICE_CONFIG, "config-applied")                                                    \
+    X(HA_NOTICE_MEMBER_DOWN, "member-down")                                                  \
+    X(HA_NOTICE_MEMBER_UP, "member-up")                                                      \
+    X(HA_NOTICE_FAILOVER_BEGIN, "failover-begin")                                            \
+    X(HA_NOTICE_FENCED, "fenced")                                                            \
+    X(HA_NOTICE_PROMOTED, "promoted") /* lease, gate and address are with the new primary */ \
+    X(HA_NOTICE_PROMOTE_FAILED, "promote-failed")                                            \
+    X(HA_NOTICE_NO_CANDIDATE, "no-candidate")                                                \
+    X(HA_NOTICE_STEADY, "failover-done")                                                     \
+    X(HA_NOTICE_PAUSED, "paused")                                                            \
+    X(HA_NOTICE_RESUMED, "resumed")                                                          \
+    X(HA_NOTICE_WATCHER_DOWN, "watcher-down")                                                \
+    X(HA_NOTICE_WATCHER_UP, "watcher-up")                                                    \
+    X(HA_NOTICE_NOT_READY, "not-ready") /* nobody could take over now */                     \
+    X(HA_NOTICE_READY, "ready")
+HA_ENUM(notice_kind, HA_NOTICE_MAP)
+
+struct ha_notice {
+    uint64_t seq;  /* cluster-wide, grows by one */
+    uint32_t owed; /* bit per webhook that has not taken it */
+    enum ha_notice_kind kind;
+    uint64_t wall_ms;
+    uint32_t service; /* id, 0: none */
+    char service_name[HA_NAME_SIZE];
+    uint64_t epoch;
+    uint64_t decision;
+    char from[HA_NAME_SIZE], to[HA_NAME_SIZE];
+    uint64_t lost_bytes;
+    char text[HA_TEXT_SIZE];
+};
+
+struct ha_archived { /* one version of the configuration text */
+    uint64_t version;
+    uint64_t wall_ms;
+    char author[HA_NAME_SIZE];
+    uint32_t at, size; /* in archive bytes */
+};
+
+struct ha_cluster {
+    uint64_t index; /* of the last applied command */
+    uint64_t wall_ms;
+    uint64_t set_id; /* of the set of watchers; 0: not yet in the log */
+    uint32_t watcher_count;
+    char watchers[HA_WATCHERS_MAX][HA_NAME_SIZE];
+
+    uint64_t config_version;
+    uint32_t webhook_count;
+    struct ha_webhook_config webhooks[HA_WEBHOOKS_MAX];
+    uint32_t id_last;     /* highest service id ever given */
+    uint64_t epoch_floor; /* every epoch of a deleted service is at or below it */
+    uint32_t service_count;
+    struct ha_service services[HA_SERVICES_MAX];
+
+    uint64_t decision_last; /* ring: decision id i sits at i % HA_HISTORY_MAX */
+    struct ha_decision decisions[HA_HISTORY_MAX];
+    uint64_t notice_last;
+    uint64_t notices_dropped; /* the outbox was full: told in metrics */
+    uint32_t notice_count;
+    struct ha_notice notices[HA_OUTBOX_MAX]; /* oldest first */
+
+    uint32_t archive_count;
+    uint32_t archive_size;
+    struct ha_archived archived[HA_ARCHIVE_MAX]; /* oldest first */
+    char archive[HA_ARCHIVE_SIZE];
+};
+
+void ha_cluster_init(struct ha_cluster *cluster);
+
+/* Apply the command committed at @index. Every watcher calls it with equal arguments in equal order
+ * and gets an equal result. A refused command changes nothing but index and wall time:
+ *   HA_EINVAL  it makes no sense          HA_ESTALE  the state or epoch has moved on
+ *   HA_ENOENT  no such service or member  HA_EFULL   a limit is reached
+ *   HA_EDENIED it would break a rule (design, section 6.3)
+ * *err (may be NULL) says it in a sentence for whoever asked. */
+int ha_cluster_apply(struct ha_cluster *cluster, uint64_t index, const struct ha_command *command,
+                     struct ha_err *err);
+
+/* Look-ups; NULL or 0 when there is none. Pointers live until the next apply. */
+struct ha_service *ha_cluster_service(struct ha_cluster *cluster, uint32_t id);
+const struct ha_service *ha_cluster_service_const(const struct ha_cluster *cluster, uint32_t id);
+const struct ha_service *ha_cluster_service_named(const struct ha_cluster *cluster,
+                                                  const char *name);
+const struct ha_decision *ha_cluster_decision(const struct ha_cluster *cluster, uint64_t id);
+/* Index of a member in config.members, or -1. */
+int ha_service_member_at(const struct ha_service *service, uint32_t member);
+uint32_t ha_service_member_named(const struct ha_service *service, const char *name);
+/* Name of a member id, "" for none. */
+const char *ha_service_member_name(const struct ha_service *service, uint32_t member);
+uint32_t ha_cluster_majority(const struct ha_cluster *cluster);
+/* Watchers that must agree that a primary is down. */
+uint32_t ha_service_quorum(const struct ha_cluster *cluster, const struct ha_service *service);
+/* Text of a kept configuration version: *ret_text is not terminated. HA_ENOENT. */
+int ha_cluster_archived(const struct ha_cluster *cluster, uint64_t version, const char **ret_text,
+                        uint32_t *ret_size);
+
+/* Whether a watcher whose applied state this is may promise @epoch to @instance (design, 6.1, 6.3).
+ */
+bool ha_service_may_promise(const struct ha_service *service, uint32_t member, uint64_t epoch,
+                            uint64_t instance);
+
+#endif /* HA_CORE_CLUSTER_H */

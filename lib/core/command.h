@@ -1,0 +1,159 @@
+/* lib/core/command.h - everything that can be in the log: results and their evidence.
+ *
+ * Pure, plain data. A command names the epoch it was made for; ha_cluster_apply refuses it when the
+ * state has moved on. Encoded by lib/wire/command. */
+#ifndef HA_CORE_COMMAND_H
+#define HA_CORE_COMMAND_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/core/config.h"
+#include "lib/core/types.h"
+
+#define HA_COMMAND_MAP(X)                                                                      \
+    X(HA_COMMAND_NOTHING, "nothing")                                                           \
+    X(HA_COMMAND_WATCHERS, "watchers")     /* the set of watchers and its id */                \
+    X(HA_COMMAND_CONFIG, "config")         /* a whole new configuration */                     \
+    X(HA_COMMAND_OBSERVE, "observe")       /* changed verdicts of one watcher */               \
+    X(HA_COMMAND_GIVE_UP, "give-up")       /* an instance ended its epoch, gate closed */      \
+    X(HA_COMMAND_BEGIN, "failover-begin")  /* end the open epoch, claim the next */            \
+    X(HA_COMMAND_FENCED, "fenced")         /* the last opened epoch can no longer serve */     \
+    X(HA_COMMAND_PROMOTE, "promote")       /* this member, under this epoch */                 \
+    X(HA_COMMAND_NONE, "no-candidate")     /* nobody, and why */                               \
+    X(HA_COMMAND_PROMOTED, "promoted")     /* it is primary; its lease may be promised */      \
+    X(HA_COMMAND_FAILED, "promote-failed") /* it is not; its epoch never opened */             \
+    X(HA_COMMAND_OPENED, "opened")         /* it holds lease, gate and address */              \
+    X(HA_COMMAND_REPOINTED, "repointed")   /* the others follow, or the time for it is over */ \
+    X(HA_COMMAND_POSITIONS, "positions")   /* how far primaries are, now and then */           \
+    X(HA_COMMAND_PAUSE, "pause")                                                               \
+    X(HA_COMMAND_RESUME, "resume")                                                             \
+    X(HA_COMMAND_LIFT, "lift-rate-limit")                                                      \
+    X(HA_COMMAND_NOTICE_DONE, "notice-done") /* a webhook took it */                           \
+    X(HA_COMMAND_TEST_NOTICE, "test-notice")
+HA_ENUM(command_kind, HA_COMMAND_MAP)
+
+/* A service and the epoch the sender believed in. */
+struct ha_ref {
+    uint32_t service; /* id */
+    uint64_t epoch;
+};
+
+struct ha_command_watchers {
+    uint64_t set_id;
+    uint32_t count;
+    char names[HA_WATCHERS_MAX][HA_NAME_SIZE];
+};
+
+struct ha_command_config {
+    uint64_t base_version; /* the version it was made from; another current one refuses it */
+    char author[HA_NAME_SIZE];
+    const struct ha_config *config; /* borrowed */
+    const char *text;               /* borrowed, terminated; what the operator wrote */
+};
+
+struct ha_observation {
+    uint32_t service;
+    uint32_t member;
+    enum ha_verdict verdict;
+};
+
+struct ha_command_observe {
+    uint32_t watcher; /* index in the set, from 0 */
+    uint32_t count;
+    struct ha_observation items[HA_OBSERVE_MAX];
+};
+
+struct ha_command_give_up {
+    struct ha_ref ref; /* the epoch that ends */
+    uint32_t member;
+    uint64_t instance;
+    enum ha_verdict verdict;
+    uint64_t noticed_ms;         /* wall time at the watcher that heard it first */
+    struct ha_position position; /* last known; offset 0 with no lineage: unknown */
+    char text[HA_TEXT_SIZE];
+};
+
+struct ha_command_begin {
+    struct ha_ref ref; /* the epoch that ends */
+    enum ha_reason reason;
+    uint32_t target;     /* member to promote, or HA_MEMBER_NONE */
+    bool accept_loss;    /* operator's word: loss budget and lineage do not bind */
+    uint32_t agreeing;   /* bit per watcher whose verdict counted */
+    uint64_t noticed_ms; /* wall */
+    char text[HA_TEXT_SIZE];
+};
+
+struct ha_command_fenced {
+    struct ha_ref ref; /* the claimed epoch; what is fenced is the open one below it */
+    enum ha_fence how;
+    uint64_t instance; /* HA_FENCE_REPORT: who reported */
+    uint32_t stopped;  /* HA_FENCE_EXPIRED: bit per watcher that stopped */
+    uint32_t waited_ms;
+    struct ha_position position; /* HA_FENCE_REPORT: where the old primary ended, if known */
+};
+
+struct ha_fit {
+    uint32_t member;
+    enum ha_fitness fitness;
+    uint64_t offset;
+    uint64_t behind; /* bytes short of the last known position */
+};
+
+struct ha_command_promote { /* also HA_COMMAND_NONE, with member HA_MEMBER_NONE */
+    struct ha_ref ref;
+    uint32_t member;
+    uint64_t instance;
+    enum ha_gate gate;
+    uint64_t lost_bytes; /* against the last known position */
+    uint32_t fit_count;
+    struct ha_fit fits[HA_MEMBERS_MAX];
+};
+
+struct ha_command_outcome { /* PROMOTED, FAILED, OPENED, REPOINTED */
+    struct ha_ref ref;
+    struct ha_position position; /* PROMOTED: of the new primary */
+    char text[HA_TEXT_SIZE];     /* FAILED: why */
+};
+
+struct ha_command_position {
+    struct ha_ref ref;
+    struct ha_position position;
+};
+
+struct ha_command_positions {
+    uint32_t count;
+    struct ha_command_position items[HA_POSITIONS_MAX];
+};
+
+struct ha_command_pause { /* also RESUME and LIFT */
+    uint32_t service;
+    uint64_t until_ms; /* wall; 0: until resumed */
+    char author[HA_NAME_SIZE];
+    char text[HA_TEXT_SIZE];
+};
+
+struct ha_command_notice {
+    uint64_t seq; /* NOTICE_DONE */
+    char webhook[HA_NAME_SIZE];
+};
+
+struct ha_command {
+    enum ha_command_kind kind;
+    uint64_t wall_ms; /* the proposer's wall clock: a label, clamped by apply */
+    union {
+        struct ha_command_watchers watchers;
+        struct ha_command_config config;
+        struct ha_command_observe observe;
+        struct ha_command_give_up give_up;
+        struct ha_command_begin begin;
+        struct ha_command_fenced fenced;
+        struct ha_command_promote promote;
+        struct ha_command_outcome outcome;
+        struct ha_command_positions positions;
+        struct ha_command_pause pause;
+        struct ha_command_notice notice;
+    } u;
+};
+
+#endif /* HA_CORE_COMMAND_H */

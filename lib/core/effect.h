@@ -1,0 +1,99 @@
+/* lib/core/effect.h - bounded list of everything that can go out of a step.
+ *
+ * Pure. The shell owns the list, clears it before a step and executes it after, in order, when
+ * neither the core nor libraft is on the stack. */
+#ifndef HA_CORE_EFFECT_H
+#define HA_CORE_EFFECT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lib/core/command.h"
+#include "lib/core/message.h"
+
+#define HA_EFFECT_MAP(X)                                                                        \
+    /* watcher */                                                                               \
+    X(HA_EFFECT_PROPOSE, "propose")                                                             \
+    X(HA_EFFECT_PROMISE, "promise") /* to the agent whose heartbeat is being answered */        \
+    X(HA_EFFECT_ORDER, "order")     /* to an agent, by name */                                  \
+    X(HA_EFFECT_STOPPED, "stopped") /* to the leader, which may be this watcher */              \
+    X(HA_EFFECT_PERSIST_PROMISE, "persist-promise") /* longest promise; answer with an event */ \
+    /* agent */                                                                                 \
+    X(HA_EFFECT_HEARTBEAT, "heartbeat") /* to every watcher; status of one service */           \
+    X(HA_EFFECT_GATE, "gate")           /* set or close */                                      \
+    X(HA_EFFECT_PERSIST_EPOCHS, "persist-epochs")                                               \
+    X(HA_EFFECT_PROBE, "probe") /* of the local database, now */                                \
+    X(HA_EFFECT_ACT, "act")     /* change the local database */                                 \
+    X(HA_EFFECT_ACT_CANCEL, "act-cancel")                                                       \
+    X(HA_EFFECT_VIP_CLAIM, "vip-claim")                                                         \
+    X(HA_EFFECT_VIP_RELEASE, "vip-release")
+HA_ENUM(effect_kind, HA_EFFECT_MAP)
+
+struct ha_effect_order {
+    char agent[HA_NAME_SIZE];
+    struct ha_order order;
+};
+
+struct ha_effect_gate {
+    uint32_t service;
+    uint16_t port;
+    uint64_t deadline_ms; /* boot clock; 0: close, verify, answer with HA_EVENT_GATE_CLOSED */
+    bool reset_clients;   /* on close: reset established connections too */
+};
+
+struct ha_effect_epochs { /* durable facts of an agent about one service */
+    uint32_t service;
+    uint64_t epoch_seen;
+    uint64_t given_up;
+    enum ha_verdict given_up_why;
+    char service_name[HA_NAME_SIZE];
+};
+
+/* What to do to the local database; answered by HA_EVENT_ACTED with the same ticket. */
+struct ha_act {
+    uint32_t service;
+    uint32_t ticket;
+    enum ha_order_kind kind; /* PROMOTE, FOLLOW, SERVE (settings), DRAIN */
+    uint64_t epoch;
+    uint32_t deadline_ms;
+    bool full_copy;
+    uint32_t min_replicas;
+    uint16_t upstream_port;
+    char upstream_host[HA_HOST_SIZE];
+};
+
+struct ha_effect_vip {
+    uint32_t service;
+    bool probe_first;  /* duplicate detection before it is added */
+    uint32_t valid_ms; /* kernel lifetime, rounded up to seconds by the executor */
+};
+
+struct ha_effect {
+    enum ha_effect_kind kind;
+    uint64_t request; /* PROPOSE: who asked, 0: the core itself */
+    union {
+        struct ha_command command;
+        struct ha_promise promise;
+        struct ha_effect_order order;
+        struct ha_stopped stopped;
+        uint32_t persist_ms;
+        struct ha_status status;
+        struct ha_effect_gate gate;
+        struct ha_effect_epochs epochs;
+        struct ha_act act;
+        struct ha_effect_vip vip;
+        uint32_t service; /* PROBE, ACT_CANCEL */
+    } u;
+};
+
+struct ha_effects {
+    uint32_t count;
+    bool overflowed; /* some did not fit: the core says them again at the next tick */
+    struct ha_effect items[HA_EFFECTS_MAX];
+};
+
+void ha_effects_clear(struct ha_effects *effects);
+/* The next free slot, zeroed, with its kind set; a scratch slot when the list is full. */
+struct ha_effect *ha_effects_add(struct ha_effects *effects, enum ha_effect_kind kind);
+
+#endif /* HA_CORE_EFFECT_H */

@@ -1,0 +1,28 @@
+/* lib/core/limits.h - every maximum of the system in one place. */
+#ifndef HA_CORE_LIMITS_H
+#define HA_CORE_LIMITS_H
+
+#define HA_WATCHERS_MAX 7
+#define HA_SERVICES_MAX 1024
+#define HA_MEMBERS_MAX 7  /* of one service */
+#define HA_WEBHOOKS_MAX 8 /* of one cluster */
+#define HA_NAME_SIZE 32   /* names of services, members, daemons, with terminator */
+#define HA_HOST_SIZE 128  /* host names and numeric addresses */
+#define HA_URL_SIZE 256
+#define HA_TEXT_SIZE 192           /* reasons and evidence, as sentences */
+#define HA_LINEAGE_MAX 8           /* remembered forks of one history */
+#define HA_HISTORY_MAX 256         /* decisions kept in the replicated state */
+#define HA_OUTBOX_MAX 1024         /* notices waiting for a webhook */
+#define HA_ARCHIVE_SIZE (2u << 20) /* bytes of configuration texts kept for rollback */
+#define HA_ARCHIVE_MAX 16          /* versions kept, while they fit */
+#define HA_CONFIG_TEXT_MAX (768u << 10)
+#define HA_OBSERVE_MAX 64   /* verdicts in one log entry */
+#define HA_POSITIONS_MAX 32 /* positions in one log entry */
+#define HA_EFFECTS_MAX 256  /* effects of one step */
+#define HA_RECENT_MAX 8     /* successful failovers remembered for the rate limit */
+
+#define HA_DURATION_MAX_MS 86400000u /* any configured time: one day */
+#define HA_LEASE_MIN_MS 200u
+#define HA_LEASE_MAX_MS 60000u
+
+#endif /* HA_CORE_LIMITS_H */

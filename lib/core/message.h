@@ -1,0 +1,106 @@
+/* lib/core/message.h - what watchers and agents say to each other.
+ *
+ * Pure, plain data; encoded by lib/wire/message. Times that are echoed are opaque to the other
+ * side: monotonic time never crosses a host. */
+#ifndef HA_CORE_MESSAGE_H
+#define HA_CORE_MESSAGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lib/core/types.h"
+
+/* Agent to watcher, one per service in each heartbeat frame. */
+struct ha_status {
+    uint32_t service;
+    uint32_t member;
+    uint64_t epoch;      /* it claims the lease of this epoch; HA_EPOCH_NONE: of none */
+    uint64_t given_up;   /* highest epoch it ended for good, durably; its gate for it is closed */
+    uint64_t epoch_seen; /* highest epoch it was told of, durably */
+    enum ha_verdict given_up_why;
+    enum ha_process process;
+    uint32_t answer_age_ms;  /* since the database last answered the agent */
+    struct ha_sample sample; /* the last one */
+    uint32_t follows;        /* member it replicates from, if the address is one of ours */
+    enum ha_gate gate;       /* class */
+    bool gate_open;
+    uint32_t gate_left_ms;
+    uint32_t lease_left_ms;
+    bool vip_held;
+    bool settled;         /* holder: gate open, address claimed and announced */
+    uint64_t order_epoch; /* the last order taken: what became of it */
+    enum ha_order_kind order;
+    enum ha_result result;
+    char text[HA_TEXT_SIZE]; /* why it failed, or what it waits for */
+};
+
+struct ha_heartbeat {
+    uint64_t instance;
+    uint64_t stamp; /* the agent's own clock when it sent this; echoed in promises */
+    struct ha_status status;
+};
+
+/* Watcher to agent. */
+struct ha_promise {
+    uint32_t service;
+    uint64_t epoch;
+    uint64_t instance;
+    uint64_t stamp;     /* of the heartbeat it answers */
+    uint64_t set_id;    /* the set of watchers it belongs to ... */
+    uint32_t set_size;  /* ... and its size */
+    uint32_t length_ms; /* from the stamp on */
+};
+
+struct ha_order {
+    uint32_t service;
+    uint32_t member;
+    enum ha_order_kind kind;
+    uint64_t epoch;
+    uint64_t index;        /* of the state it follows from: an older one than seen is void */
+    uint64_t instance;     /* PROMOTE, SERVE: who is meant */
+    bool vip_free;         /* PROMOTE, SERVE: the last holder reported the address released */
+    bool full_copy;        /* FOLLOW: a full copy is allowed now */
+    uint32_t min_replicas; /* SERVE, engine's sync durability; UINT32_MAX: leave alone */
+    uint32_t upstream;     /* FOLLOW: member ... */
+    uint16_t upstream_port;
+    char upstream_host[HA_HOST_SIZE];
+};
+
+/* What an agent must know of a service it hosts a member of; sent on connect and on each change. */
+struct ha_settings {
+    uint64_t config_version;
+    uint32_t service;
+    uint32_t member;
+    bool gone; /* the service or member does not exist any more */
+    enum ha_engine engine;
+    enum ha_durability durability;
+    char service_name[HA_NAME_SIZE];
+    char member_name[HA_NAME_SIZE];
+    char host[HA_HOST_SIZE];
+    uint16_t port;
+    char vip[HA_HOST_SIZE];
+    uint8_t vip_prefix;
+    char vip_interface[HA_NAME_SIZE];
+    uint32_t probe_ms;
+    uint32_t heartbeat_ms;
+    uint32_t hang_after_ms;
+    uint32_t lease_ms;
+    uint32_t promote_deadline_ms;
+    bool hold_on_quorum_loss;
+    uint32_t peer_count; /* the other members, to name what a replica follows */
+    struct {
+        uint32_t id;
+        uint16_t port;
+        char host[HA_HOST_SIZE];
+    } peers[HA_MEMBERS_MAX];
+};
+
+/* Watcher to leader: it stopped promising below ref.epoch (design, section 6.2). */
+struct ha_stopped {
+    uint64_t set_id;
+    uint32_t service;
+    uint64_t epoch;        /* the claimed one */
+    uint32_t remainder_ms; /* what may be left of its last promise */
+};
+
+#endif /* HA_CORE_MESSAGE_H */
