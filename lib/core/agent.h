@@ -1,0 +1,92 @@
+/* lib/core/agent.h - the only door into the agent's brain: lease, gate, orders, address.
+ *
+ * Pure, no allocation; memory zeroed by the owner. One thread. `now_ms` of events is CLOCK_BOOTTIME
+ * in milliseconds, the same clock the gate compares with. Effects name services by id; the shell
+ * maps ids to its [database] sections by the names in the settings. */
+#ifndef HA_CORE_AGENT_H
+#define HA_CORE_AGENT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lib/core/effect.h"
+#include "lib/core/event.h"
+
+/* One watcher's promises for one service. */
+struct ha_granted {
+    uint64_t set_id;
+    uint32_t set_size;
+    uint64_t until_ms; /* stamp of the heartbeat it answered + length */
+};
+
+struct ha_held { /* one service this host has a member of */
+    bool used;
+    struct ha_settings settings;
+
+    /* durable, and what of it is on disk already */
+    uint64_t epoch_seen, given_up;
+    enum ha_verdict given_up_why;
+    uint64_t epoch_seen_durable, given_up_durable;
+
+    /* the epoch it acts for */
+    uint64_t epoch;   /* promoted for, lease claimed; HA_EPOCH_NONE */
+    bool giving_up;   /* gate closing or note not yet durable: not reported yet */
+    bool gate_closed; /* verified since the last close was asked */
+    uint64_t lease_until_ms;
+    struct ha_granted granted[HA_WATCHERS_MAX];
+    uint64_t gate_until_ms; /* last deadline set, 0: closed */
+    bool serving;           /* gate opened under the lease of `epoch` */
+
+    /* the database process */
+    enum ha_process process;
+    uint64_t pid_start;      /* the process that is watched */
+    uint64_t verified_start; /* the process whose role, run id and position were seen as wanted */
+    uint64_t verified_run;
+    bool sampled;
+    struct ha_sample sample;
+    uint64_t sampled_ms; /* when it last answered */
+    uint64_t probe_due_ms;
+
+    /* the order under way or last ended */
+    struct ha_order order;
+    enum ha_result result;
+    uint32_t ticket; /* of the act under way; 0: none */
+    uint64_t order_ms;
+    uint64_t index_seen;
+    char text[HA_TEXT_SIZE];
+
+    /* the virtual IP */
+    bool vip_wanted, vip_held, vip_conflict;
+    uint64_t vip_refresh_ms;
+
+    uint64_t beat_due_ms;
+    bool beat_now;
+};
+
+struct ha_agent {
+    uint64_t instance;
+    enum ha_gate gate; /* class */
+    bool link_up[HA_WATCHERS_MAX];
+    uint32_t ticket_last;
+    uint32_t held_count;
+    struct ha_held held[HA_SERVICES_MAX];
+};
+
+void ha_agent_init(struct ha_agent *a, uint64_t instance, enum ha_gate gate);
+
+/* Before the first step, for each line of the durable note. HA_EFULL. */
+int ha_agent_load(struct ha_agent *a, const struct ha_effect_epochs *epochs);
+
+/* Take one event in; *out is filled, not cleared. Always HA_OK but for a full table: HA_EFULL. */
+int ha_agent_step(struct ha_agent *a, const struct ha_event *event, struct ha_effects *out);
+
+/* When HA_EVENT_TICK is wanted next. */
+uint64_t ha_agent_wake_ms(const struct ha_agent *a);
+
+const struct ha_held *ha_agent_held(const struct ha_agent *a, uint32_t service);
+
+/* When the lease of @held ends: the majority-th largest end of the promises of one set of watchers
+ * (design, section 6.1). 0: no lease. */
+uint64_t ha_held_lease_end_ms(const struct ha_held *held);
+
+#endif /* HA_CORE_AGENT_H */

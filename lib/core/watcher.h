@@ -1,0 +1,107 @@
+/* lib/core/watcher.h - the only door into the watcher's brain.
+ *
+ * Pure, no allocation: the owner gives the memory (about 10 MB: take it from the heap once),
+ * zeroed. Two shelves: `cluster` is replicated and changes only through HA_EVENT_COMMITTED (or is
+ * replaced, followed by HA_EVENT_RESTORED); the rest is volatile, and losing it costs time, never
+ * safety. One thread. `now_ms` of events is the monotonic clock. */
+#ifndef HA_CORE_WATCHER_H
+#define HA_CORE_WATCHER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lib/core/cluster.h"
+#include "lib/core/effect.h"
+#include "lib/core/event.h"
+
+struct ha_err;
+
+/* What this watcher itself saw of one member. */
+struct ha_watch {
+    /* the agent's word */
+    bool heard; /* a heartbeat of this connection has come */
+    uint64_t instance;
+    uint64_t heard_ms;    /* when the last heartbeat came */
+    uint64_t position_ms; /* when a status with a fresh database answer came */
+    struct ha_status status;
+    /* its own probe */
+    bool probed;
+    uint64_t answered_ms;      /* last answer that proves the database process lives */
+    uint64_t refused_since_ms; /* 0: not refused */
+    uint64_t state_since_ms;   /* since the probe gives the same kind of answer */
+    struct ha_sample sample;
+    /* its opinion */
+    enum ha_verdict verdict;
+    uint64_t verdict_ms;
+    uint64_t proposed_ms; /* when it was last proposed; 0: not in flight */
+    uint64_t ordered_ms;  /* leader: when the last order was sent */
+    uint64_t order_epoch;
+    enum ha_order_kind order;
+};
+
+/* What this watcher promised, and as leader what it heard of the others' promises. */
+struct ha_watched {
+    uint32_t service; /* id this slot's facts belong to */
+    uint64_t promise_epoch;
+    uint64_t promise_instance;
+    uint64_t promise_until_ms; /* drift included */
+    uint64_t state_ms;         /* when the service entered its state, as applied here */
+    uint64_t noticed_wall_ms;
+    uint64_t stopped_said_ms; /* when this watcher last told the leader that it stopped */
+    struct {
+        uint64_t epoch; /* claimed epoch it stopped for */
+        uint64_t until_ms;
+    } stopped[HA_WATCHERS_MAX];
+    uint64_t fencing_ms;  /* leader: when it began to ask */
+    uint64_t proposed_ms; /* a move of this service is in flight since; 0: none */
+    uint64_t position_ms; /* leader: when a position was last logged */
+    bool ready_told;      /* leader: the last readiness told by a notice */
+    struct ha_watch members[HA_MEMBERS_MAX];
+};
+
+struct ha_watcher_options {
+    char name[HA_NAME_SIZE];
+    uint64_t set_id; /* of the configured set; proposed once when the log has none */
+    uint32_t watcher_count;
+    char watchers[HA_WATCHERS_MAX][HA_NAME_SIZE];
+    uint32_t promise_max_ms; /* longest promise the last run may have left, from its durable note;
+                              * HA_LEASE_MAX_MS when the note is missing */
+    uint64_t now_ms;
+};
+
+struct ha_watcher {
+    struct ha_cluster cluster;
+
+    struct ha_watcher_options options;
+    uint32_t self; /* index in the set; HA_WATCHERS_MAX until the log names it */
+    bool leader;   /* its own barrier has committed */
+    uint64_t term;
+    uint64_t leader_ms;          /* since */
+    bool caught_up;              /* applied what a leader named after this start */
+    uint64_t blind_until_ms;     /* promises of the last run may be outstanding until then */
+    uint32_t promise_durable_ms; /* durably noted: the longest it may give */
+    uint32_t promise_asked_ms;   /* note on its way */
+    bool peer_heard[HA_WATCHERS_MAX];
+    uint64_t peer_since_ms[HA_WATCHERS_MAX];
+    uint64_t wall_ms; /* of the event under way */
+    uint64_t next_tick_ms;
+    struct ha_watched services[HA_SERVICES_MAX];
+};
+
+void ha_watcher_init(struct ha_watcher *w, const struct ha_watcher_options *options);
+
+/* Take one event in; *out is filled, not cleared. For HA_EVENT_COMMITTED the result is that of
+ * ha_cluster_apply with *err telling why it was refused; for HA_EVENT_REQUEST it is HA_OK when a
+ * proposal for it is in *out, else the refusal; HA_OK for all others. @err may be NULL. */
+int ha_watcher_step(struct ha_watcher *w, const struct ha_event *event, struct ha_effects *out,
+                    struct ha_err *err);
+
+/* When HA_EVENT_TICK is wanted next, monotonic. */
+uint64_t ha_watcher_wake_ms(const struct ha_watcher *w);
+
+/* The settings of the member that runs under @agent, for the n-th service that has one; false when
+ * there are no more. Walk with *cursor starting at 0. */
+bool ha_watcher_hosted(const struct ha_watcher *w, const char *agent, uint32_t *cursor,
+                       uint32_t *ret_service, uint32_t *ret_member);
+
+#endif /* HA_CORE_WATCHER_H */
