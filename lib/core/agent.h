@@ -27,11 +27,13 @@ struct ha_held { /* one service this host has a member of */
     uint64_t epoch_seen, given_up;
     enum ha_verdict given_up_why;
     uint64_t epoch_seen_durable, given_up_durable;
+    uint64_t serving_epoch, serving_run; /* what the last run of this agent held */
 
     /* the epoch it acts for */
-    uint64_t epoch;   /* promoted for, lease claimed; HA_EPOCH_NONE */
-    bool giving_up;   /* gate closing or note not yet durable: not reported yet */
-    bool gate_closed; /* verified since the last close was asked */
+    uint64_t epoch;         /* promoted for, lease claimed; HA_EPOCH_NONE */
+    uint64_t given_up_told; /* gate closed and note durable: what heartbeats say */
+    bool giving_up;         /* gate closing or note not yet durable: not reported yet */
+    bool gate_closed;       /* verified since the last close was asked */
     uint64_t lease_until_ms;
     struct ha_granted granted[HA_WATCHERS_MAX];
     uint64_t gate_until_ms; /* last deadline set, 0: closed */

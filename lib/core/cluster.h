@@ -68,6 +68,8 @@ struct ha_service {
     uint64_t open_instance;
     enum ha_gate open_gate;
     enum ha_fence fence;         /* how open_epoch ended; HA_FENCE_NONE while it has not */
+    uint64_t prev_epoch;         /* the epoch that was open before open_epoch ... */
+    enum ha_fence prev_fence;    /* ... and how it ended */
     struct ha_position position; /* last known of the open epoch's primary */
 
     enum ha_reason reason; /* of the failover under way, or of the last one */

@@ -46,6 +46,8 @@ struct ha_effect_epochs { /* durable facts of an agent about one service */
     uint64_t epoch_seen;
     uint64_t given_up;
     enum ha_verdict given_up_why;
+    uint64_t serving_epoch; /* the epoch it holds ... */
+    uint64_t serving_run;   /* ... with this run of the database process */
     char service_name[HA_NAME_SIZE];
 };
 
