@@ -1,0 +1,24 @@
+/* lib/api/render.h - the state as JSON and as metrics text; what control.c answers reads with.
+ *
+ * Pure; allocates. Functions that return json_t give a new reference, NULL when out of memory. */
+#ifndef HA_API_RENDER_H
+#define HA_API_RENDER_H
+
+#include <jansson.h>
+#include <stdint.h>
+
+struct ha_api_view;
+struct ha_decision;
+struct ha_service;
+
+/* The whole; @service: only the one of that name, or NULL. */
+json_t *ha_render_status(const struct ha_api_view *view, const char *service);
+json_t *ha_render_watchers(const struct ha_api_view *view);
+/* Newest first, at most @count, of one service or of all (NULL). */
+json_t *ha_render_history(const struct ha_api_view *view, const char *service, uint32_t count);
+json_t *ha_render_decision(const struct ha_api_view *view, const struct ha_decision *decision);
+json_t *ha_render_archive(const struct ha_api_view *view);
+/* Prometheus text; gives a malloced string. */
+char *ha_render_metrics(const struct ha_api_view *view);
+
+#endif /* HA_API_RENDER_H */
