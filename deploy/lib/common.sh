@@ -1,0 +1,65 @@
+# deploy/lib/common.sh - what every script of the lab shares: names, paths, messages.
+#
+# Sourced, never run. A lab is one whole cluster in network namespaces; several may run side by
+# side, told apart by HAFO_LAB. Everything a lab leaves on the machine carries that name: the
+# namespaces $LAB-HOST, the directory $RUN, the control group $LAB.
+# shellcheck shell=bash disable=SC2034
+
+LAB=${HAFO_LAB:-hafailover-quickstart}
+RUN=/run/$LAB
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+BUILD=${HAFO_BUILD:-$ROOT/build-quickstart}
+LIB=$ROOT/deploy/lib
+
+WATCHERS=(w1 w2 w3)
+DATABASES=(db1 db2 db3)
+CLIENTS=(client)
+HOSTS=("${WATCHERS[@]}" "${DATABASES[@]}" "${CLIENTS[@]}")
+
+NET4=10.77.0
+NET6=fd77:
+VIP=$NET4.100
+WATCHER_PORT=7400
+REDIS_PORT=6379
+HOOK_PORT=8080
+SERVICE=cache
+
+say() { printf '%s\n' "$*"; }
+note() { printf '  %s\n' "$*"; }
+die() {
+    printf 'error: %s\n' "$*" >&2
+    exit 1
+}
+
+need_root() {
+    [ "$(id -u)" -eq 0 ] || die "this needs root: it makes network namespaces and control groups"
+}
+
+# The last part of every address of a host.
+host_number() {
+    case $1 in
+        w[1-9]) echo $((10 + ${1#w})) ;;
+        db[1-9]) echo $((20 + ${1#db})) ;;
+        client) echo 31 ;;
+        *) die "no host '$1' (there are: ${HOSTS[*]})" ;;
+    esac
+}
+host_kind() {
+    case $1 in
+        w[1-9]) echo watcher ;;
+        db[1-9]) echo database ;;
+        client) echo client ;;
+        *) die "no host '$1' (there are: ${HOSTS[*]})" ;;
+    esac
+}
+address4() { echo "$NET4.$(host_number "$1")"; }
+address6() { echo "$NET6:$(host_number "$1")"; }
+
+need_database() { [ "$(host_kind "$1")" = database ] || die "$1 has no database: ${DATABASES[*]} have"; }
+
+binary() {
+    case $1 in
+        writer) echo "$BUILD/tests/support/hafailover-writer" ;;
+        *) echo "$BUILD/cmd/$1/$1" ;;
+    esac
+}

@@ -1,0 +1,257 @@
+# deploy/lib/hosts.sh - what runs on each host of the lab, and its configuration files.
+#
+# Everything of a host is in $RUN/HOST. Files are written once; a lab that is up keeps them.
+# shellcheck shell=bash
+
+host_up() {
+    host_net_up "$1"
+    mkdir -p "$RUN/$1" "$(cgroup_of "$1")"
+    case $(host_kind "$1") in
+        watcher) [ -e "$RUN/$1/hafailoverd.conf" ] || watcher_configure "$1" ;;
+        database) [ -e "$RUN/$1/redis.conf" ] || database_configure "$1" ;;
+        client) ;;
+    esac
+}
+
+# As if the power had failed: processes, network and kernel gate are gone, files stay.
+host_down() {
+    local unit
+    for unit in "$RUN/$1"/*.supervisor; do
+        [ -e "$unit" ] && unit_stop "$1" "$(basename "$unit" .supervisor)" KILL
+    done
+    netns_drop "$1"
+    cgroup_drop "$(cgroup_of "$1")"
+    rm -rf "$RUN/bpf/$1"
+}
+
+host_start() {
+    host_up "$1"
+    case $(host_kind "$1") in
+        watcher) watcher_start "$1" ;;
+        database)
+            gate_load "$1"
+            redis_start "$1"
+            agent_start "$1"
+            ;;
+        client) ;;
+    esac
+}
+
+# --- keys -----------------------------------------------------------------------------------
+
+secrets_make() {
+    local host
+    if [ ! -e "$RUN/secret" ]; then
+        "$(binary hafailoverctl)" keygen secret "$RUN/secret"
+        (umask 077 && od -An -N24 -tx1 /dev/urandom | tr -d ' \n' >"$RUN/redis.password" &&
+            od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$RUN/webhook.key")
+    fi
+    for host in "${DATABASES[@]}"; do
+        [ -e "$RUN/$host/agent.key" ] || "$(binary hafailoverctl)" keygen "agent/$host" \
+            --secret "$RUN/secret" --out "$RUN/$host/agent.key"
+    done
+}
+
+# --- watchers -------------------------------------------------------------------------------
+
+peers() {
+    local w
+    for w in "${WATCHERS[@]}"; do echo "$w = $(address4 "$w"):$WATCHER_PORT"; done
+}
+
+watcher_configure() {
+    mkdir -p "$RUN/$1/data"
+    cat >"$RUN/$1/hafailoverd.conf" <<EOF
+[watcher]
+name = $1
+listen = $(address4 "$1"):$WATCHER_PORT
+listen = [$(address6 "$1")]:$WATCHER_PORT
+api_socket = $RUN/$1/hafailoverd.sock
+data_dir = $RUN/$1/data
+
+[peers]
+$(peers)
+
+[tls]
+mode = psk
+secret_file = $RUN/secret
+
+[credentials redis]
+user = hafailover
+password_file = $RUN/redis.password
+
+[secret quickstart]
+key_file = $RUN/webhook.key
+EOF
+}
+
+# An empty directory becomes a voter only when told to, and only the first start ever says so.
+watcher_start() {
+    local command=("$(binary hafailoverd)" -c "$RUN/$1/hafailoverd.conf")
+    if [ ! -e "$RUN/$1/bootstrapped" ]; then
+        touch "$RUN/$1/bootstrapped"
+        unit_start "$1" watcher always "$LIB/first" "$RUN/$1/data" "${command[@]}"
+    else
+        unit_start "$1" watcher always "${command[@]}"
+    fi
+}
+
+# --- databases ------------------------------------------------------------------------------
+
+database_configure() {
+    local host=$1
+    mkdir -p "$RUN/$host/data" "$RUN/$host/agent"
+    cat >"$RUN/$host/redis.conf" <<EOF
+# The quickstart's clients need no password; hafailover has a user of its own.
+bind * -::*
+protected-mode no
+port $REDIS_PORT
+unixsocket $RUN/$host/redis.sock
+unixsocketperm 700
+dir $RUN/$host/data
+save 3600 1 300 100
+repl-diskless-sync-delay 0
+repl-backlog-size 64mb
+user default on nopass ~* &* +@all
+user hafailover on >$(cat "$RUN/redis.password") -@all $REDIS_RIGHTS
+EOF
+    chmod 600 "$RUN/$host/redis.conf"
+    cat >"$RUN/$host/hafailover-agent.conf" <<EOF
+[agent]
+name = $host
+state_dir = $RUN/$host/agent
+api_socket = $RUN/$host/agent.sock
+
+[watchers]
+$(peers)
+
+[tls]
+mode = psk
+key_file = $RUN/$host/agent.key
+
+[gate]
+class = ${HAFO_GATE:-auto}
+pin_dir = $RUN/bpf/$host
+cgroup = $(cgroup_of "$host")
+
+[vip]
+interface = eth0
+
+[database $SERVICE]
+socket = $RUN/$host/redis.sock
+port = $REDIS_PORT
+user = hafailover
+password_file = $RUN/redis.password
+config_file = $RUN/$host/redis.conf
+data_dir = $RUN/$host/data
+EOF
+}
+
+# What hafailover's user must be allowed on Redis: to look, to repoint, to pause, to tell clients.
+REDIS_RIGHTS='+ping +info +role +replicaof +config|get +config|set +config|rewrite +client|id
+ +client|kill +client|pause +client|unpause +client|list +client|setname +bgsave +wait'
+REDIS_RIGHTS=${REDIS_RIGHTS//$'\n'/}
+
+redis_start() {
+    unit_start "$1" database never redis-server "$RUN/$1/redis.conf"
+}
+
+redis_cli() {
+    local host=$1
+    shift
+    redis-cli -s "$RUN/$host/redis.sock" "$@"
+}
+
+# --- agents ---------------------------------------------------------------------------------
+
+gate_load() {
+    in_host "$1" "$(binary hafailover-agent)" gate load -c "$RUN/$1/hafailover-agent.conf" \
+        >>"$RUN/$1/agent.log" 2>&1 || die "$1: the gate cannot be loaded: $(tail -n 2 "$RUN/$1/agent.log")"
+}
+
+agent_start() {
+    unit_start "$1" agent always "$(binary hafailover-agent)" -c "$RUN/$1/hafailover-agent.conf"
+}
+
+# --- client ---------------------------------------------------------------------------------
+
+receiver_start() {
+    unit_start client webhook always python3 "$LIB/webhook_receiver.py" \
+        --listen "$(address4 client):$HOOK_PORT" --log "$RUN/client/webhooks.jsonl" \
+        --fail-while "$RUN/client/webhooks.fail"
+}
+
+services_conf() {
+    local host
+    cat <<EOF
+[service $SERVICE]
+engine = redis
+vip = $VIP/24
+credentials = redis
+
+EOF
+    for host in "${DATABASES[@]}"; do
+        cat <<EOF
+[member $SERVICE/$host]
+agent = $host
+host = $(address4 "$host")
+port = $REDIS_PORT
+
+EOF
+    done
+    cat <<EOF
+[webhook quickstart]
+url = http://$(address4 client):$HOOK_PORT/
+secret = quickstart
+service = $SERVICE
+EOF
+}
+
+# --- the whole ------------------------------------------------------------------------------
+
+# hafailoverctl at the first watcher that runs; a stopped one would not answer.
+ctl() {
+    local w pid
+    for w in "${WATCHERS[@]}"; do
+        pid=$(unit_pid "$w" watcher)
+        grep -qs '^State:[[:space:]]*[RSD]' "/proc/${pid:-none}/status" || continue
+        [ -S "$RUN/$w/hafailoverd.sock" ] || continue
+        "$(binary hafailoverctl)" --socket "$RUN/$w/hafailoverd.sock" "$@"
+        return
+    done
+    die "no watcher runs"
+}
+
+lab_up() {
+    local host
+    mkdir -p "$RUN/bpf"
+    mountpoint -q "$RUN/bpf" || mount -t bpf bpffs "$RUN/bpf"
+    switch_up
+    for host in "${HOSTS[@]}"; do
+        mkdir -p "$RUN/$host"
+    done
+    secrets_make
+    for host in "${HOSTS[@]}"; do
+        host_up "$host"
+    done
+    receiver_start
+    for host in "${WATCHERS[@]}" "${DATABASES[@]}"; do
+        host_start "$host"
+    done
+}
+
+lab_down() {
+    local host ns
+    for host in "${HOSTS[@]}" switch; do
+        netns_drop "$host"
+    done
+    if [ -d "$RUN" ]; then
+        cgroup_drop "$(cgroup_of)"
+        mountpoint -q "$RUN/cgroup" && umount "$RUN/cgroup"
+        mountpoint -q "$RUN/bpf" && umount "$RUN/bpf"
+        rm -rf "$RUN"
+    fi
+    for ns in /run/netns/"$LAB"-*; do
+        [ ! -e "$ns" ] || die "left behind: $ns"
+    done
+}

@@ -1,0 +1,65 @@
+# deploy/lib/packages.sh - install what is missing, and only that.
+#
+# Without a network everything works when nothing is missing.
+# shellcheck shell=bash disable=SC2034
+
+PACKAGES_BUILD=(gcc libc6-dev meson ninja-build pkg-config clang libbpf-dev libmnl-dev libnftnl-dev
+    libuv1-dev libraft-dev libhiredis-dev libpq-dev libjansson-dev libsqlite3-dev libssl-dev
+    libcurl4-openssl-dev libmicrohttpd-dev libinih-dev libcmocka-dev libsmartcols-dev)
+PACKAGES_RUN=(redis-server iproute2 nftables util-linux procps python3)
+PACKAGES_TEST=(clang-format libclang-rt-14-dev openssl)
+
+package_present() {
+    [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+# packages_install PACKAGE...
+packages_install() {
+    local missing=() name log
+    for name in "$@"; do
+        package_present "$name" || missing+=("$name")
+    done
+    if [ ${#missing[@]} -eq 0 ]; then
+        note "all $# packages are present"
+        return
+    fi
+    [ "$(id -u)" -eq 0 ] || die "missing packages (run as root to install them): ${missing[*]}"
+    note "installing ${#missing[@]} packages: ${missing[*]}"
+    log=$(mktemp)
+    no_service_starts
+    if ! apt_run "$log" install "${missing[@]}" && ! { apt_run "$log" update &&
+        apt_run "$log" install "${missing[@]}"; }; then
+        service_starts_again
+        tail -n 20 "$log" >&2
+        rm -f "$log"
+        die "apt could not install what is missing"
+    fi
+    service_starts_again
+    rm -f "$log"
+    case " ${missing[*]} " in
+        *" redis-server "*) # its own server is not wanted: each host of the lab starts one
+            [ ! -d /run/systemd/system ] || systemctl -q disable redis-server 2>/dev/null || true ;;
+    esac
+}
+
+apt_run() {
+    local log=$1 verb=$2
+    shift 2
+    [ "$verb" = install ] && set -- -y --no-install-recommends "$@"
+    DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120 "$verb" "$@" \
+        >>"$log" 2>&1 </dev/null
+}
+
+# Debian starts a service on installation unless a policy file says no; ours goes away again.
+POLICY=/usr/sbin/policy-rc.d
+POLICY_MADE=no
+no_service_starts() {
+    [ -e "$POLICY" ] && return
+    printf '#!/bin/sh\nexit 101\n' >"$POLICY"
+    chmod +x "$POLICY"
+    POLICY_MADE=yes
+}
+service_starts_again() {
+    [ "$POLICY_MADE" = no ] || rm -f "$POLICY"
+    POLICY_MADE=no
+}
