@@ -76,9 +76,24 @@ void ha_service_config_defaults(struct ha_service_config *service);
 
 struct ha_err;
 
+/* What a complaint of ha_config_check_at is about; indexes into the configuration. */
+struct ha_config_fault {
+    enum {
+        HA_CONFIG_FAULT_WHOLE,
+        HA_CONFIG_FAULT_SERVICE,
+        HA_CONFIG_FAULT_MEMBER,
+        HA_CONFIG_FAULT_WEBHOOK
+    } what;
+    uint32_t service, member, webhook;
+};
+
 /* Whether the whole is consistent in itself: names unique, ranges, addresses not used twice, lease
- * longer than the heartbeat, quorum at least a majority of @watchers, strict not for Redis.
- * HA_EINVAL with a sentence that names the service or member. */
+ * longer than two heartbeats, quorum at least a majority of @watchers (0: not known, not checked),
+ * strict not for Redis. HA_EINVAL with a sentence that names the service or member. */
 int ha_config_check(const struct ha_config *config, uint32_t watchers, struct ha_err *err);
+
+/* The same; on failure *fault (may be NULL) says where, for whoever knows lines. */
+int ha_config_check_at(const struct ha_config *config, uint32_t watchers,
+                       struct ha_config_fault *fault, struct ha_err *err);
 
 #endif /* HA_CORE_CONFIG_H */

@@ -22,6 +22,19 @@
     bool ha_##name##_valid(uint32_t value);
 #define HA_ENUM_VALUE(symbol, text) symbol,
 
+/* Defines the two functions; once per enumeration, in a .c file. No enumerator has the text "?". */
+#define HA_ENUM_DEFINE(name, MAP)                                              \
+    static const char *const name##_texts[] = {MAP(HA_ENUM_TEXT)};             \
+    const char *ha_##name##_text(enum ha_##name value)                         \
+    {                                                                          \
+        return ha_##name##_valid((uint32_t)value) ? name##_texts[value] : "?"; \
+    }                                                                          \
+    bool ha_##name##_valid(uint32_t value)                                     \
+    {                                                                          \
+        return value < sizeof(name##_texts) / sizeof(name##_texts[0]);         \
+    }
+#define HA_ENUM_TEXT(symbol, text) text,
+
 #define HA_ROLE_MAP(X)            \
     X(HA_ROLE_UNKNOWN, "unknown") \
     X(HA_ROLE_PRIMARY, "primary") \

@@ -52,14 +52,18 @@ void ha_codec_u16(struct ha_codec *c, uint16_t *v);
 void ha_codec_u32(struct ha_codec *c, uint32_t *v);
 void ha_codec_u64(struct ha_codec *c, uint64_t *v);
 void ha_codec_bool(struct ha_codec *c, bool *v);
-/* A u16 or u32 that may not be over @max. */
-void ha_codec_u16_max(struct ha_codec *c, uint16_t *v, uint16_t max);
+/* A number that may not be over @max. */
+void ha_codec_u8_max(struct ha_codec *c, uint8_t *v, uint8_t max);
 void ha_codec_u32_max(struct ha_codec *c, uint32_t *v, uint32_t max);
 /* u16 length and bytes; reading fills all of @size. */
 void ha_codec_text(struct ha_codec *c, char *text, size_t size);
 /* The same, and it is empty or a name (ha_text_is_name). */
 void ha_codec_name(struct ha_codec *c, char *text, size_t size);
 void ha_codec_raw(struct ha_codec *c, void *data, size_t size);
+/* READ only: the next @size bytes where they lie, or NULL (failed). */
+const void *ha_codec_view(struct ha_codec *c, size_t size);
+/* Zeros up to a multiple of @unit, and nothing after them. */
+void ha_codec_finish(struct ha_codec *c, size_t unit);
 /* What must stand here: a fixed number, said otherwise in @why. */
 void ha_codec_expect_u8(struct ha_codec *c, uint8_t want, const char *why);
 
