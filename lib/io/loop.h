@@ -1,0 +1,60 @@
+/* lib/io/loop.h - the one loop of a daemon: signals, and the place where queued work is done.
+ *
+ * Loop thread only. The struct and the hooks are the caller's memory, from init until fini.
+ * Effects are never executed inside a foreign callback: they are queued, and the drain hooks
+ * execute them once per turn after I/O and again before the loop sleeps, so that work queued by
+ * I/O, timers or close callbacks never waits for the next packet. */
+#ifndef HA_IO_LOOP_H
+#define HA_IO_LOOP_H
+
+#include <stdbool.h>
+#include <uv.h>
+
+struct ha_loop;
+
+typedef void (*ha_loop_stop_cb)(void *ctx, int signal);
+typedef void (*ha_loop_drain_cb)(void *ctx);
+
+struct ha_loop_hook {
+    ha_loop_drain_cb cb;
+    void *ctx;
+    struct ha_loop_hook *next;
+};
+
+struct ha_loop {
+    uv_loop_t uv;
+    uv_prepare_t prepare;
+    uv_check_t check;
+    uv_idle_t idle; /* active: do not sleep, a hook has more to do */
+    uv_signal_t signals[2];
+    struct ha_loop_hook *hooks; /* in the order in which they were added */
+    ha_loop_stop_cb stop_cb;
+    void *stop_ctx;
+    bool stopping;
+    bool woken;
+};
+
+/* Ignore SIGPIPE, set up the loop. HA_EIO with a reason. */
+int ha_loop_init(struct ha_loop *loop);
+
+/* Call @cb once on the first SIGTERM or SIGINT; later ones are ignored. HA_EIO. */
+int ha_loop_on_stop(struct ha_loop *loop, ha_loop_stop_cb cb, void *ctx);
+
+/* Add @hook (caller's memory until fini) with cb and ctx set. */
+void ha_loop_on_drain(struct ha_loop *loop, struct ha_loop_hook *hook);
+
+/* Something was queued: run the hooks (again) before the loop sleeps. Needed only inside hooks,
+ * where a later one queues for an earlier one; harmless elsewhere. */
+void ha_loop_wake(struct ha_loop *loop);
+
+/* Run until nothing but the loop's own handles is active. */
+void ha_loop_run(struct ha_loop *loop);
+
+/* Close the loop's own handles and the loop. HA_EBUSY: a caller's handle is still open (its kind is
+ * logged); the loop then must not be freed. */
+int ha_loop_fini(struct ha_loop *loop);
+
+/* Block every signal in the calling thread: for threads that are not the loop's. */
+void ha_loop_block_signals(void);
+
+#endif /* HA_IO_LOOP_H */
