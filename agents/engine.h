@@ -18,6 +18,7 @@
 #include "lib/core/effect.h"
 #include "lib/core/types.h"
 
+struct ha_dns; /* lib/io/dns.h */
 struct ha_err;
 struct ha_link; /* opaque, one per database server; each engine has its own */
 struct ha_tls;  /* lib/io/tls.h */
@@ -66,7 +67,8 @@ struct ha_link_spec {
     void *data;              /* handed to every callback */
     ha_link_lost_cb lost_cb; /* may be NULL */
     const char *socket_path; /* UNIX socket; NULL or empty: host and port */
-    const char *host;        /* name or numeric address; resolved off the loop */
+    const char *host;        /* numeric address, or a name where dns is given */
+    struct ha_dns *dns;      /* borrowed until the link has closed; NULL: numeric hosts only */
     uint16_t port;           /* 0: the engine's default */
     const char *user;        /* NULL or empty: the engine's default user */
     const char *password;    /* NULL or empty: no authentication */
