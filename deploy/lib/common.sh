@@ -57,6 +57,10 @@ address6() { echo "$NET6:$(host_number "$1")"; }
 
 need_database() { [ "$(host_kind "$1")" = database ] || die "$1 has no database: ${DATABASES[*]} have"; }
 
+# Targets of the build directory that a lab runs.
+PROGRAMS=(cmd/hafailoverd/hafailoverd cmd/hafailover-agent/hafailover-agent
+    cmd/hafailoverctl/hafailoverctl tests/support/hafailover-writer)
+
 binary() {
     case $1 in
         writer) echo "$BUILD/tests/support/hafailover-writer" ;;

@@ -156,6 +156,14 @@ redis_start() {
     unit_start "$1" database never redis-server "$RUN/$1/redis.conf"
 }
 
+# Kill it, take its data away and start it, as someone would who does not know of the agent.
+redis_empty() {
+    unit_stop "$1" database KILL
+    rm -rf "$RUN/$1/data"
+    mkdir "$RUN/$1/data"
+    redis_start "$1"
+}
+
 redis_cli() {
     local host=$1
     shift

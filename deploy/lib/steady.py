@@ -1,0 +1,26 @@
+#!/usr/bin/env python3
+"""deploy/lib/steady.py - apply the services of a lab and wait until all of it works."""
+import argparse
+import sys
+
+import hafolab
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--lab", required=True)
+    parser.add_argument("--build", required=True)
+    parser.add_argument("--apply", required=True, help="a services.conf")
+    args = parser.parse_args()
+    lab = hafolab.Lab(args.lab, args.build)
+    try:
+        lab.apply(args.apply)
+        lab.wait_settled(60)
+    except hafolab.LabError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
