@@ -1,0 +1,73 @@
+#!/usr/bin/env python3
+"""tests/support/count.py - sum up what the suites of a run said: the last line, the exit status.
+
+count.py RESULTS STATUS: RESULTS holds one SUITE.json for each suite, as meson writes it; a file
+`broken` names suites that left none; STATUS other than 0 means that the run ended early, which is a
+failure too. meson's own JUnit file is no help: it forgets programs that died after a good case.
+"""
+import json
+import pathlib
+import re
+import sys
+
+TAIL_LINES = 60
+CASE = re.compile(r"^(ok|not ok)\b[ 0-9-]*(.*)$")
+FINE = ("OK", "SKIP", "EXPECTEDFAIL")
+
+
+def tell(test, bad):
+    """Why a program failed: the end of what it said."""
+    print(f"--- {test['name']}: {test['result']} after {test['duration']:.1f} s, "
+          f"status {test['returncode']}")
+    for name in bad:
+        print(f"failed: {name}")
+    for stream in ("stdout", "stderr"):
+        text = test.get(stream, "").rstrip()
+        lines = [line for line in text.splitlines() if not line.startswith("ok ")]
+        if lines:
+            print(f"{stream}, the last of {len(lines)} lines:")
+            print("\n".join(lines[-TAIL_LINES:]))
+
+
+def count(test):
+    """(cases passed, cases failed) of one program."""
+    passed, bad = 0, []
+    cases = [match for match in map(CASE.match, test.get("stdout", "").splitlines()) if match]
+    for case in cases:
+        if case[1] == "not ok":
+            bad.append(case[2])
+        elif "# skip" not in case[2].lower():
+            passed += 1
+    if not cases and test["result"] == "OK":
+        passed = 1  # its exit status is all it says
+    # A program that died, ran out of time or left cases out has failed beside its cases.
+    failed = len(bad) or (0 if test["result"] in FINE else 1)
+    if failed:
+        tell(test, bad)
+    return passed, failed
+
+
+def main():
+    results, status = pathlib.Path(sys.argv[1]), int(sys.argv[2])
+    passed = failed = 0
+    for path in sorted(results.glob("*.json")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            some_passed, some_failed = count(json.loads(line))
+            passed += some_passed
+            failed += some_failed
+    broken = results / "broken"
+    for name in broken.read_text().split() if broken.exists() else []:
+        print(f"failed: suite {name} left no results")
+        failed += 1
+    if status != 0:
+        print("failed: the run ended early")
+        failed += 1
+    elif passed + failed == 0:
+        print("failed: nothing was run")
+        failed += 1
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
