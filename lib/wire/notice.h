@@ -20,7 +20,7 @@ int ha_notice_body(const char *cluster, const struct ha_notice *notice,
 #define HA_SIGNATURE_SIZE 65 /* lower-case hexadecimal, with terminator */
 
 /* HMAC-SHA256 over "<timestamp_s>.<body>" with @key: a receiver checks the body and refuses an old
- * timestamp. HA_EINVAL: empty key. HA_EIO: the crypto library says no. */
+ * timestamp. HA_EINVAL: empty key. HA_ENOMEM. HA_EIO: the crypto library says no. */
 int ha_notice_sign(const void *key, size_t key_size, uint64_t timestamp_s, const char *body,
                    char ret_signature[HA_SIGNATURE_SIZE]);
 

@@ -1,0 +1,13 @@
+/* lib/wire/json.h - what every writer of JSON needs beside jansson.
+ *
+ * Pure but for jansson's allocations. */
+#ifndef HA_WIRE_JSON_H
+#define HA_WIRE_JSON_H
+
+#include <jansson.h>
+
+/* A JSON string of any bytes: what is not UTF-8 (an error text of a database, cut in the middle of
+ * a character) becomes '?'. A new reference, NULL when out of memory. */
+json_t *ha_json_text(const char *text);
+
+#endif /* HA_WIRE_JSON_H */
