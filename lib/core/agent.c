@@ -1,0 +1,642 @@
+#include "lib/core/agent.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "lib/base/check.h"
+#include "lib/base/err.h"
+#include "lib/base/text.h"
+#include "lib/core/agent_parts.h"
+
+enum {
+    VIP_REFRESH_MS = 500,
+    CLAIM_BEAT_MS = 5, /* between heartbeats that ask for the first promises of an epoch */
+    CLAIM_FAST_MS = 3000,
+};
+
+void ha_agent_init(struct ha_agent *a, uint64_t instance, enum ha_gate gate)
+{
+    assert(instance != HA_INSTANCE_NONE);
+    memset(a, 0, sizeof(*a));
+    a->instance = instance;
+    a->gate = gate;
+}
+
+static struct ha_held *find(struct ha_agent *a, uint32_t service)
+{
+    for (uint32_t i = 0; i < a->held_count; i++)
+        if (a->held[i].used && a->held[i].settings.service == service)
+            return &a->held[i];
+    return NULL;
+}
+
+const struct ha_held *ha_agent_held(const struct ha_agent *a, uint32_t service)
+{
+    for (uint32_t i = 0; i < a->held_count; i++)
+        if (a->held[i].used && a->held[i].settings.service == service)
+            return &a->held[i];
+    return NULL;
+}
+
+static struct ha_held *find_or_add(struct ha_agent *a, uint32_t service)
+{
+    struct ha_held *held = find(a, service);
+
+    for (uint32_t i = 0; held == NULL && i < HA_SERVICES_MAX; i++) {
+        if (a->held[i].used)
+            continue;
+        held = &a->held[i];
+        memset(held, 0, sizeof(*held));
+        held->used = true;
+        held->settings.service = service;
+        if (i >= a->held_count)
+            a->held_count = i + 1;
+    }
+    return held;
+}
+
+int ha_agent_load(struct ha_agent *a, const struct ha_effect_epochs *epochs)
+{
+    struct ha_held *held = find_or_add(a, epochs->service);
+
+    if (held == NULL)
+        return HA_EFULL;
+    held->epoch_seen = held->epoch_seen_durable = epochs->epoch_seen;
+    held->given_up = held->given_up_durable = held->given_up_told = epochs->given_up;
+    held->given_up_why = epochs->given_up_why;
+    held->serving_epoch = epochs->serving_epoch;
+    held->serving_run = epochs->serving_run;
+    (void)ha_text_copy(held->settings.service_name, sizeof(held->settings.service_name),
+                       epochs->service_name);
+    return HA_OK;
+}
+
+/* Lease */
+
+uint64_t ha_held_lease_end_ms(const struct ha_held *held)
+{
+    uint64_t ends[HA_WATCHERS_MAX];
+    uint64_t set_id = 0;
+    uint32_t count = 0, size = 0;
+
+    /* Only promises of one set count; a newer set has replaced the older on each link it came by.
+     */
+    for (uint32_t i = 0; i < HA_WATCHERS_MAX; i++) {
+        const struct ha_granted *granted = &held->granted[i];
+        uint32_t same = 0;
+
+        if (granted->until_ms == 0)
+            continue;
+        for (uint32_t k = 0; k < HA_WATCHERS_MAX; k++)
+            same += held->granted[k].set_id == granted->set_id && held->granted[k].until_ms != 0;
+        if (same > count) {
+            count = same;
+            set_id = granted->set_id;
+            size = granted->set_size;
+        }
+    }
+    if (count == 0 || count < size / 2 + 1)
+        return 0;
+    count = 0;
+    for (uint32_t i = 0; i < HA_WATCHERS_MAX; i++) {
+        uint64_t end = held->granted[i].until_ms;
+        uint32_t at = count;
+
+        if (end == 0 || held->granted[i].set_id != set_id)
+            continue;
+        for (; at > 0 && ends[at - 1] < end; at--)
+            ends[at] = ends[at - 1];
+        ends[at] = end;
+        count++;
+    }
+    return ends[size / 2]; /* the majority-th largest */
+}
+
+/* Effects */
+
+static void set_gate(struct ha_held *held, uint64_t deadline_ms, struct ha_effects *out)
+{
+    struct ha_effect *effect = ha_effects_add(out, HA_EFFECT_GATE);
+
+    held->gate_until_ms = deadline_ms;
+    held->gate_closed = false;
+    effect->u.gate = (struct ha_effect_gate){.service = held->settings.service,
+                                             .port = held->settings.port,
+                                             .deadline_ms = deadline_ms,
+                                             .reset_clients = deadline_ms == 0};
+}
+
+void ha_held_close_gate(struct ha_held *held, struct ha_effects *out)
+{
+    held->serving = false;
+    set_gate(held, 0, out);
+}
+
+void ha_held_persist(const struct ha_held *held, struct ha_effects *out)
+{
+    struct ha_effect *effect = ha_effects_add(out, HA_EFFECT_PERSIST_EPOCHS);
+
+    effect->u.epochs = (struct ha_effect_epochs){
+        .service = held->settings.service,
+        .epoch_seen = held->epoch_seen,
+        .given_up = held->given_up,
+        .given_up_why = held->given_up_why,
+        .serving_epoch = held->serving_epoch,
+        .serving_run = held->serving_run,
+    };
+    memcpy(effect->u.epochs.service_name, held->settings.service_name,
+           sizeof(effect->u.epochs.service_name));
+}
+
+void ha_held_probe(const struct ha_held *held, struct ha_effects *out)
+{
+    ha_effects_add(out, HA_EFFECT_PROBE)->u.service = held->settings.service;
+}
+
+static void release_vip(struct ha_held *held, struct ha_effects *out)
+{
+    if (!held->vip_wanted && !held->vip_held)
+        return;
+    held->vip_wanted = false;
+    ha_effects_add(out, HA_EFFECT_VIP_RELEASE)->u.vip.service = held->settings.service;
+}
+
+bool ha_held_is_settled(const struct ha_held *held)
+{
+    return held->epoch != HA_EPOCH_NONE && held->serving &&
+           (held->settings.vip[0] == '\0' || held->vip_held);
+}
+
+static void tell_status(const struct ha_agent *a, const struct ha_held *held, uint64_t now_ms,
+                        struct ha_effects *out)
+{
+    struct ha_status *status = &ha_effects_add(out, HA_EFFECT_HEARTBEAT)->u.status;
+    uint64_t age_ms = held->sampled_ms == 0 ? UINT32_MAX : now_ms - held->sampled_ms;
+
+    status->service = held->settings.service;
+    status->member = held->settings.member;
+    status->epoch = held->giving_up ? HA_EPOCH_NONE : held->epoch;
+    status->given_up = held->given_up_told;
+    status->epoch_seen = held->epoch_seen_durable;
+    status->given_up_why = held->given_up_why;
+    status->process = held->process;
+    status->answer_age_ms = age_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)age_ms;
+    status->sample = held->sample;
+    for (uint32_t i = 0; i < held->settings.peer_count; i++)
+        if (held->sample.upstream_port == held->settings.peers[i].port &&
+            strcmp(held->sample.upstream_host, held->settings.peers[i].host) == 0)
+            status->follows = held->settings.peers[i].id;
+    status->gate = a->gate;
+    status->gate_open = held->gate_until_ms > now_ms;
+    status->gate_left_ms = status->gate_open ? (uint32_t)(held->gate_until_ms - now_ms) : 0;
+    status->lease_left_ms =
+        held->lease_until_ms > now_ms ? (uint32_t)(held->lease_until_ms - now_ms) : 0;
+    status->vip_held = held->vip_held;
+    status->settled = ha_held_is_settled(held);
+    status->order = held->order.kind;
+    status->order_epoch = held->order.epoch;
+    status->result = held->result;
+    memcpy(status->text, held->text, sizeof(status->text));
+}
+
+/* Giving up */
+
+void ha_held_give_up(struct ha_held *held, uint64_t epoch, enum ha_verdict why,
+                     struct ha_effects *out)
+{
+    if (epoch == HA_EPOCH_NONE || epoch <= held->given_up)
+        return;
+    held->given_up = epoch;
+    held->given_up_why = why;
+    if (held->epoch_seen < epoch)
+        held->epoch_seen = epoch;
+    held->giving_up = true;
+    held->serving_epoch = HA_EPOCH_NONE;
+    held->lease_until_ms = 0;
+    memset(held->granted, 0, sizeof(held->granted));
+    /* The gate first: only what is closed is reported. */
+    ha_held_close_gate(held, out);
+    release_vip(held, out);
+    ha_held_persist(held, out);
+}
+
+static void finish_give_up(struct ha_held *held)
+{
+    if (!held->giving_up || !held->gate_closed || held->given_up_durable < held->given_up)
+        return;
+    held->giving_up = false;
+    held->given_up_told = held->given_up;
+    if (held->epoch <= held->given_up)
+        held->epoch = HA_EPOCH_NONE;
+    held->beat_now = true;
+}
+
+/* Serving */
+
+static bool is_same_process(const struct ha_held *held)
+{
+    return held->process == HA_PROCESS_RUNNING && held->verified_start == held->pid_start &&
+           held->pid_start != 0;
+}
+
+/* Whether this host may act as the primary of its epoch, lease apart. */
+static bool is_fit_to_serve(const struct ha_held *held)
+{
+    return held->epoch != HA_EPOCH_NONE && !held->giving_up && held->epoch > held->given_up &&
+           held->epoch_seen_durable >= held->epoch && is_same_process(held) &&
+           held->sample.role == HA_ROLE_PRIMARY;
+}
+
+static void keep_vip(struct ha_held *held, uint64_t now_ms, struct ha_effects *out)
+{
+    struct ha_effect *effect;
+
+    if (held->settings.vip[0] == '\0' || held->vip_conflict)
+        return;
+    if (held->vip_wanted && now_ms < held->vip_refresh_ms)
+        return;
+    effect = ha_effects_add(out, HA_EFFECT_VIP_CLAIM);
+    effect->u.vip = (struct ha_effect_vip){
+        .service = held->settings.service,
+        .probe_first = !held->vip_held && !held->order.vip_free,
+        .valid_ms = (uint32_t)(held->lease_until_ms - now_ms),
+    };
+    held->vip_wanted = true;
+    held->vip_refresh_ms = now_ms + VIP_REFRESH_MS;
+}
+
+/* Bring gate and address in line with the lease. Every promise and every tick ends here. */
+static void hold_lease(struct ha_held *held, uint64_t now_ms, struct ha_effects *out)
+{
+    uint64_t end_ms = is_fit_to_serve(held) ? ha_held_lease_end_ms(held) : 0;
+
+    held->lease_until_ms = end_ms;
+    if (end_ms > now_ms) {
+        if (end_ms != held->gate_until_ms)
+            set_gate(held, end_ms, out);
+        if (!held->serving)
+            held->beat_now = true;
+        held->serving = true;
+        keep_vip(held, now_ms, out);
+        return;
+    }
+    if (!held->serving)
+        return;
+    /* The kernel has closed the gate at that instant; this says so and cleans up behind it. */
+    ha_held_close_gate(held, out);
+    release_vip(held, out);
+    held->beat_now = true;
+}
+
+static void on_promise(struct ha_agent *a, const struct ha_event_promise *event, uint64_t now_ms,
+                       struct ha_effects *out)
+{
+    const struct ha_promise *promise = event->promise;
+    struct ha_held *held = find(a, promise->service);
+    struct ha_granted *granted;
+    uint64_t until_ms = promise->stamp + promise->length_ms;
+
+    if (held == NULL || event->watcher >= HA_WATCHERS_MAX || promise->instance != a->instance ||
+        promise->epoch != held->epoch || held->giving_up)
+        return;
+    if (promise->stamp > now_ms || promise->length_ms > HA_LEASE_MAX_MS || promise->set_size == 0 ||
+        promise->set_size > HA_WATCHERS_MAX)
+        return; /* no answer to anything we sent */
+    granted = &held->granted[event->watcher];
+    if (granted->set_id == promise->set_id && granted->until_ms >= until_ms)
+        return;
+    *granted = (struct ha_granted){promise->set_id, promise->set_size, until_ms};
+    hold_lease(held, now_ms, out);
+}
+
+/* The local database */
+
+static void on_process(struct ha_agent *a, const struct ha_event_process *event,
+                       struct ha_effects *out)
+{
+    struct ha_held *held = find(a, event->service);
+
+    if (held == NULL || (held->process == event->process && held->pid_start == event->pid_start))
+        return;
+    if (event->process == HA_PROCESS_RUNNING && held->process == HA_PROCESS_UNKNOWN &&
+        held->sampled) {
+        /* The process behind the answers has got a name. */
+        held->process = event->process;
+        held->pid_start = event->pid_start;
+        ha_held_probe(held, out);
+        return;
+    }
+    held->process = event->process;
+    held->pid_start = event->process == HA_PROCESS_RUNNING ? event->pid_start : 0;
+    held->verified_start = 0;
+    held->beat_now = true;
+    if (held->epoch != HA_EPOCH_NONE && !held->giving_up)
+        ha_held_give_up(held, held->epoch, HA_VERDICT_CRASHED, out);
+    else
+        ha_held_close_gate(held, out); /* every start of a database finds its gate closed */
+    if (event->process == HA_PROCESS_RUNNING)
+        ha_held_probe(held, out);
+}
+
+/* A restarted agent finds its gate and its database as it left them: it goes on. */
+static void resume(struct ha_held *held)
+{
+    if (held->epoch != HA_EPOCH_NONE || held->serving_epoch == HA_EPOCH_NONE ||
+        held->serving_epoch <= held->given_up || held->serving_epoch < held->epoch_seen)
+        return;
+    if (held->sample.role != HA_ROLE_PRIMARY || held->sample.run_id != held->serving_run)
+        return;
+    held->epoch = held->serving_epoch;
+    held->order.kind = HA_ORDER_SERVE;
+    held->order.epoch = held->epoch;
+    held->order.vip_free = true;
+    held->result = HA_RESULT_DONE;
+    held->beat_now = true;
+}
+
+/* Somebody acted behind the agent's back while it held an epoch. */
+static void check_holder(struct ha_held *held, uint64_t run_before, struct ha_effects *out)
+{
+    if (held->epoch == HA_EPOCH_NONE || held->giving_up)
+        return;
+    if (run_before != 0 && held->sample.run_id != 0 && held->sample.run_id != run_before) {
+        ha_held_give_up(held, held->epoch, HA_VERDICT_CRASHED, out);
+        return;
+    }
+    if (held->sample.role == HA_ROLE_REPLICA)
+        ha_held_give_up(held, held->epoch, HA_VERDICT_UNKNOWN, out);
+}
+
+/* Replicas are open too, but only while they were just seen to be read-only replicas. */
+static void keep_replica_gate(struct ha_held *held, uint64_t now_ms, struct ha_effects *out)
+{
+    bool replica = held->sample.role == HA_ROLE_REPLICA && held->sample.read_only;
+    bool promoting = held->order.kind == HA_ORDER_PROMOTE && held->order.epoch > held->given_up &&
+                     held->result != HA_RESULT_FAILED;
+
+    if (held->epoch != HA_EPOCH_NONE || held->giving_up)
+        return;
+    if (replica && !promoting && is_same_process(held))
+        set_gate(held, now_ms + 3 * held->settings.probe_ms, out);
+    else if (held->gate_until_ms > now_ms)
+        ha_held_close_gate(held, out);
+}
+
+static void take_sample(struct ha_held *held, const struct ha_sample *sample, uint64_t now_ms,
+                        struct ha_effects *out)
+{
+    uint64_t run_before = held->sample.run_id;
+    bool role_changed = held->sample.role != sample->role;
+    bool told_now = held->order.kind == HA_ORDER_REPORT && held->result == HA_RESULT_RUNNING;
+
+    if (sample->answer != HA_ANSWER_OK) {
+        /* Keep the last position and role: they are the last that is known. */
+        if (held->sample.answer != sample->answer)
+            held->beat_now = true;
+        held->sample.answer = sample->answer;
+        memcpy(held->sample.text, sample->text, sizeof(held->sample.text));
+        if (sample->answer == HA_ANSWER_STARTING || sample->answer == HA_ANSWER_BUSY ||
+            sample->answer == HA_ANSWER_FULL || sample->answer == HA_ANSWER_DENIED)
+            held->sampled_ms = now_ms;
+        return;
+    }
+    if (!held->sampled || held->sample.answer != HA_ANSWER_OK || role_changed ||
+        held->sample.link_up != sample->link_up || held->sample.copying != sample->copying ||
+        held->sample.writable != sample->writable)
+        held->beat_now = true;
+    held->sample = *sample;
+    held->sampled = true;
+    held->sampled_ms = now_ms;
+    held->verified_start = held->pid_start;
+    held->verified_run = sample->run_id;
+    check_holder(held, run_before, out);
+    resume(held);
+    keep_replica_gate(held, now_ms, out);
+    hold_lease(held, now_ms, out);
+    if (told_now) {
+        held->result = HA_RESULT_DONE;
+        held->beat_now = true;
+    }
+}
+
+static void on_sampled(struct ha_agent *a, const struct ha_event_sampled *event, uint64_t now_ms,
+                       struct ha_effects *out)
+{
+    struct ha_held *held = find(a, event->service);
+
+    if (held == NULL)
+        return;
+    /* Nothing listens and no process is known: it is gone, or was never there. */
+    if (event->sample->answer == HA_ANSWER_REFUSED && held->process == HA_PROCESS_UNKNOWN)
+        on_process(
+            a, &(struct ha_event_process){.service = event->service, .process = HA_PROCESS_GONE},
+            out);
+    if (event->sample->answer == HA_ANSWER_OK && held->process == HA_PROCESS_RUNNING &&
+        event->pid_start != held->pid_start)
+        return; /* an answer of a process that is not the watched one */
+    take_sample(held, event->sample, now_ms, out);
+}
+
+static void on_acted(struct ha_agent *a, const struct ha_event_acted *event, uint64_t now_ms,
+                     struct ha_effects *out)
+{
+    struct ha_held *held = find(a, event->service);
+
+    if (held == NULL || event->ticket != held->ticket || held->ticket == 0)
+        return; /* canceled, or of an order that has been superseded */
+    held->ticket = 0;
+    if (event->sample != NULL)
+        take_sample(held, event->sample, now_ms, out);
+    ha_held_acted(held, event->code, event->text == NULL ? "" : event->text, now_ms, out);
+    hold_lease(held, now_ms, out);
+}
+
+/* Settings, links, time */
+
+static void on_settings(struct ha_agent *a, const struct ha_settings *settings,
+                        struct ha_effects *out, int *ret)
+{
+    struct ha_held *held = find_or_add(a, settings->service);
+
+    if (held == NULL) {
+        *ret = HA_EFULL;
+        return;
+    }
+    if (settings->config_version < held->settings.config_version)
+        return; /* from a watcher that lags */
+    if (settings->gone) {
+        if (held->settings.port != 0) {
+            ha_held_give_up(held, held->epoch, HA_VERDICT_UNKNOWN, out);
+            ha_held_close_gate(held, out);
+        }
+        held->settings.gone = true;
+        return;
+    }
+    if (held->settings.port == 0) {
+        held->settings = *settings;
+        /* Closed until a right to serve is shown; what the last run of this agent left open ends by
+         * itself, and cutting its clients off would make an upgrade a failure. */
+        if (held->serving_epoch == HA_EPOCH_NONE)
+            ha_held_close_gate(held, out);
+        ha_held_probe(held, out);
+    }
+    held->settings = *settings;
+    held->beat_now = true;
+}
+
+static void on_tick_one(struct ha_agent *a, struct ha_held *held, uint64_t now_ms,
+                        struct ha_effects *out)
+{
+    if (held->settings.port == 0 || (held->settings.gone && !held->beat_now))
+        return;
+    ha_held_order_tick(held, now_ms, out);
+    hold_lease(held, now_ms, out);
+    if (now_ms >= held->probe_due_ms) {
+        held->probe_due_ms = now_ms + held->settings.probe_ms;
+        ha_held_probe(held, out);
+    }
+    if (!held->beat_now && now_ms < held->beat_due_ms)
+        return;
+    held->beat_now = false;
+    held->beat_due_ms = now_ms + held->settings.heartbeat_ms;
+    /* Watchers promise as soon as they have applied that the epoch opens: ask until they have. */
+    if (held->epoch != HA_EPOCH_NONE && !held->giving_up && !held->serving &&
+        now_ms - held->order_ms < CLAIM_FAST_MS)
+        held->beat_due_ms = now_ms + CLAIM_BEAT_MS;
+    tell_status(a, held, now_ms, out);
+}
+
+static void on_gate_closed(struct ha_agent *a, uint32_t service)
+{
+    struct ha_held *held = find(a, service);
+
+    if (held == NULL || held->gate_until_ms != 0)
+        return; /* opened again since it was asked */
+    held->gate_closed = true;
+    finish_give_up(held);
+}
+
+static void on_persisted(struct ha_agent *a, const struct ha_effect_epochs_done *epochs,
+                         uint64_t now_ms, struct ha_effects *out)
+{
+    struct ha_held *held = find(a, epochs->service);
+
+    if (held == NULL)
+        return;
+    if (epochs->epoch_seen > held->epoch_seen_durable)
+        held->epoch_seen_durable = epochs->epoch_seen;
+    if (epochs->given_up > held->given_up_durable)
+        held->given_up_durable = epochs->given_up;
+    finish_give_up(held);
+    ha_held_order_settle(held, out);
+    hold_lease(held, now_ms, out);
+}
+
+static void on_vip(struct ha_agent *a, const struct ha_event_vip *event)
+{
+    struct ha_held *held = find(a, event->service);
+
+    if (held == NULL || (held->vip_held == event->held && held->vip_conflict == event->conflict))
+        return;
+    held->vip_held = event->held;
+    held->vip_conflict = event->conflict;
+    if (event->conflict)
+        (void)ha_text_copy(held->text, sizeof(held->text),
+                           "another host answers for the virtual IP");
+    held->beat_now = true;
+}
+
+static void on_order(struct ha_agent *a, const struct ha_order *order, uint64_t now_ms,
+                     struct ha_effects *out)
+{
+    struct ha_held *held = find(a, order->service);
+
+    if (held == NULL || held->settings.port == 0 || order->member != held->settings.member)
+        return;
+    ha_held_order(a, held, order, now_ms, out);
+}
+
+int ha_agent_step(struct ha_agent *a, const struct ha_event *event, struct ha_effects *out)
+{
+    uint64_t now_ms = event->now_ms;
+    int rv = HA_OK;
+
+    switch (event->kind) {
+    case HA_EVENT_TICK:
+        break;
+    case HA_EVENT_SETTINGS:
+        on_settings(a, event->u.settings, out, &rv);
+        break;
+    case HA_EVENT_PROMISE:
+        on_promise(a, &event->u.promise, now_ms, out);
+        break;
+    case HA_EVENT_ORDER:
+        on_order(a, event->u.order, now_ms, out);
+        break;
+    case HA_EVENT_LINK:
+        if (event->u.link.watcher < HA_WATCHERS_MAX)
+            a->link_up[event->u.link.watcher] = event->u.link.up;
+        for (uint32_t i = 0; event->u.link.up && i < a->held_count; i++)
+            a->held[i].beat_now = true;
+        break;
+    case HA_EVENT_PROCESS:
+        on_process(a, &event->u.process, out);
+        break;
+    case HA_EVENT_SAMPLED:
+        on_sampled(a, &event->u.sampled, now_ms, out);
+        break;
+    case HA_EVENT_ACTED:
+        on_acted(a, &event->u.acted, now_ms, out);
+        break;
+    case HA_EVENT_GATE_CLOSED:
+        on_gate_closed(a, event->u.service);
+        break;
+    case HA_EVENT_PERSISTED_EPOCHS:
+        on_persisted(a, &event->u.epochs, now_ms, out);
+        break;
+    case HA_EVENT_VIP:
+        on_vip(a, &event->u.vip);
+        break;
+    case HA_EVENT_COMMITTED:
+    case HA_EVENT_RESTORED:
+    case HA_EVENT_ROLE:
+    case HA_EVENT_CAUGHT_UP:
+    case HA_EVENT_PERSISTED_PROMISE:
+    case HA_EVENT_PROBED:
+    case HA_EVENT_HEARTBEAT:
+    case HA_EVENT_AGENT:
+    case HA_EVENT_STOPPED:
+    case HA_EVENT_PEER:
+    case HA_EVENT_PROPOSED:
+    case HA_EVENT_REQUEST:
+        return HA_EINVAL; /* events of watchers */
+    }
+    for (uint32_t i = 0; i < a->held_count; i++)
+        if (a->held[i].used && (event->kind == HA_EVENT_TICK || a->held[i].beat_now))
+            on_tick_one(a, &a->held[i], now_ms, out);
+    return rv;
+}
+
+uint64_t ha_agent_wake_ms(const struct ha_agent *a)
+{
+    uint64_t wake_ms = UINT64_MAX;
+
+    for (uint32_t i = 0; i < a->held_count; i++) {
+        const struct ha_held *held = &a->held[i];
+
+        if (!held->used || held->settings.port == 0 || held->settings.gone)
+            continue;
+        if (held->probe_due_ms < wake_ms)
+            wake_ms = held->probe_due_ms;
+        if (held->beat_due_ms < wake_ms)
+            wake_ms = held->beat_due_ms;
+        if (held->serving && held->lease_until_ms < wake_ms)
+            wake_ms = held->lease_until_ms;
+        if (held->serving && held->settings.vip[0] != '\0' && held->vip_refresh_ms < wake_ms)
+            wake_ms = held->vip_refresh_ms;
+        if (held->ticket != 0 && held->order_ms + held->settings.promote_deadline_ms < wake_ms)
+            wake_ms = held->order_ms + held->settings.promote_deadline_ms;
+    }
+    return wake_ms;
+}

@@ -1,0 +1,249 @@
+/* Orders to an agent: taken when their epoch is not behind what the agent was told before, done
+ * once, answered in every heartbeat until the next order. A doubled or late one changes nothing. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "lib/base/check.h"
+#include "lib/base/err.h"
+#include "lib/base/text.h"
+#include "lib/core/agent_parts.h"
+
+static void act(struct ha_agent *a, struct ha_held *held, const struct ha_order *order,
+                uint64_t now_ms, struct ha_effects *out)
+{
+    struct ha_effect *effect;
+
+    if (held->ticket != 0)
+        ha_effects_add(out, HA_EFFECT_ACT_CANCEL)->u.service = held->settings.service;
+    held->ticket = ++a->ticket_last;
+    held->order_ms = now_ms;
+    held->result = HA_RESULT_RUNNING;
+    effect = ha_effects_add(out, HA_EFFECT_ACT);
+    effect->u.act = (struct ha_act){
+        .service = held->settings.service,
+        .ticket = held->ticket,
+        .kind = order->kind,
+        .epoch = order->epoch,
+        .deadline_ms = held->settings.promote_deadline_ms,
+        .full_copy = order->full_copy,
+        .min_replicas = order->min_replicas,
+        .upstream_port = order->upstream_port,
+    };
+    memcpy(effect->u.act.upstream_host, order->upstream_host, sizeof(order->upstream_host));
+}
+
+static void take(struct ha_held *held, const struct ha_order *order)
+{
+    held->order = *order;
+    held->text[0] = '\0';
+    held->beat_now = true;
+}
+
+static void fail(struct ha_held *held, const char *why)
+{
+    held->result = HA_RESULT_FAILED;
+    (void)ha_text_copy(held->text, sizeof(held->text), why);
+    held->beat_now = true;
+}
+
+static bool is_same(const struct ha_held *held, const struct ha_order *order)
+{
+    return held->order.kind == order->kind && held->order.epoch == order->epoch;
+}
+
+static void order_fence(struct ha_agent *a, struct ha_held *held, const struct ha_order *order,
+                        uint64_t now_ms, struct ha_effects *out)
+{
+    if (order->instance != a->instance || order->epoch == 0)
+        return;
+    if (order->kind == HA_ORDER_DRAIN && held->epoch != HA_EPOCH_NONE &&
+        held->epoch < order->epoch && !held->giving_up) {
+        if (is_same(held, order) && held->result != HA_RESULT_NONE)
+            return;
+        take(held, order);
+        act(a, held, order, now_ms, out);
+        return;
+    }
+    if (!is_same(held, order))
+        take(held, order);
+    held->result = HA_RESULT_DONE;
+    if (held->epoch_seen < order->epoch)
+        held->epoch_seen = order->epoch;
+    ha_held_give_up(held, order->epoch - 1, HA_VERDICT_UNKNOWN, out);
+}
+
+static void order_promote(struct ha_agent *a, struct ha_held *held, const struct ha_order *order,
+                          uint64_t now_ms, struct ha_effects *out)
+{
+    if (order->instance != a->instance || order->epoch < held->epoch_seen)
+        return; /* for another instance, or the log has moved on */
+    if (is_same(held, order) && held->result != HA_RESULT_NONE)
+        return;
+    if (order->epoch <= held->given_up) {
+        take(held, order);
+        fail(held, "this agent gave that epoch up");
+        return;
+    }
+    if (held->giving_up)
+        return; /* said again when the old epoch is closed */
+    if (held->epoch != HA_EPOCH_NONE && held->epoch < order->epoch) {
+        ha_held_give_up(held, held->epoch, HA_VERDICT_UNKNOWN, out);
+        return;
+    }
+    take(held, order);
+    held->epoch_seen = order->epoch;
+    held->vip_conflict = false;
+    /* From here on nothing goes out until the lease of this epoch is held. */
+    ha_held_close_gate(held, out);
+    ha_held_persist(held, out);
+    act(a, held, order, now_ms, out);
+}
+
+static void order_serve(struct ha_agent *a, struct ha_held *held, const struct ha_order *order,
+                        uint64_t now_ms, struct ha_effects *out)
+{
+    if (order->instance != a->instance || order->epoch < held->epoch_seen ||
+        order->epoch <= held->given_up || held->giving_up)
+        return;
+    if (held->epoch == order->epoch) {
+        if (is_same(held, order) && held->order.min_replicas == order->min_replicas &&
+            held->result != HA_RESULT_FAILED)
+            return;
+        take(held, order);
+        act(a, held, order, now_ms, out);
+        return;
+    }
+    /* The log says that this instance holds the epoch, and it cannot show that the database is the
+     * one that was promoted: it may have started anew, with less data. */
+    if (held->sampled && held->sample.answer == HA_ANSWER_OK && held->process != HA_PROCESS_UNKNOWN)
+        ha_held_give_up(held, order->epoch, HA_VERDICT_CRASHED, out);
+}
+
+static void order_follow(struct ha_agent *a, struct ha_held *held, const struct ha_order *order,
+                         uint64_t now_ms, struct ha_effects *out)
+{
+    bool same;
+
+    if (order->epoch < held->epoch_seen || held->giving_up ||
+        (held->epoch != HA_EPOCH_NONE && held->epoch >= order->epoch))
+        return;
+    if (held->epoch != HA_EPOCH_NONE) {
+        ha_held_give_up(held, held->epoch, HA_VERDICT_UNKNOWN, out);
+        return;
+    }
+    same = is_same(held, order) && held->order.upstream == order->upstream;
+    if (same && held->ticket != 0)
+        return;
+    take(held, order);
+    if (held->epoch_seen < order->epoch) {
+        held->epoch_seen = order->epoch;
+        ha_held_persist(held, out);
+    }
+    if (held->sample.role == HA_ROLE_PRIMARY)
+        ha_held_close_gate(held, out);
+    act(a, held, order, now_ms, out);
+}
+
+void ha_held_order(struct ha_agent *a, struct ha_held *held, const struct ha_order *order,
+                   uint64_t now_ms, struct ha_effects *out)
+{
+    /* Orders of an older state, from a leader that does not know yet that it is none. */
+    if (order->index < held->index_seen)
+        return;
+    held->index_seen = order->index;
+    switch (order->kind) {
+    case HA_ORDER_NONE:
+        return;
+    case HA_ORDER_REPORT:
+        ha_held_probe(held, out);
+        /* An order under way is not disturbed by the wish to hear more. */
+        if (held->ticket == 0 && held->result != HA_RESULT_RUNNING) {
+            held->order = *order;
+            held->result = HA_RESULT_RUNNING;
+        }
+        return;
+    case HA_ORDER_FENCE:
+    case HA_ORDER_DRAIN:
+        order_fence(a, held, order, now_ms, out);
+        return;
+    case HA_ORDER_PROMOTE:
+        order_promote(a, held, order, now_ms, out);
+        return;
+    case HA_ORDER_SERVE:
+        order_serve(a, held, order, now_ms, out);
+        return;
+    case HA_ORDER_FOLLOW:
+        order_follow(a, held, order, now_ms, out);
+        return;
+    }
+    HA_UNREACHABLE();
+}
+
+/* A promotion counts when the database says so and the epoch is noted durably: an agent that
+ * accepted a later epoch gives nothing for an earlier one, also after a restart. */
+void ha_held_order_settle(struct ha_held *held, struct ha_effects *out)
+{
+    if (held->order.kind != HA_ORDER_PROMOTE || held->ticket != 0 ||
+        held->result != HA_RESULT_RUNNING || held->epoch_seen_durable < held->order.epoch)
+        return;
+    if (held->order.epoch <= held->given_up) {
+        fail(held, "it was given up before it opened");
+        return;
+    }
+    held->epoch = held->order.epoch;
+    held->result = HA_RESULT_DONE;
+    held->beat_now = true;
+    memset(held->granted, 0, sizeof(held->granted));
+    held->serving_epoch = held->epoch;
+    held->serving_run = held->sample.run_id;
+    ha_held_persist(held, out);
+}
+
+void ha_held_acted(struct ha_held *held, int code, const char *text, uint64_t now_ms,
+                   struct ha_effects *out)
+{
+    (void)now_ms;
+    if (code != HA_OK) {
+        fail(held, text);
+        /* What was promoted half-way is nobody's primary: its epoch is over for this host. */
+        if (held->order.kind == HA_ORDER_PROMOTE)
+            ha_held_give_up(held, held->order.epoch, HA_VERDICT_UNKNOWN, out);
+        else if (held->order.kind == HA_ORDER_DRAIN)
+            ha_held_give_up(held, held->order.epoch - 1, HA_VERDICT_UNKNOWN, out);
+        return;
+    }
+    switch (held->order.kind) {
+    case HA_ORDER_PROMOTE:
+        if (held->sample.role != HA_ROLE_PRIMARY) {
+            fail(held, "the database does not say that it is primary");
+            ha_held_give_up(held, held->order.epoch, HA_VERDICT_UNKNOWN, out);
+            return;
+        }
+        ha_held_order_settle(held, out);
+        return;
+    case HA_ORDER_DRAIN:
+        held->result = HA_RESULT_DONE;
+        ha_held_give_up(held, held->order.epoch - 1, HA_VERDICT_UNKNOWN, out);
+        return;
+    case HA_ORDER_SERVE:
+    case HA_ORDER_FOLLOW:
+        held->result = HA_RESULT_DONE;
+        held->beat_now = true;
+        return;
+    case HA_ORDER_NONE:
+    case HA_ORDER_REPORT:
+    case HA_ORDER_FENCE:
+        return;
+    }
+    HA_UNREACHABLE();
+}
+
+void ha_held_order_tick(struct ha_held *held, uint64_t now_ms, struct ha_effects *out)
+{
+    /* The executor has a deadline of its own; this is for one that never answers. */
+    if (held->ticket == 0 || now_ms < held->order_ms + 2 * held->settings.promote_deadline_ms)
+        return;
+    ha_effects_add(out, HA_EFFECT_ACT_CANCEL)->u.service = held->settings.service;
+    held->ticket = 0;
+    ha_held_acted(held, HA_ETIMEDOUT, "the database did not do it in time", now_ms, out);
+}

@@ -1,0 +1,28 @@
+/* lib/core/agent_parts.h - the parts ha_agent_step is made of; only lib/core includes this. Pure.
+ */
+#ifndef HA_CORE_AGENT_PARTS_H
+#define HA_CORE_AGENT_PARTS_H
+
+#include "lib/core/agent.h"
+
+/* agent.c */
+void ha_held_close_gate(struct ha_held *held, struct ha_effects *out);
+void ha_held_persist(const struct ha_held *held, struct ha_effects *out);
+void ha_held_probe(const struct ha_held *held, struct ha_effects *out);
+/* End every epoch up to @epoch for good: gate, address, note, then the report. */
+void ha_held_give_up(struct ha_held *held, uint64_t epoch, enum ha_verdict why,
+                     struct ha_effects *out);
+bool ha_held_is_settled(const struct ha_held *held);
+
+/* agent_order.c: one order at a time per service */
+void ha_held_order(struct ha_agent *a, struct ha_held *held, const struct ha_order *order,
+                   uint64_t now_ms, struct ha_effects *out);
+/* The act of the order under way has ended. */
+void ha_held_acted(struct ha_held *held, int code, const char *text, uint64_t now_ms,
+                   struct ha_effects *out);
+/* What the order still waited for may have become durable. */
+void ha_held_order_settle(struct ha_held *held, struct ha_effects *out);
+/* Deadlines. */
+void ha_held_order_tick(struct ha_held *held, uint64_t now_ms, struct ha_effects *out);
+
+#endif /* HA_CORE_AGENT_PARTS_H */

@@ -1,0 +1,452 @@
+/* The moves of the failover machine as log entries: which are legal, and what they leave behind. */
+#include <assert.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "lib/base/err.h"
+#include "lib/base/text.h"
+#include "lib/core/cluster_parts.h"
+#include "lib/core/failover.h"
+
+/* The service an entry is about, if the entry fits its state. */
+static int find(struct ha_cluster *cluster, const struct ha_ref *ref, enum ha_move move,
+                struct ha_service **ret, struct ha_err *err)
+{
+    struct ha_service *service = ha_cluster_service(cluster, ref->service);
+
+    if (service == NULL)
+        return ha_err_set(err, HA_ENOENT, "no service with id %" PRIu32, ref->service);
+    if (ha_failover_row(service->state, move) == NULL)
+        return ha_err_set(err, HA_ESTALE, "service %s is %s: %s means nothing there",
+                          service->config.name, ha_state_text(service->state), ha_move_text(move));
+    *ret = service;
+    return HA_OK;
+}
+
+static int stale_epoch(const struct ha_service *service, uint64_t epoch, struct ha_err *err)
+{
+    return ha_err_set(err, HA_ESTALE, "service %s is at epoch %" PRIu64 ", not %" PRIu64,
+                      service->config.name, service->epoch, epoch);
+}
+
+/* The only writer of a service's state. */
+static void move_to(struct ha_service *service, enum ha_move move)
+{
+    const struct ha_failover_row *row = ha_failover_row(service->state, move);
+
+    assert(row != NULL);
+    service->state = row->to;
+}
+
+/* The open epoch ends or is about to: claim the next one, for nobody yet. */
+static void claim_next(struct ha_service *service)
+{
+    service->epoch++;
+    service->primary = HA_MEMBER_NONE;
+    service->instance = HA_INSTANCE_NONE;
+    service->gate = HA_GATE_NONE;
+}
+
+static void start_failover(struct ha_service *service, enum ha_reason reason)
+{
+    service->reason = reason;
+    service->target = HA_MEMBER_NONE;
+    service->accept_loss = false;
+    service->failed_members = 0;
+}
+
+static void keep_position(struct ha_service *service, const struct ha_position *position)
+{
+    if (position->lineage.count > 0 && position->offset >= service->position.offset)
+        service->position = *position;
+}
+
+/* Nothing is left to fence of a service that is being deleted: forget all but its epoch. */
+static void bury(struct ha_cluster *cluster, struct ha_service *service)
+{
+    if (service->epoch > cluster->epoch_floor)
+        cluster->epoch_floor = service->epoch;
+    memset(service, 0, sizeof(*service));
+    assert(cluster->service_count > 0);
+    cluster->service_count--;
+}
+
+static void set_fenced(struct ha_cluster *cluster, struct ha_service *service, enum ha_fence how,
+                       uint32_t waited_ms)
+{
+    struct ha_decision *decision = ha_cluster_decision_of(cluster, service);
+
+    service->fence = how;
+    if (decision != NULL) {
+        decision->fence = how;
+        decision->waited_ms = waited_ms;
+        decision->stages.fenced_ms = cluster->wall_ms;
+    }
+    if (service->deleting)
+        bury(cluster, service);
+}
+
+void ha_cluster_found(struct ha_cluster *cluster, struct ha_service *service)
+{
+    service->state = HA_STATE_SELECTING;
+    service->epoch = cluster->epoch_floor + 1;
+    service->fence = HA_FENCE_NEVER_OPENED;
+    start_failover(service, HA_REASON_FIRST);
+    (void)ha_cluster_decision_open(cluster, service, HA_REASON_FIRST,
+                                   "the service is new and gets its first epoch");
+}
+
+void ha_cluster_retire(struct ha_cluster *cluster, struct ha_service *service)
+{
+    service->deleting = true;
+    if (service->open_epoch == HA_EPOCH_NONE || service->fence != HA_FENCE_NONE) {
+        bury(cluster, service);
+        return;
+    }
+    if (service->state == HA_STATE_FENCING)
+        return;
+    assert(ha_state_is_open(service->state));
+    claim_next(service);
+    start_failover(service, HA_REASON_DELETED);
+    (void)ha_cluster_decision_open(cluster, service, HA_REASON_DELETED,
+                                   "the service was removed from the configuration");
+    move_to(service, HA_MOVE_BEGIN);
+}
+
+/* A candidate that ends its epoch before it opened has failed. */
+static int give_up_candidate(struct ha_cluster *cluster, const struct ha_command_give_up *c)
+{
+    struct ha_command_outcome failed = {.ref = c->ref};
+
+    (void)ha_text_copy(failed.text, sizeof(failed.text), c->text);
+    return ha_cluster_apply_outcome(cluster, HA_COMMAND_FAILED, &failed, NULL);
+}
+
+int ha_cluster_apply_give_up(struct ha_cluster *cluster, const struct ha_command_give_up *c,
+                             struct ha_err *err)
+{
+    struct ha_decision *decision;
+    struct ha_service *service;
+    bool holder, ended;
+    int rv = find(cluster, &c->ref, HA_MOVE_GIVE_UP, &service, err);
+
+    if (rv != HA_OK)
+        return rv;
+    holder = c->ref.epoch == service->epoch && c->member == service->primary &&
+             c->instance == service->instance;
+    ended = service->state == HA_STATE_FENCING && c->ref.epoch == service->open_epoch &&
+            c->member == service->open_member && c->instance == service->open_instance;
+    if (c->instance == HA_INSTANCE_NONE || !(holder || ended))
+        return ha_err_set(err, HA_ESTALE, "epoch %" PRIu64 " of %s is not that instance's to end",
+                          c->ref.epoch, service->config.name);
+    if (service->state == HA_STATE_PROMOTING)
+        return give_up_candidate(cluster, c);
+    keep_position(service, &c->position);
+    if (holder) {
+        claim_next(service);
+        start_failover(service, HA_REASON_GIVE_UP);
+        decision = ha_cluster_decision_open(cluster, service, HA_REASON_GIVE_UP, c->text);
+        decision->verdict = c->verdict;
+        if (c->noticed_ms != 0 && c->noticed_ms <= cluster->wall_ms)
+            decision->stages.noticed_ms = c->noticed_ms;
+        ha_cluster_notify(cluster, service, HA_NOTICE_FAILOVER_BEGIN, c->text);
+    }
+    move_to(service, HA_MOVE_GIVE_UP);
+    ha_cluster_notify(cluster, service, HA_NOTICE_FENCED,
+                      "the old primary's own agent reported its gate closed");
+    set_fenced(cluster, service, HA_FENCE_REPORT, 0);
+    return HA_OK;
+}
+
+/* Whether this begin is backed by what is in the log. */
+static int check_begin(const struct ha_cluster *cluster, const struct ha_service *service,
+                       const struct ha_command_begin *c, struct ha_err *err)
+{
+    uint32_t agreeing = 0, quorum = ha_service_quorum(cluster, service);
+    int at;
+
+    if (c->reason == HA_REASON_OPERATOR || c->reason == HA_REASON_SWITCHOVER) {
+        if (c->target != HA_MEMBER_NONE && ha_service_member_at(service, c->target) < 0)
+            return ha_err_set(err, HA_ENOENT, "service %s has no such member",
+                              service->config.name);
+        if (c->target != HA_MEMBER_NONE && c->target == service->primary)
+            return ha_err_set(err, HA_EDENIED, "%s is the primary of %s already",
+                              ha_service_member_name(service, c->target), service->config.name);
+        return HA_OK;
+    }
+    if (!ha_state_is_open(service->state))
+        return ha_err_set(err, HA_ESTALE, "a failover of %s is under way", service->config.name);
+    if (service->paused)
+        return ha_err_set(err, HA_EDENIED, "service %s is paused by %s", service->config.name,
+                          service->paused_by);
+    if (c->reason == HA_REASON_OPEN_FAILED)
+        return service->state == HA_STATE_OPENING
+                   ? HA_OK
+                   : ha_err_set(err, HA_ESTALE, "epoch %" PRIu64 " has opened", service->epoch);
+    if (c->reason != HA_REASON_DOWN)
+        return ha_err_set(err, HA_EINVAL, "%s is no reason to begin", ha_reason_text(c->reason));
+    at = ha_service_member_at(service, service->primary);
+    assert(at >= 0);
+    for (uint32_t i = 0; i < cluster->watcher_count; i++) {
+        enum ha_verdict verdict = service->members[at].verdicts[i];
+
+        if ((c->agreeing >> i & 1u) != 0 &&
+            (ha_verdict_is_down(verdict) ||
+             (verdict == HA_VERDICT_UNWRITABLE && service->config.failover_unwritable)))
+            agreeing++;
+    }
+    if (agreeing < quorum)
+        return ha_err_set(err, HA_EDENIED,
+                          "%" PRIu32 " watchers say that the primary of %s is down, %" PRIu32
+                          " must",
+                          agreeing, service->config.name, quorum);
+    return HA_OK;
+}
+
+static enum ha_verdict verdict_of(const struct ha_service *service, uint32_t agreeing)
+{
+    int at = ha_service_member_at(service, service->open_member);
+
+    for (uint32_t i = 0; at >= 0 && i < HA_WATCHERS_MAX; i++)
+        if ((agreeing >> i & 1u) != 0)
+            return service->members[at].verdicts[i];
+    return HA_VERDICT_UNKNOWN;
+}
+
+int ha_cluster_apply_begin(struct ha_cluster *cluster, const struct ha_command_begin *c,
+                           struct ha_err *err)
+{
+    struct ha_decision *decision;
+    struct ha_service *service;
+    int rv = find(cluster, &c->ref, HA_MOVE_BEGIN, &service, err);
+
+    if (rv != HA_OK)
+        return rv;
+    if (c->ref.epoch != service->epoch)
+        return stale_epoch(service, c->ref.epoch, err);
+    rv = check_begin(cluster, service, c, err);
+    if (rv != HA_OK)
+        return rv;
+    if (ha_state_is_open(service->state)) {
+        claim_next(service);
+        start_failover(service, c->reason);
+    }
+    /* Where nothing is open any more, an operator only says whom to take and what may be lost. */
+    service->reason = c->reason;
+    service->target = c->target;
+    service->accept_loss = c->accept_loss;
+    service->failed_members = 0;
+    decision = ha_cluster_decision_open(cluster, service, c->reason, c->text);
+    decision->agreeing = c->agreeing;
+    decision->verdict = verdict_of(service, c->agreeing);
+    decision->fence = service->fence;
+    if (c->noticed_ms != 0 && c->noticed_ms <= cluster->wall_ms)
+        decision->stages.noticed_ms = c->noticed_ms;
+    move_to(service, HA_MOVE_BEGIN);
+    ha_cluster_notify(cluster, service, HA_NOTICE_FAILOVER_BEGIN, c->text);
+    return HA_OK;
+}
+
+int ha_cluster_apply_fenced(struct ha_cluster *cluster, const struct ha_command_fenced *c,
+                            struct ha_err *err)
+{
+    struct ha_service *service;
+    uint32_t stopped = 0;
+    char text[HA_TEXT_SIZE];
+    int rv = find(cluster, &c->ref, HA_MOVE_FENCED, &service, err);
+
+    if (rv != HA_OK)
+        return rv;
+    if (c->ref.epoch != service->epoch)
+        return stale_epoch(service, c->ref.epoch, err);
+    switch (c->how) {
+    case HA_FENCE_REPORT:
+        if (c->instance != service->open_instance)
+            return ha_err_set(err, HA_EDENIED, "another instance than the holder reported");
+        break;
+    case HA_FENCE_EXPIRED:
+        for (uint32_t i = 0; i < cluster->watcher_count; i++)
+            stopped += c->stopped >> i & 1u;
+        if (stopped < ha_cluster_majority(cluster))
+            return ha_err_set(err, HA_EDENIED, "%" PRIu32 " watchers stopped, %" PRIu32 " must",
+                              stopped, ha_cluster_majority(cluster));
+        break;
+    case HA_FENCE_COMMAND:
+        break;
+    case HA_FENCE_NONE:
+    case HA_FENCE_NEVER_OPENED:
+        return ha_err_set(err, HA_EINVAL, "%s is no fence", ha_fence_text(c->how));
+    }
+    keep_position(service, &c->position);
+    move_to(service, HA_MOVE_FENCED);
+    (void)ha_text_format(text, sizeof(text), "%s, after %" PRIu32 " ms", ha_fence_text(c->how),
+                         c->waited_ms);
+    ha_cluster_notify(cluster, service, HA_NOTICE_FENCED, text);
+    set_fenced(cluster, service, c->how, c->waited_ms);
+    return HA_OK;
+}
+
+static void record_fits(struct ha_cluster *cluster, const struct ha_service *service,
+                        const struct ha_command_promote *c)
+{
+    struct ha_decision *decision = ha_cluster_decision_of(cluster, service);
+
+    if (decision == NULL)
+        return;
+    decision->epoch = service->epoch;
+    decision->fit_count = c->fit_count;
+    memset(decision->fits, 0, sizeof(decision->fits));
+    for (uint32_t i = 0; i < c->fit_count; i++) {
+        decision->fits[i].fit = c->fits[i];
+        (void)ha_text_copy(decision->fits[i].name, sizeof(decision->fits[i].name),
+                           ha_service_member_name(service, c->fits[i].member));
+    }
+    decision->lost_bytes = c->lost_bytes;
+    if (c->member == HA_MEMBER_NONE)
+        return;
+    decision->attempts++;
+    decision->stages.chosen_ms = cluster->wall_ms;
+    (void)ha_text_copy(decision->to, sizeof(decision->to),
+                       ha_service_member_name(service, c->member));
+}
+
+int ha_cluster_apply_promote(struct ha_cluster *cluster, enum ha_command_kind kind,
+                             const struct ha_command_promote *c, struct ha_err *err)
+{
+    bool none = kind == HA_COMMAND_NONE;
+    struct ha_service *service;
+    bool told;
+    int rv = find(cluster, &c->ref, none ? HA_MOVE_NONE : HA_MOVE_PROMOTE, &service, err);
+
+    if (rv != HA_OK)
+        return rv;
+    if (c->ref.epoch != service->epoch)
+        return stale_epoch(service, c->ref.epoch, err);
+    if (c->fit_count > HA_MEMBERS_MAX)
+        return ha_err_set(err, HA_EINVAL, "more reasons than members");
+    /* Never without a fence of the last epoch that opened (design, invariant 4). */
+    if (service->fence == HA_FENCE_NONE)
+        return ha_err_set(err, HA_EDENIED, "epoch %" PRIu64 " of %s is not fenced",
+                          service->open_epoch, service->config.name);
+    if (none) {
+        told = service->state == HA_STATE_NO_CANDIDATE;
+        record_fits(cluster, service, c);
+        service->failed_members = 0; /* each may be tried again when the reasons change */
+        move_to(service, HA_MOVE_NONE);
+        if (!told)
+            ha_cluster_notify(cluster, service, HA_NOTICE_NO_CANDIDATE,
+                              "no member can be promoted; the reason of each is in the record");
+        return HA_OK;
+    }
+    if (ha_service_member_at(service, c->member) < 0 || c->instance == HA_INSTANCE_NONE)
+        return ha_err_set(err, HA_ENOENT, "service %s has no such member", service->config.name);
+    service->primary = c->member;
+    service->instance = c->instance;
+    service->gate = c->gate;
+    record_fits(cluster, service, c);
+    move_to(service, HA_MOVE_PROMOTE);
+    return HA_OK;
+}
+
+static void on_promoted(struct ha_cluster *cluster, struct ha_service *service,
+                        const struct ha_command_outcome *c)
+{
+    struct ha_decision *decision = ha_cluster_decision_of(cluster, service);
+    int at = ha_service_member_at(service, service->primary);
+
+    assert(at >= 0 && service->fence != HA_FENCE_NONE);
+    service->prev_epoch = service->open_epoch;
+    service->prev_fence = service->fence;
+    service->open_epoch = service->epoch;
+    service->open_member = service->primary;
+    service->open_instance = service->instance;
+    service->open_gate = service->gate;
+    service->fence = HA_FENCE_NONE;
+    service->position = c->position;
+    service->members[at].unopened_epoch = HA_EPOCH_NONE;
+    if (decision != NULL)
+        decision->stages.promoted_ms = cluster->wall_ms;
+}
+
+/* Its epoch never opened: no promise was ever given for it, so the next needs no fence. */
+static void on_failed(struct ha_cluster *cluster, struct ha_service *service,
+                      const struct ha_command_outcome *c)
+{
+    int at = ha_service_member_at(service, service->primary);
+    char text[HA_TEXT_SIZE];
+
+    assert(at >= 0);
+    (void)ha_text_format(text, sizeof(text), "%s: %.140s", service->config.members[at].name,
+                         c->text);
+    ha_cluster_notify(cluster, service, HA_NOTICE_PROMOTE_FAILED, text);
+    service->members[at].unopened_epoch = service->epoch;
+    service->failed_members |= 1u << service->primary;
+    claim_next(service);
+}
+
+static void remember_success(struct ha_service *service, uint64_t wall_ms)
+{
+    memmove(&service->recent_ms[1], &service->recent_ms[0],
+            (HA_RECENT_MAX - 1) * sizeof(service->recent_ms[0]));
+    service->recent_ms[0] = wall_ms;
+    if (service->recent_count < HA_RECENT_MAX)
+        service->recent_count++;
+}
+
+static void on_opened(struct ha_cluster *cluster, struct ha_service *service)
+{
+    struct ha_decision *decision = ha_cluster_decision_of(cluster, service);
+
+    if (service->reason != HA_REASON_FIRST)
+        remember_success(service, cluster->wall_ms);
+    if (decision != NULL)
+        decision->stages.opened_ms = cluster->wall_ms;
+    ha_cluster_notify(cluster, service, HA_NOTICE_PROMOTED,
+                      "the new primary holds lease, gate and address");
+}
+
+static void on_repointed(struct ha_cluster *cluster, struct ha_service *service)
+{
+    struct ha_decision *decision = ha_cluster_decision_of(cluster, service);
+
+    if (decision != NULL) {
+        decision->stages.done_ms = cluster->wall_ms;
+        decision->done = true;
+    }
+    service->failed_members = 0;
+    service->target = HA_MEMBER_NONE;
+    service->accept_loss = false;
+    ha_cluster_notify(cluster, service, HA_NOTICE_STEADY, "the failover is complete");
+}
+
+static enum ha_move move_of(enum ha_command_kind kind)
+{
+    if (kind == HA_COMMAND_PROMOTED)
+        return HA_MOVE_PROMOTED;
+    if (kind == HA_COMMAND_FAILED)
+        return HA_MOVE_FAILED;
+    return kind == HA_COMMAND_OPENED ? HA_MOVE_OPENED : HA_MOVE_REPOINTED;
+}
+
+int ha_cluster_apply_outcome(struct ha_cluster *cluster, enum ha_command_kind kind,
+                             const struct ha_command_outcome *c, struct ha_err *err)
+{
+    enum ha_move move = move_of(kind);
+    struct ha_service *service;
+    int rv = find(cluster, &c->ref, move, &service, err);
+
+    if (rv != HA_OK)
+        return rv;
+    if (c->ref.epoch != service->epoch)
+        return stale_epoch(service, c->ref.epoch, err);
+    if (move == HA_MOVE_PROMOTED)
+        on_promoted(cluster, service, c);
+    else if (move == HA_MOVE_FAILED)
+        on_failed(cluster, service, c);
+    else if (move == HA_MOVE_OPENED)
+        on_opened(cluster, service);
+    else
+        on_repointed(cluster, service);
+    move_to(service, move);
+    return HA_OK;
+}

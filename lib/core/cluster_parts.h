@@ -1,0 +1,41 @@
+/* lib/core/cluster_parts.h - the parts ha_cluster_apply is made of; nobody else includes this.
+ *
+ * Pure. Each apply function changes nothing when it refuses. */
+#ifndef HA_CORE_CLUSTER_PARTS_H
+#define HA_CORE_CLUSTER_PARTS_H
+
+#include "lib/core/cluster.h"
+
+struct ha_err;
+
+/* The record under way of a service, or NULL when the ring has moved past it. */
+struct ha_decision *ha_cluster_decision_of(struct ha_cluster *cluster,
+                                           const struct ha_service *service);
+struct ha_decision *ha_cluster_decision_open(struct ha_cluster *cluster, struct ha_service *service,
+                                             enum ha_reason reason, const char *text);
+/* Put a notice into the outbox for every webhook that wants it; @service may be NULL. */
+void ha_cluster_notify(struct ha_cluster *cluster, const struct ha_service *service,
+                       enum ha_notice_kind kind, const char *text);
+
+/* cluster_config.c */
+int ha_cluster_apply_config(struct ha_cluster *cluster, const struct ha_command_config *command,
+                            struct ha_err *err);
+
+/* cluster_failover.c */
+int ha_cluster_apply_give_up(struct ha_cluster *cluster, const struct ha_command_give_up *command,
+                             struct ha_err *err);
+int ha_cluster_apply_begin(struct ha_cluster *cluster, const struct ha_command_begin *command,
+                           struct ha_err *err);
+int ha_cluster_apply_fenced(struct ha_cluster *cluster, const struct ha_command_fenced *command,
+                            struct ha_err *err);
+int ha_cluster_apply_promote(struct ha_cluster *cluster, enum ha_command_kind kind,
+                             const struct ha_command_promote *command, struct ha_err *err);
+int ha_cluster_apply_outcome(struct ha_cluster *cluster, enum ha_command_kind kind,
+                             const struct ha_command_outcome *command, struct ha_err *err);
+
+/* Begin the end of a service that left the configuration. */
+void ha_cluster_retire(struct ha_cluster *cluster, struct ha_service *service);
+/* A new service claims its first epoch. */
+void ha_cluster_found(struct ha_cluster *cluster, struct ha_service *service);
+
+#endif /* HA_CORE_CLUSTER_PARTS_H */

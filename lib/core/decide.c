@@ -1,0 +1,554 @@
+/* The leader's policy: what to propose next for one service. It changes nothing replicated; apply
+ * accepts or refuses each proposal by comparing epochs and states. */
+#include <assert.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "lib/base/check.h"
+#include "lib/base/text.h"
+#include "lib/core/failover.h"
+#include "lib/core/watcher_parts.h"
+
+enum {
+    PROPOSAL_MS = 1000,      /* a proposal not seen again by then is made again */
+    FOLLOWER_MS = 50,        /* a follower's patience with a leader that hears the same word */
+    FRESH_MS = 100,          /* longest wait for the replicas' last positions */
+    RETRY_MS = 1000,         /* between looks for a candidate where there was none */
+    POSITION_MS = 10000,     /* between entries that only say how far a primary is */
+    FIRST_MS = 10000,        /* longest wait for all members of a new service to be heard */
+    POSITION_STEP = 1 << 20, /* bytes of progress that are worth an entry earlier */
+};
+
+/* A proposal for a service is in flight: its state is about to move. */
+static struct ha_command *propose(struct ha_watcher *w, const struct ha_service *service,
+                                  enum ha_command_kind kind, uint64_t now_ms,
+                                  struct ha_effects *out)
+{
+    struct ha_effect *effect = ha_effects_add(out, HA_EFFECT_PROPOSE);
+
+    ha_watched_of(w, service, now_ms)->proposed_ms = now_ms;
+    effect->u.command.kind = kind;
+    effect->u.command.wall_ms = w->wall_ms;
+    return &effect->u.command;
+}
+
+static struct ha_ref ref_of(const struct ha_service *service)
+{
+    return (struct ha_ref){.service = service->id, .epoch = service->epoch};
+}
+
+static bool watcher_is_heard(const struct ha_watcher *w, uint32_t watcher)
+{
+    return watcher == w->self || w->peer_heard[watcher];
+}
+
+uint32_t ha_decide_agreeing(const struct ha_watcher *w, const struct ha_service *service)
+{
+    int at = ha_service_member_at(service, service->primary);
+    uint32_t mask = 0;
+
+    for (uint32_t i = 0; at >= 0 && i < w->cluster.watcher_count; i++) {
+        enum ha_verdict verdict = service->members[at].verdicts[i];
+
+        /* A verdict of a watcher that the leader no longer hears does not count. */
+        if (watcher_is_heard(w, i) &&
+            (ha_verdict_is_down(verdict) ||
+             (verdict == HA_VERDICT_UNWRITABLE && service->config.failover_unwritable)))
+            mask |= 1u << i;
+    }
+    return mask;
+}
+
+bool ha_decide_rate_limited(const struct ha_watcher *w, const struct ha_service *service)
+{
+    uint32_t recent = 0;
+
+    if (service->config.rate_count == 0)
+        return false;
+    for (uint32_t i = 0; i < service->recent_count; i++)
+        if (service->recent_ms[i] + service->config.rate_period_ms > w->wall_ms)
+            recent++;
+    return recent >= service->config.rate_count;
+}
+
+/* The candidate's agent must be connected to the leader, or nobody could order it. */
+static bool is_heard(const struct ha_watch *watch, const struct ha_service_config *config,
+                     uint64_t now_ms)
+{
+    uint64_t limit_ms = config->down_after_ms;
+
+    return watch->heard && now_ms - watch->heard_ms < limit_ms;
+}
+
+int ha_decide_candidate(const struct ha_watcher *w, const struct ha_service *service,
+                        uint64_t now_ms, struct ha_fit *fits)
+{
+    static const struct ha_watch unseen;
+    const struct ha_watched *watched = ha_watched_peek(w, service);
+    struct ha_candidate candidates[HA_MEMBERS_MAX];
+    const struct ha_candidate_rules rules = {
+        /* A paused service goes back to where it was, or nowhere. */
+        .target = service->paused && service->open_epoch != HA_EPOCH_NONE &&
+                          service->reason != HA_REASON_OPERATOR
+                      ? service->open_member
+                      : service->target,
+        .exclude = ha_state_is_open(service->state) ? service->primary : HA_MEMBER_NONE,
+        .accept_loss = service->accept_loss,
+        .first = service->open_epoch == HA_EPOCH_NONE,
+        .loss_budget_bytes = service->config.loss_budget_bytes,
+        .slack_bytes = service->config.priority_slack_bytes,
+        .known = &service->position,
+    };
+
+    for (uint32_t i = 0; i < service->config.member_count; i++) {
+        const struct ha_member_config *config = &service->config.members[i];
+        const struct ha_watch *watch = watched == NULL ? &unseen : &watched->members[i];
+
+        candidates[i] = (struct ha_candidate){
+            .member = service->members[i].id,
+            .name = config->name,
+            .priority = config->priority,
+            .heard = is_heard(watch, &service->config, now_ms),
+            .failed = (service->failed_members >> service->members[i].id & 1u) != 0,
+            .unopened = service->members[i].unopened_epoch != HA_EPOCH_NONE,
+            .process = watch->status.process,
+            .gate = watch->status.gate,
+            .sample = &watch->status.sample,
+        };
+    }
+    return ha_candidate_choose(candidates, service->config.member_count, &rules, fits);
+}
+
+/* Opening, repointing, steady: a primary serves or is about to */
+
+/* The holder's own word that it ended its epoch: any watcher that hears it says so; the leader at
+ * once, the others when the leader seems not to have heard. */
+static bool hear_give_up(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
+                         struct ha_effects *out)
+{
+    bool fencing = service->state == HA_STATE_FENCING;
+    uint32_t member = fencing ? service->open_member : service->primary;
+    uint64_t epoch = fencing ? service->open_epoch : service->epoch;
+    uint64_t instance = fencing ? service->open_instance : service->instance;
+    int at = ha_service_member_at(service, member);
+    struct ha_watched *watched = ha_watched_of(w, service, now_ms);
+    const struct ha_watch *watch;
+    struct ha_command *command;
+
+    if (at < 0)
+        return false;
+    watch = &watched->members[at];
+    if (!watch->heard || watch->instance != instance || instance == HA_INSTANCE_NONE ||
+        watch->status.given_up < epoch)
+        return false;
+    if (watched->fencing_ms == 0) {
+        watched->fencing_ms = now_ms;
+        watched->noticed_wall_ms = w->wall_ms;
+    }
+    if (!w->leader && now_ms - watched->fencing_ms < FOLLOWER_MS)
+        return false;
+    command = propose(w, service, HA_COMMAND_GIVE_UP, now_ms, out);
+    command->u.give_up = (struct ha_command_give_up){
+        .ref = {.service = service->id, .epoch = epoch},
+        .member = member,
+        .instance = instance,
+        .verdict = watch->status.given_up_why,
+        .noticed_ms = watched->noticed_wall_ms,
+        .position = watch->status.sample.position,
+    };
+    (void)ha_text_format(command->u.give_up.text, sizeof(command->u.give_up.text),
+                         "%s reports: %s; it ended its epoch and its gate is closed",
+                         service->config.members[at].agent,
+                         watch->status.given_up_why == HA_VERDICT_UNKNOWN
+                             ? "it was told to"
+                             : ha_verdict_text(watch->status.given_up_why));
+    if (w->leader)
+        ha_order_report(w, service, now_ms, out); /* the last positions, while this commits */
+    return true;
+}
+
+static void log_position(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
+                         bool at_once, struct ha_effects *out)
+{
+    struct ha_watched *watched = ha_watched_of(w, service, now_ms);
+    int at = ha_service_member_at(service, service->primary);
+    const struct ha_position *position;
+    struct ha_effect *effect;
+    uint64_t progress;
+
+    if (at < 0 || watched->members[at].instance != service->instance)
+        return;
+    position = &watched->members[at].status.sample.position;
+    if (position->lineage.count == 0 || position->offset <= service->position.offset)
+        return;
+    progress = position->offset - service->position.offset;
+    if (!at_once && now_ms - watched->position_ms < POSITION_MS / 10)
+        return;
+    if (!at_once && progress < POSITION_STEP && now_ms - watched->position_ms < POSITION_MS)
+        return;
+    watched->position_ms = now_ms;
+    effect = ha_effects_add(out, HA_EFFECT_PROPOSE);
+    effect->u.command.kind = HA_COMMAND_POSITIONS;
+    effect->u.command.wall_ms = w->wall_ms;
+    effect->u.command.u.positions.count = 1;
+    effect->u.command.u.positions.items[0] =
+        (struct ha_command_position){.ref = ref_of(service), .position = *position};
+}
+
+static void begin_text(const struct ha_watcher *w, const struct ha_service *service, int at,
+                       uint32_t agreeing, uint64_t now_ms, char text[HA_TEXT_SIZE])
+{
+    const struct ha_watched *watched = ha_watched_peek(w, service);
+    char evidence[HA_TEXT_SIZE] = "";
+
+    if (watched != NULL)
+        ha_detect_explain(&watched->members[at], watched->members[at].verdict, now_ms, evidence);
+    (void)ha_text_format(text, HA_TEXT_SIZE, "%s is down, say %d of %" PRIu32 " watchers: %.120s",
+                         service->config.members[at].name, __builtin_popcount(agreeing),
+                         w->cluster.watcher_count, evidence);
+}
+
+static void begin_if_down(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
+                          struct ha_effects *out)
+{
+    struct ha_watched *watched = ha_watched_of(w, service, now_ms);
+    uint32_t agreeing = ha_decide_agreeing(w, service);
+    int at = ha_service_member_at(service, service->primary);
+    struct ha_fit fits[HA_MEMBERS_MAX];
+    struct ha_command *command;
+
+    if (at < 0 ||
+        (uint32_t)__builtin_popcount(agreeing) < ha_service_quorum(&w->cluster, service)) {
+        watched->noticed_wall_ms = 0;
+        return;
+    }
+    if (watched->noticed_wall_ms == 0)
+        watched->noticed_wall_ms = w->wall_ms - (now_ms - watched->members[at].verdict_ms);
+    if (service->paused || !service->config.automatic || ha_decide_rate_limited(w, service))
+        return;
+    /* Fencing a primary that nobody can replace helps nobody: it may come back. */
+    if (ha_decide_candidate(w, service, now_ms, fits) < 0)
+        return;
+    log_position(w, service, now_ms, true, out);
+    command = propose(w, service, HA_COMMAND_BEGIN, now_ms, out);
+    command->u.begin = (struct ha_command_begin){
+        .ref = ref_of(service),
+        .reason = HA_REASON_DOWN,
+        .agreeing = agreeing,
+        .noticed_ms = watched->noticed_wall_ms,
+    };
+    begin_text(w, service, at, agreeing, now_ms, command->u.begin.text);
+}
+
+static void propose_outcome(struct ha_watcher *w, const struct ha_service *service,
+                            enum ha_command_kind kind, const char *text, uint64_t now_ms,
+                            struct ha_effects *out)
+{
+    struct ha_command *command = propose(w, service, kind, now_ms, out);
+
+    command->u.outcome.ref = ref_of(service);
+    (void)ha_text_copy(command->u.outcome.text, sizeof(command->u.outcome.text), text);
+}
+
+static void decide_opening(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
+                           struct ha_effects *out)
+{
+    struct ha_watched *watched = ha_watched_of(w, service, now_ms);
+    int at = ha_service_member_at(service, service->primary);
+    const struct ha_watch *watch = &watched->members[at];
+    struct ha_command *command;
+
+    if (watch->instance == service->instance && watch->status.epoch == service->epoch &&
+        watch->status.settled) {
+        propose_outcome(w, service, HA_COMMAND_OPENED, "", now_ms, out);
+        return;
+    }
+    if (now_ms - watched->state_ms < service->config.open_deadline_ms || service->paused)
+        return;
+    command = propose(w, service, HA_COMMAND_BEGIN, now_ms, out);
+    command->u.begin =
+        (struct ha_command_begin){.ref = ref_of(service), .reason = HA_REASON_OPEN_FAILED};
+    (void)ha_text_format(command->u.begin.text, sizeof(command->u.begin.text),
+                         "%s did not take lease, gate and address in time: %.100s",
+                         service->config.members[at].name, watch->status.text);
+}
+
+static bool all_follow(const struct ha_watcher *w, const struct ha_service *service,
+                       uint64_t now_ms)
+{
+    const struct ha_watched *watched = ha_watched_peek(w, service);
+
+    for (uint32_t i = 0; watched != NULL && i < service->config.member_count; i++) {
+        const struct ha_watch *watch = &watched->members[i];
+
+        if (service->members[i].id == service->primary ||
+            !is_heard(watch, &service->config, now_ms) || watch->status.process == HA_PROCESS_GONE)
+            continue;
+        if (watch->status.sample.role != HA_ROLE_REPLICA || !watch->status.sample.link_up ||
+            watch->status.follows == HA_MEMBER_NONE)
+            return false;
+    }
+    return true;
+}
+
+static void decide_open(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
+                        struct ha_effects *out)
+{
+    struct ha_watched *watched = ha_watched_of(w, service, now_ms);
+
+    begin_if_down(w, service, now_ms, out);
+    if (watched->proposed_ms != 0)
+        return;
+    if (service->state == HA_STATE_OPENING)
+        decide_opening(w, service, now_ms, out);
+    else if (service->state == HA_STATE_REPOINTING) {
+        if (all_follow(w, service, now_ms) ||
+            now_ms - watched->state_ms >= service->config.repoint_deadline_ms)
+            propose_outcome(w, service, HA_COMMAND_REPOINTED, "", now_ms, out);
+    } else
+        log_position(w, service, now_ms, false, out);
+}
+
+/* Fencing */
+
+/* When a majority has stopped and the longest remainder it named has passed: the earliest such
+ * moment; 0 while no majority has answered. *ret_mask gets the majority. */
+static uint64_t expired_at_ms(const struct ha_watcher *w, const struct ha_service *service,
+                              uint32_t *ret_mask)
+{
+    const struct ha_watched *watched = ha_watched_peek(w, service);
+    uint32_t mask = 0;
+    uint64_t at_ms = 0;
+
+    /* Takes the watchers in order of their ends; at most HA_WATCHERS_MAX rounds. */
+    for (uint32_t round = 0; round < ha_cluster_majority(&w->cluster); round++) {
+        uint32_t next = HA_WATCHERS_MAX;
+
+        for (uint32_t i = 0; i < w->cluster.watcher_count; i++)
+            if ((mask >> i & 1u) == 0 && watched->stopped[i].epoch == service->epoch &&
+                (next == HA_WATCHERS_MAX ||
+                 watched->stopped[i].until_ms < watched->stopped[next].until_ms))
+                next = i;
+        if (next == HA_WATCHERS_MAX)
+            return 0;
+        mask |= 1u << next;
+        at_ms = watched->stopped[next].until_ms;
+    }
+    *ret_mask = mask;
+    return at_ms;
+}
+
+/* Expiry proves that the holder stopped only where a kernel enforces the end (design, 6.4). */
+static bool expiry_counts(const struct ha_service *service)
+{
+    return service->open_gate == HA_GATE_NFT || service->open_gate == HA_GATE_BPF ||
+           service->open_gate == HA_GATE_BOTH || service->config.accept_process_fence;
+}
+
+static void decide_fencing(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
+                           struct ha_effects *out)
+{
+    const struct ha_watched *watched = ha_watched_of(w, service, now_ms);
+    struct ha_command *command;
+    uint32_t mask = 0;
+    uint64_t at_ms;
+
+    if (!expiry_counts(service))
+        return;
+    at_ms = expired_at_ms(w, service, &mask);
+    if (at_ms == 0)
+        return;
+    /* A relative gate that was renewed by a process paused in the call may last one lease longer.
+     */
+    if (service->open_gate == HA_GATE_NFT)
+        at_ms += service->config.lease_ms + ha_drift_ms(service->config.lease_ms);
+    if (now_ms < at_ms)
+        return;
+    command = propose(w, service, HA_COMMAND_FENCED, now_ms, out);
+    command->u.fenced = (struct ha_command_fenced){
+        .ref = ref_of(service),
+        .how = HA_FENCE_EXPIRED,
+        .stopped = mask,
+        .waited_ms = (uint32_t)(now_ms - watched->state_ms),
+    };
+}
+
+/* Selecting, promoting */
+
+/* Whether every member that is heard has told its position since the old primary ended. */
+static bool positions_are_fresh(const struct ha_watcher *w, const struct ha_service *service,
+                                uint64_t now_ms)
+{
+    const struct ha_watched *watched = ha_watched_peek(w, service);
+    uint64_t since_ms = watched->fencing_ms != 0 ? watched->fencing_ms : watched->state_ms;
+    bool first = service->open_epoch == HA_EPOCH_NONE;
+
+    for (uint32_t i = 0; i < service->config.member_count; i++) {
+        const struct ha_watch *watch = &watched->members[i];
+
+        if (service->config.members[i].priority == HA_PRIORITY_NEVER)
+            continue;
+        if (!is_heard(watch, &service->config, now_ms)) {
+            if (first)
+                return false;
+            continue;
+        }
+        /* A database that is gone or does not answer its agent will tell nothing. */
+        if (watch->status.process == HA_PROCESS_GONE ||
+            watch->status.answer_age_ms >= service->config.hang_after_ms)
+            continue;
+        if (watch->position_ms < since_ms)
+            return false;
+    }
+    return true;
+}
+
+static uint64_t lost_bytes(const struct ha_fit *fits, int chosen)
+{
+    return chosen < 0 ? 0 : fits[chosen].behind;
+}
+
+static bool same_reasons(const struct ha_watcher *w, const struct ha_service *service,
+                         const struct ha_fit *fits)
+{
+    const struct ha_decision *decision = ha_cluster_decision(&w->cluster, service->decision);
+
+    if (decision == NULL || decision->fit_count != service->config.member_count)
+        return false;
+    for (uint32_t i = 0; i < decision->fit_count; i++)
+        if (decision->fits[i].fit.member != fits[i].member ||
+            decision->fits[i].fit.fitness != fits[i].fitness)
+            return false;
+    return true;
+}
+
+static void select_candidate(struct ha_watcher *w, const struct ha_service *service,
+                             uint64_t now_ms, struct ha_effects *out)
+{
+    struct ha_watched *watched = ha_watched_of(w, service, now_ms);
+    struct ha_fit fits[HA_MEMBERS_MAX];
+    int chosen = ha_decide_candidate(w, service, now_ms, fits);
+    struct ha_command_promote *promote;
+    struct ha_command *command;
+
+    if (chosen < 0 && service->state == HA_STATE_NO_CANDIDATE && same_reasons(w, service, fits)) {
+        watched->proposed_ms = 0;
+        return;
+    }
+    command = propose(w, service, chosen < 0 ? HA_COMMAND_NONE : HA_COMMAND_PROMOTE, now_ms, out);
+    promote = &command->u.promote;
+    promote->ref = ref_of(service);
+    promote->lost_bytes = lost_bytes(fits, chosen);
+    promote->fit_count = service->config.member_count;
+    memcpy(promote->fits, fits, promote->fit_count * sizeof(fits[0]));
+    if (chosen < 0)
+        return;
+    promote->member = service->members[chosen].id;
+    promote->instance = watched->members[chosen].instance;
+    promote->gate = watched->members[chosen].status.gate;
+}
+
+static void decide_selecting(struct ha_watcher *w, const struct ha_service *service,
+                             uint64_t now_ms, struct ha_effects *out)
+{
+    const struct ha_watched *watched = ha_watched_of(w, service, now_ms);
+    uint64_t patience_ms = service->open_epoch == HA_EPOCH_NONE ? FIRST_MS : FRESH_MS;
+
+    ha_order_report(w, service, now_ms, out);
+    if (positions_are_fresh(w, service, now_ms) || now_ms - watched->state_ms >= patience_ms)
+        select_candidate(w, service, now_ms, out);
+}
+
+static void decide_no_candidate(struct ha_watcher *w, const struct ha_service *service,
+                                uint64_t now_ms, struct ha_effects *out)
+{
+    struct ha_watched *watched = ha_watched_of(w, service, now_ms);
+
+    if (now_ms - watched->state_ms < RETRY_MS)
+        return;
+    watched->state_ms = now_ms; /* the next look in a second */
+    select_candidate(w, service, now_ms, out);
+}
+
+static void decide_promoting(struct ha_watcher *w, const struct ha_service *service,
+                             uint64_t now_ms, struct ha_effects *out)
+{
+    struct ha_watched *watched = ha_watched_of(w, service, now_ms);
+    int at = ha_service_member_at(service, service->primary);
+    const struct ha_watch *watch;
+    struct ha_command *command;
+    bool ordered;
+
+    if (at < 0)
+        return;
+    watch = &watched->members[at];
+    ordered = watch->instance == service->instance && watch->status.order == HA_ORDER_PROMOTE &&
+              watch->status.order_epoch == service->epoch;
+    if (ordered && watch->status.result == HA_RESULT_DONE &&
+        watch->status.sample.role == HA_ROLE_PRIMARY) {
+        command = propose(w, service, HA_COMMAND_PROMOTED, now_ms, out);
+        command->u.outcome.ref = ref_of(service);
+        command->u.outcome.position = watch->status.sample.position;
+        return;
+    }
+    if (ordered && watch->status.result == HA_RESULT_FAILED)
+        propose_outcome(w, service, HA_COMMAND_FAILED, watch->status.text, now_ms, out);
+    else if (watch->heard && watch->instance != service->instance)
+        propose_outcome(w, service, HA_COMMAND_FAILED, "its host has started anew", now_ms, out);
+    else if (watch->heard && watch->status.process == HA_PROCESS_GONE)
+        propose_outcome(w, service, HA_COMMAND_FAILED, "its database is gone", now_ms, out);
+    else if (!is_heard(watch, &service->config, now_ms))
+        propose_outcome(w, service, HA_COMMAND_FAILED, "its agent is not heard", now_ms, out);
+    else if (now_ms - watched->state_ms >= service->config.promote_deadline_ms)
+        propose_outcome(w, service, HA_COMMAND_FAILED, "it took too long", now_ms, out);
+}
+
+static void decide_pause(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
+                         struct ha_effects *out)
+{
+    struct ha_command *command;
+
+    if (!service->paused || service->paused_until_ms == 0 || service->paused_until_ms > w->wall_ms)
+        return;
+    command = propose(w, service, HA_COMMAND_RESUME, now_ms, out);
+    command->u.pause.service = service->id;
+    (void)ha_text_copy(command->u.pause.author, sizeof(command->u.pause.author), "hafailover");
+    (void)ha_text_copy(command->u.pause.text, sizeof(command->u.pause.text), "its time is over");
+}
+
+void ha_decide(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
+               struct ha_effects *out)
+{
+    struct ha_watched *watched = ha_watched_of(w, service, now_ms);
+    /* A follower only helps a give-up along that the leader may not have heard. */
+    uint64_t patience_ms = w->leader ? PROPOSAL_MS : PROPOSAL_MS / 2;
+
+    if (watched->proposed_ms != 0 && now_ms - watched->proposed_ms < patience_ms)
+        return;
+    watched->proposed_ms = 0;
+    if ((ha_state_is_open(service->state) || service->state == HA_STATE_FENCING) &&
+        hear_give_up(w, service, now_ms, out))
+        return;
+    if (!w->leader)
+        return;
+    decide_pause(w, service, now_ms, out);
+    switch (service->state) {
+    case HA_STATE_OPENING:
+    case HA_STATE_REPOINTING:
+    case HA_STATE_STEADY:
+        decide_open(w, service, now_ms, out);
+        break;
+    case HA_STATE_FENCING:
+        decide_fencing(w, service, now_ms, out);
+        break;
+    case HA_STATE_SELECTING:
+        decide_selecting(w, service, now_ms, out);
+        break;
+    case HA_STATE_PROMOTING:
+        decide_promoting(w, service, now_ms, out);
+        break;
+    case HA_STATE_NO_CANDIDATE:
+        decide_no_candidate(w, service, now_ms, out);
+        break;
+    }
+}

@@ -1,0 +1,171 @@
+/* Orders are not stored: each follows from the replicated state and is said again until the agent's
+ * heartbeat shows that it is done. So a new leader needs no memory, and a lost frame no retry
+ * logic. */
+#include <string.h>
+
+#include "lib/base/text.h"
+#include "lib/core/failover.h"
+#include "lib/core/watcher_parts.h"
+
+enum { RESEND_MS = 500, REPORT_MS = 50 };
+
+static void send(struct ha_watcher *w, const struct ha_service *service, uint32_t at,
+                 const struct ha_order *order, uint64_t now_ms, struct ha_effects *out)
+{
+    struct ha_watch *watch = &ha_watched_of(w, service, now_ms)->members[at];
+    struct ha_effect *effect;
+
+    if (watch->order == order->kind && watch->order_epoch == order->epoch &&
+        now_ms - watch->ordered_ms < (order->kind == HA_ORDER_REPORT ? REPORT_MS : RESEND_MS))
+        return;
+    watch->order = order->kind;
+    watch->order_epoch = order->epoch;
+    watch->ordered_ms = now_ms;
+    effect = ha_effects_add(out, HA_EFFECT_ORDER);
+    effect->u.order.order = *order;
+    effect->u.order.order.service = service->id;
+    effect->u.order.order.member = service->members[at].id;
+    effect->u.order.order.index = w->cluster.index;
+    (void)ha_text_copy(effect->u.order.agent, sizeof(effect->u.order.agent),
+                       service->config.members[at].agent);
+}
+
+static bool is_done(const struct ha_watch *watch, enum ha_order_kind kind, uint64_t epoch)
+{
+    return watch->status.order == kind && watch->status.order_epoch == epoch &&
+           (watch->status.result == HA_RESULT_DONE || watch->status.result == HA_RESULT_RUNNING);
+}
+
+static void order_fence(struct ha_watcher *w, const struct ha_service *service, uint32_t at,
+                        uint64_t now_ms, struct ha_effects *out)
+{
+    const struct ha_order order = {
+        .kind = service->reason == HA_REASON_SWITCHOVER ? HA_ORDER_DRAIN : HA_ORDER_FENCE,
+        .epoch = service->epoch,
+        .instance = service->open_instance,
+    };
+
+    send(w, service, at, &order, now_ms, out);
+}
+
+static uint32_t min_replicas_of(const struct ha_service *service)
+{
+    if (service->config.durability == HA_DURABILITY_ASYNC)
+        return 0;
+    return service->config.member_count > 1 ? 1 : 0;
+}
+
+static void order_primary(struct ha_watcher *w, const struct ha_service *service, uint32_t at,
+                          uint64_t now_ms, struct ha_effects *out)
+{
+    const struct ha_watch *watch = &ha_watched_of(w, service, now_ms)->members[at];
+    enum ha_order_kind kind =
+        service->state == HA_STATE_PROMOTING ? HA_ORDER_PROMOTE : HA_ORDER_SERVE;
+    const struct ha_order order = {
+        .kind = kind,
+        .epoch = service->epoch,
+        .instance = service->instance,
+        .vip_free =
+            (kind == HA_ORDER_PROMOTE ? service->fence : service->prev_fence) == HA_FENCE_REPORT,
+        .min_replicas = min_replicas_of(service),
+    };
+
+    if (watch->instance != service->instance || is_done(watch, kind, service->epoch))
+        return;
+    send(w, service, at, &order, now_ms, out);
+}
+
+/* The member a replica should follow: its own choice while that one is a replica in order. */
+static int upstream_of(const struct ha_watched *watched, const struct ha_service *service,
+                       uint32_t at)
+{
+    const char *follow = service->config.members[at].follow;
+    uint32_t id = follow[0] == '\0' ? HA_MEMBER_NONE : ha_service_member_named(service, follow);
+    int via = ha_service_member_at(service, id);
+
+    if (via >= 0 && via != (int)at && id != service->primary) {
+        const struct ha_status *status = &watched->members[via].status;
+
+        if (watched->members[via].heard && status->follows == service->primary &&
+            status->sample.link_up)
+            return via;
+    }
+    return ha_service_member_at(service, service->primary);
+}
+
+static bool follows(const struct ha_watch *watch, uint32_t upstream)
+{
+    const struct ha_sample *sample = &watch->status.sample;
+
+    return sample->role == HA_ROLE_REPLICA && watch->status.follows == upstream &&
+           (sample->link_up || sample->copying || sample->answer == HA_ANSWER_STARTING);
+}
+
+/* Members that are busy with a full copy: `parallel_syncs` bounds them. */
+static uint32_t copying(const struct ha_watched *watched, const struct ha_service *service)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < service->config.member_count; i++)
+        if (watched->members[i].heard && watched->members[i].status.sample.copying)
+            count++;
+    return count;
+}
+
+static bool needs_copy(const struct ha_watch *watch, const struct ha_service *service)
+{
+    uint64_t offset;
+
+    return ha_kinship_of(&watch->status.sample.position, &service->position.lineage, &offset) !=
+           HA_KIN_SAME;
+}
+
+static void order_replica(struct ha_watcher *w, const struct ha_service *service, uint32_t at,
+                          uint64_t now_ms, struct ha_effects *out)
+{
+    struct ha_watched *watched = ha_watched_of(w, service, now_ms);
+    const struct ha_watch *watch = &watched->members[at];
+    int upstream = upstream_of(watched, service, at);
+    struct ha_order order = {.kind = HA_ORDER_FOLLOW, .epoch = service->epoch, .full_copy = true};
+
+    if (upstream < 0 || watch->status.process == HA_PROCESS_GONE)
+        return;
+    order.upstream = service->members[upstream].id;
+    if (follows(watch, order.upstream))
+        return;
+    if (needs_copy(watch, service) && copying(watched, service) >= service->config.parallel_syncs)
+        return;
+    order.upstream_port = service->config.members[upstream].port;
+    memcpy(order.upstream_host, service->config.members[upstream].host,
+           sizeof(order.upstream_host));
+    send(w, service, at, &order, now_ms, out);
+}
+
+void ha_order_report(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
+                     struct ha_effects *out)
+{
+    const struct ha_order order = {.kind = HA_ORDER_REPORT, .epoch = service->epoch};
+
+    for (uint32_t i = 0; i < service->config.member_count; i++)
+        if (ha_watched_of(w, service, now_ms)->members[i].heard)
+            send(w, service, i, &order, now_ms, out);
+}
+
+void ha_order_all(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
+                  struct ha_effects *out)
+{
+    struct ha_watched *watched = ha_watched_of(w, service, now_ms);
+
+    for (uint32_t i = 0; i < service->config.member_count; i++) {
+        uint32_t id = service->members[i].id;
+
+        if (!watched->members[i].heard)
+            continue;
+        if (service->state == HA_STATE_FENCING && id == service->open_member)
+            order_fence(w, service, i, now_ms, out);
+        else if (id == service->primary)
+            order_primary(w, service, i, now_ms, out);
+        else if (service->state == HA_STATE_REPOINTING || service->state == HA_STATE_STEADY)
+            order_replica(w, service, i, now_ms, out);
+    }
+}

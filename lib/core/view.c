@@ -1,0 +1,171 @@
+#include "lib/core/view.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "lib/base/text.h"
+#include "lib/core/failover.h"
+#include "lib/core/watcher_parts.h"
+
+/* What most watchers say; of equally many, the worse. */
+static enum ha_verdict agreed_verdict(const struct ha_watcher *w, const struct ha_service *service,
+                                      uint32_t at, enum ha_verdict own)
+{
+    const enum ha_verdict *verdicts = service->members[at].verdicts;
+    enum ha_verdict best = own;
+    uint32_t most = 0;
+
+    for (uint32_t i = 0; i < w->cluster.watcher_count; i++) {
+        uint32_t same = 0;
+
+        for (uint32_t k = 0; k < w->cluster.watcher_count; k++)
+            same += verdicts[k] == verdicts[i] && verdicts[i] != HA_VERDICT_UNKNOWN;
+        if (same > most || (same == most && same > 0 && verdicts[i] > best)) {
+            most = same;
+            best = verdicts[i];
+        }
+    }
+    return best;
+}
+
+static void tell_reason(struct ha_member_view *view, const struct ha_watch *watch)
+{
+    if (view->agent_heard && watch->status.text[0] != '\0')
+        (void)ha_text_copy(view->reason, sizeof(view->reason), watch->status.text);
+    else
+        (void)ha_text_copy(view->reason, sizeof(view->reason), ha_fitness_text(view->fit.fitness));
+}
+
+bool ha_view_member(const struct ha_watcher *w, const struct ha_service *service, uint32_t at,
+                    uint64_t now_ms, struct ha_member_view *ret)
+{
+    static const struct ha_watch unseen;
+    const struct ha_watched *watched = ha_watched_peek(w, service);
+    const struct ha_watch *watch = watched == NULL ? &unseen : &watched->members[at];
+    struct ha_fit fits[HA_MEMBERS_MAX];
+    uint64_t offset, age_ms;
+    bool primary;
+
+    if (at >= service->config.member_count)
+        return false;
+    memset(ret, 0, sizeof(*ret));
+    primary = ha_state_is_open(service->state) && service->members[at].id == service->primary;
+    age_ms = now_ms > watch->heard_ms ? now_ms - watch->heard_ms : 0;
+    ret->id = service->members[at].id;
+    ret->config = &service->config.members[at];
+    ret->verdict = agreed_verdict(w, service, at, watch->verdict);
+    ret->agent_heard = watch->heard && age_ms < service->config.down_after_ms;
+    ret->agent_age_ms = watch->heard ? (uint32_t)(age_ms < UINT32_MAX ? age_ms : UINT32_MAX) : 0;
+    ret->process = ret->agent_heard ? watch->status.process : HA_PROCESS_UNKNOWN;
+    ret->role = watch->heard ? watch->status.sample.role : watch->sample.role;
+    ret->gate = watch->status.gate;
+    ret->gate_open = ret->agent_heard && watch->status.gate_open;
+    ret->vip_held = ret->agent_heard && watch->status.vip_held;
+    if (primary && watch->status.lease_left_ms > age_ms)
+        ret->lease_left_ms = watch->status.lease_left_ms - (uint32_t)age_ms;
+    if (watched != NULL && watch->heard && service->position.lineage.count > 0 &&
+        ha_kinship_of(&watch->status.sample.position, &service->position.lineage, &offset) ==
+            HA_KIN_SAME) {
+        int lead = ha_service_member_at(service, service->primary);
+        uint64_t head = service->position.offset;
+
+        if (lead >= 0 && watched->members[lead].heard &&
+            watched->members[lead].status.sample.position.offset > head)
+            head = watched->members[lead].status.sample.position.offset;
+        ret->lag_known = true;
+        ret->lag_bytes = head > offset ? head - offset : 0;
+    }
+    (void)ha_decide_candidate(w, service, now_ms, fits);
+    ret->fit = fits[at];
+    if (ret->fit.fitness == HA_FIT_CHOSEN)
+        ret->fit.fitness = HA_FIT_OK;
+    tell_reason(ret, watch);
+    return true;
+}
+
+const char *ha_view_fence(const struct ha_watcher *w, const struct ha_service *service)
+{
+    const struct ha_watched *watched = ha_watched_peek(w, service);
+    enum ha_gate gate = service->primary != HA_MEMBER_NONE ? service->gate : service->open_gate;
+    int at = ha_service_member_at(service, service->primary);
+
+    if (at >= 0 && watched != NULL && watched->members[at].heard)
+        gate = watched->members[at].status.gate;
+    switch (gate) {
+    case HA_GATE_NFT:
+    case HA_GATE_BPF:
+    case HA_GATE_BOTH:
+        return "kernel";
+    case HA_GATE_PROCESS:
+        return "process";
+    case HA_GATE_NONE:
+        return "none";
+    }
+    return "none";
+}
+
+bool ha_view_ready(const struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
+                   char reason[HA_TEXT_SIZE])
+{
+    struct ha_fit fits[HA_MEMBERS_MAX];
+
+    (void)ha_decide_candidate(w, service, now_ms, fits);
+    reason[0] = '\0';
+    for (uint32_t i = 0; i < service->config.member_count; i++) {
+        if (service->members[i].id == service->primary)
+            continue;
+        if (fits[i].fitness == HA_FIT_CHOSEN || fits[i].fitness == HA_FIT_RANKED_LOWER) {
+            reason[0] = '\0';
+            return true;
+        }
+        (void)ha_text_append(reason, HA_TEXT_SIZE, "%s%s: %s", reason[0] == '\0' ? "" : "; ",
+                             service->config.members[i].name, ha_fitness_text(fits[i].fitness));
+    }
+    if (reason[0] == '\0')
+        (void)ha_text_copy(reason, HA_TEXT_SIZE, "the service has no other member");
+    return false;
+}
+
+void ha_view_why(const struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
+                 char why[HA_TEXT_SIZE])
+{
+    char reason[HA_TEXT_SIZE];
+    uint32_t agreeing = ha_decide_agreeing(w, service);
+
+    why[0] = '\0';
+    if (service->paused) {
+        (void)ha_text_format(why, HA_TEXT_SIZE, "paused by %s: %.120s", service->paused_by,
+                             service->paused_why);
+        return;
+    }
+    switch (service->state) {
+    case HA_STATE_FENCING:
+        (void)ha_text_format(why, HA_TEXT_SIZE, "waiting until %s can no longer serve",
+                             ha_service_member_name(service, service->open_member));
+        return;
+    case HA_STATE_SELECTING:
+    case HA_STATE_NO_CANDIDATE:
+        if (!ha_view_ready(w, service, now_ms, reason))
+            (void)ha_text_format(why, HA_TEXT_SIZE, "no candidate: %.170s", reason);
+        return;
+    case HA_STATE_PROMOTING:
+    case HA_STATE_OPENING:
+    case HA_STATE_REPOINTING:
+    case HA_STATE_STEADY:
+        break;
+    }
+    if (agreeing == 0)
+        return;
+    if ((uint32_t)__builtin_popcount(agreeing) < ha_service_quorum(&w->cluster, service))
+        (void)ha_text_format(why, HA_TEXT_SIZE,
+                             "%d watchers say that the primary is down, %" PRIu32 " must",
+                             __builtin_popcount(agreeing), ha_service_quorum(&w->cluster, service));
+    else if (!service->config.automatic)
+        (void)ha_text_copy(why, HA_TEXT_SIZE, "the primary is down; automatic is set to no");
+    else if (ha_decide_rate_limited(w, service))
+        (void)ha_text_copy(why, HA_TEXT_SIZE,
+                           "the primary is down; the rate limit on failovers is reached");
+    else if (!ha_view_ready(w, service, now_ms, reason))
+        (void)ha_text_format(why, HA_TEXT_SIZE, "the primary is down; no candidate: %.140s",
+                             reason);
+}

@@ -1,0 +1,501 @@
+#include "lib/core/watcher.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "lib/base/check.h"
+#include "lib/base/err.h"
+#include "lib/base/text.h"
+#include "lib/core/failover.h"
+#include "lib/core/watcher_parts.h"
+
+enum { TICK_MS = 20, OBSERVE_RETRY_MS = 1000 };
+
+void ha_watcher_init(struct ha_watcher *w, const struct ha_watcher_options *options)
+{
+    memset(w, 0, sizeof(*w));
+    ha_cluster_init(&w->cluster);
+    w->options = *options;
+    w->self = HA_WATCHERS_MAX;
+    w->promise_durable_ms = options->promise_max_ms;
+    w->promise_asked_ms = options->promise_max_ms;
+    w->next_tick_ms = options->now_ms;
+    if (options->promise_max_ms > 0)
+        w->blind_until_ms =
+            options->now_ms + options->promise_max_ms + ha_drift_ms(options->promise_max_ms);
+}
+
+/* Facts stay with the member they are about when the configuration moves it. */
+static void realign(struct ha_watched *watched, const struct ha_service *service, uint64_t now_ms)
+{
+    const struct ha_watched before = *watched;
+
+    for (uint32_t i = 0; i < HA_MEMBERS_MAX; i++) {
+        uint32_t id = i < service->config.member_count ? service->members[i].id : HA_MEMBER_NONE;
+
+        watched->ids[i] = id;
+        memset(&watched->members[i], 0, sizeof(watched->members[i]));
+        watched->members[i].verdict_ms = now_ms;
+        for (uint32_t k = 0; k < HA_MEMBERS_MAX; k++)
+            if (id != HA_MEMBER_NONE && before.ids[k] == id)
+                watched->members[i] = before.members[k];
+    }
+}
+
+static void realign_all(struct ha_watcher *w, uint64_t now_ms)
+{
+    for (uint32_t i = 0; i < HA_SERVICES_MAX; i++)
+        if (w->cluster.services[i].used)
+            realign(ha_watched_of(w, &w->cluster.services[i], now_ms), &w->cluster.services[i],
+                    now_ms);
+}
+
+struct ha_watched *ha_watched_of(struct ha_watcher *w, const struct ha_service *service,
+                                 uint64_t now_ms)
+{
+    struct ha_watched *watched = &w->services[service->id % HA_SERVICES_MAX];
+
+    if (watched->service == service->id)
+        return watched;
+    memset(watched, 0, sizeof(*watched));
+    watched->service = service->id;
+    watched->state_ms = now_ms;
+    realign(watched, service, now_ms);
+    return watched;
+}
+
+const struct ha_watched *ha_watched_peek(const struct ha_watcher *w,
+                                         const struct ha_service *service)
+{
+    const struct ha_watched *watched = &w->services[service->id % HA_SERVICES_MAX];
+
+    return watched->service == service->id ? watched : NULL;
+}
+
+struct ha_suspect ha_suspect_of(const struct ha_watcher *w, const struct ha_service *service,
+                                uint32_t at, uint64_t now_ms)
+{
+    const struct ha_watched *watched = ha_watched_peek(w, service);
+    bool primary = ha_state_is_open(service->state) && service->members[at].id == service->primary;
+
+    return (struct ha_suspect){
+        .has_agent = service->config.members[at].agent[0] != '\0',
+        .is_primary = primary,
+        .instance = service->instance,
+        .lease_ran_out = primary && service->state != HA_STATE_OPENING && watched != NULL &&
+                         watched->promise_epoch == service->epoch &&
+                         now_ms >= watched->promise_until_ms,
+    };
+}
+
+/* Verdicts */
+
+static void judge(struct ha_watcher *w, const struct ha_service *service, uint32_t at,
+                  uint64_t now_ms)
+{
+    struct ha_watch *watch = &ha_watched_of(w, service, now_ms)->members[at];
+    const struct ha_suspect suspect = ha_suspect_of(w, service, at, now_ms);
+    enum ha_verdict verdict = ha_detect(watch, &suspect, &service->config, now_ms);
+
+    if (verdict == watch->verdict)
+        return;
+    watch->verdict = verdict;
+    watch->verdict_ms = now_ms;
+    watch->proposed_ms = 0;
+}
+
+/* Whether the log still has another verdict of this watcher than the one it holds now. */
+static bool wants_telling(const struct ha_watcher *w, const struct ha_service *service,
+                          const struct ha_watch *watch, uint32_t at, uint64_t now_ms)
+{
+    if (watch->verdict == HA_VERDICT_UNKNOWN ||
+        service->members[at].verdicts[w->self] == watch->verdict)
+        return false;
+    return watch->proposed_ms == 0 || now_ms - watch->proposed_ms >= OBSERVE_RETRY_MS;
+}
+
+static struct ha_command_observe *observe_batch(struct ha_watcher *w, struct ha_effects *out)
+{
+    struct ha_effect *last = out->count == 0 ? NULL : &out->items[out->count - 1];
+
+    if (last == NULL || last->kind != HA_EFFECT_PROPOSE ||
+        last->u.command.kind != HA_COMMAND_OBSERVE ||
+        last->u.command.u.observe.count == HA_OBSERVE_MAX) {
+        last = ha_effects_add(out, HA_EFFECT_PROPOSE);
+        last->u.command.kind = HA_COMMAND_OBSERVE;
+        last->u.command.wall_ms = w->wall_ms;
+        last->u.command.u.observe.watcher = w->self;
+    }
+    return &last->u.command.u.observe;
+}
+
+static void tell_verdicts(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
+                          struct ha_effects *out)
+{
+    if (w->self >= w->cluster.watcher_count)
+        return;
+    for (uint32_t i = 0; i < service->config.member_count; i++) {
+        struct ha_watch *watch = &ha_watched_of(w, service, now_ms)->members[i];
+        struct ha_command_observe *observe;
+
+        judge(w, service, i, now_ms);
+        if (!wants_telling(w, service, watch, i, now_ms))
+            continue;
+        watch->proposed_ms = now_ms;
+        observe = observe_batch(w, out);
+        observe->items[observe->count++] = (struct ha_observation){
+            .service = service->id, .member = service->members[i].id, .verdict = watch->verdict};
+    }
+}
+
+/* Everything that may follow for one service after something about it has changed. */
+static void consider(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
+                     struct ha_effects *out)
+{
+    tell_verdicts(w, service, now_ms, out);
+    if (service->state == HA_STATE_FENCING)
+        ha_promise_stopped(w, service, now_ms, out);
+    ha_decide(w, service, now_ms, out);
+    if (w->leader)
+        ha_order_all(w, service, now_ms, out);
+}
+
+/* Events */
+
+static void on_tick(struct ha_watcher *w, uint64_t now_ms, struct ha_effects *out)
+{
+    w->next_tick_ms = now_ms + TICK_MS;
+    if (w->leader && w->cluster.set_id == 0 && w->options.set_id != 0) {
+        struct ha_command *command = &ha_effects_add(out, HA_EFFECT_PROPOSE)->u.command;
+
+        command->kind = HA_COMMAND_WATCHERS;
+        command->wall_ms = w->wall_ms;
+        command->u.watchers.set_id = w->options.set_id;
+        command->u.watchers.count = w->options.watcher_count;
+        memcpy(command->u.watchers.names, w->options.watchers, sizeof(w->options.watchers));
+        w->next_tick_ms = now_ms + OBSERVE_RETRY_MS;
+        return;
+    }
+    for (uint32_t i = 0, left = w->cluster.service_count; i < HA_SERVICES_MAX && left > 0; i++) {
+        if (!w->cluster.services[i].used)
+            continue;
+        left--;
+        consider(w, &w->cluster.services[i], now_ms, out);
+    }
+}
+
+static void find_self(struct ha_watcher *w)
+{
+    w->self = HA_WATCHERS_MAX;
+    for (uint32_t i = 0; i < w->cluster.watcher_count; i++)
+        if (strcmp(w->cluster.watchers[i], w->options.name) == 0)
+            w->self = i;
+}
+
+/* Notes how a service moved, on this watcher's own clock. */
+static void note_move(struct ha_watcher *w, const struct ha_service *service, enum ha_state before,
+                      uint64_t epoch_before, uint64_t now_ms)
+{
+    struct ha_watched *watched = ha_watched_of(w, service, now_ms);
+
+    watched->proposed_ms = 0;
+    if (service->state == before && service->epoch == epoch_before)
+        return;
+    watched->state_ms = now_ms;
+    watched->stopped_said_ms = 0;
+    if (service->state != HA_STATE_SELECTING) {
+        watched->fencing_ms = 0;
+        watched->noticed_wall_ms = 0;
+    }
+}
+
+/* The service a command is about, 0 for those about many or none. */
+static uint32_t subject_of(const struct ha_command *command)
+{
+    switch (command->kind) {
+    case HA_COMMAND_GIVE_UP:
+        return command->u.give_up.ref.service;
+    case HA_COMMAND_BEGIN:
+        return command->u.begin.ref.service;
+    case HA_COMMAND_FENCED:
+        return command->u.fenced.ref.service;
+    case HA_COMMAND_PROMOTE:
+    case HA_COMMAND_NONE:
+        return command->u.promote.ref.service;
+    case HA_COMMAND_PROMOTED:
+    case HA_COMMAND_FAILED:
+    case HA_COMMAND_OPENED:
+    case HA_COMMAND_REPOINTED:
+        return command->u.outcome.ref.service;
+    case HA_COMMAND_PAUSE:
+    case HA_COMMAND_RESUME:
+    case HA_COMMAND_LIFT:
+        return command->u.pause.service;
+    case HA_COMMAND_NOTHING:
+    case HA_COMMAND_WATCHERS:
+    case HA_COMMAND_CONFIG:
+    case HA_COMMAND_OBSERVE:
+    case HA_COMMAND_POSITIONS:
+    case HA_COMMAND_NOTICE_DONE:
+    case HA_COMMAND_TEST_NOTICE:
+        return 0;
+    }
+    return 0;
+}
+
+static int on_committed(struct ha_watcher *w, const struct ha_event_committed *committed,
+                        uint64_t now_ms, struct ha_effects *out, struct ha_err *err)
+{
+    const struct ha_command *command = committed->command;
+    uint32_t subject = subject_of(command);
+    const struct ha_service *service = ha_cluster_service_const(&w->cluster, subject);
+    enum ha_state state = service == NULL ? HA_STATE_STEADY : service->state;
+    uint64_t epoch = service == NULL ? HA_EPOCH_NONE : service->epoch;
+    int rv = ha_cluster_apply(&w->cluster, committed->index, command, err);
+
+    service = subject == 0 ? NULL : ha_cluster_service_const(&w->cluster, subject);
+    if (service != NULL) {
+        note_move(w, service, state, epoch, now_ms);
+        consider(w, service, now_ms, out);
+    }
+    if (command->kind == HA_COMMAND_WATCHERS)
+        find_self(w);
+    if (command->kind == HA_COMMAND_CONFIG)
+        realign_all(w, now_ms);
+    if (command->kind == HA_COMMAND_WATCHERS || command->kind == HA_COMMAND_CONFIG)
+        w->next_tick_ms = now_ms;
+    if (command->kind != HA_COMMAND_OBSERVE)
+        return rv;
+    for (uint32_t i = 0; i < command->u.observe.count; i++) {
+        service = ha_cluster_service_const(&w->cluster, command->u.observe.items[i].service);
+        if (service != NULL)
+            consider(w, service, now_ms, out);
+    }
+    return rv;
+}
+
+static void on_role(struct ha_watcher *w, bool leader, uint64_t term, uint64_t now_ms)
+{
+    w->leader = leader;
+    w->term = term;
+    w->leader_ms = now_ms;
+    w->next_tick_ms = now_ms;
+    /* A new leader begins with an empty memory: all it needs is asked again. */
+    for (uint32_t i = 0; i < HA_SERVICES_MAX; i++) {
+        struct ha_watched *watched = &w->services[i];
+
+        watched->proposed_ms = 0;
+        watched->state_ms = now_ms;
+        watched->stopped_said_ms = 0;
+        memset(watched->stopped, 0, sizeof(watched->stopped));
+        for (uint32_t m = 0; m < HA_MEMBERS_MAX; m++) {
+            watched->members[m].order = HA_ORDER_NONE;
+            watched->members[m].proposed_ms = 0;
+        }
+    }
+}
+
+static void on_heartbeat(struct ha_watcher *w, const struct ha_event_heartbeat *beat,
+                         uint64_t now_ms, struct ha_effects *out)
+{
+    const struct ha_status *status = &beat->heartbeat->status;
+    const struct ha_service *service = ha_cluster_service_const(&w->cluster, status->service);
+    int at = service == NULL ? -1 : ha_service_member_at(service, status->member);
+
+    /* The agent speaks for the members that the configuration gives it, and for no others. */
+    if (at < 0 || strcmp(service->config.members[at].agent, beat->agent) != 0)
+        return;
+    ha_watch_heard(&ha_watched_of(w, service, now_ms)->members[at], beat->heartbeat, now_ms);
+    ha_promise_answer(w, service, beat->heartbeat, now_ms, out);
+    consider(w, service, now_ms, out);
+}
+
+static void on_agent(struct ha_watcher *w, const struct ha_event_agent *agent, uint64_t now_ms)
+{
+    uint32_t cursor = 0, id, member;
+
+    while (ha_watcher_hosted(w, agent->agent, &cursor, &id, &member)) {
+        const struct ha_service *service = ha_cluster_service_const(&w->cluster, id);
+        struct ha_watch *watch =
+            &ha_watched_of(w, service, now_ms)->members[ha_service_member_at(service, member)];
+
+        /* What an ended connection said stays as a last word, but orders are due anew. */
+        watch->order = HA_ORDER_NONE;
+    }
+}
+
+static void on_probed(struct ha_watcher *w, const struct ha_event_probed *probed, uint64_t now_ms,
+                      struct ha_effects *out)
+{
+    const struct ha_service *service = ha_cluster_service_const(&w->cluster, probed->service);
+    int at = service == NULL ? -1 : ha_service_member_at(service, probed->member);
+
+    if (at < 0)
+        return;
+    ha_watch_probed(&ha_watched_of(w, service, now_ms)->members[at], probed->sample, now_ms);
+    consider(w, service, now_ms, out);
+}
+
+static void on_stopped(struct ha_watcher *w, uint32_t watcher, const struct ha_stopped *stopped,
+                       uint64_t now_ms, struct ha_effects *out)
+{
+    const struct ha_service *service = ha_cluster_service_const(&w->cluster, stopped->service);
+    uint64_t until_ms = now_ms + stopped->remainder_ms + ha_drift_ms(stopped->remainder_ms);
+    struct ha_watched *watched;
+
+    if (!w->leader || service == NULL || watcher >= w->cluster.watcher_count ||
+        stopped->set_id != w->cluster.set_id || stopped->epoch != service->epoch)
+        return;
+    watched = ha_watched_of(w, service, now_ms);
+    /* Each word is safe by itself, since it is counted from its receipt: the earliest end holds. */
+    if (watched->stopped[watcher].epoch == stopped->epoch &&
+        watched->stopped[watcher].until_ms <= until_ms)
+        return;
+    watched->stopped[watcher].epoch = stopped->epoch;
+    watched->stopped[watcher].until_ms = until_ms;
+    consider(w, service, now_ms, out);
+}
+
+/* An operator's command is checked against a copy of nothing: apply decides; this only refuses
+ * early what cannot be encoded or makes no sense without a leader. */
+static int on_request(struct ha_watcher *w, const struct ha_event_request *request,
+                      struct ha_effects *out, struct ha_err *err)
+{
+    struct ha_effect *effect;
+
+    switch (request->command->kind) {
+    case HA_COMMAND_BEGIN:
+        if (request->command->u.begin.reason != HA_REASON_OPERATOR &&
+            request->command->u.begin.reason != HA_REASON_SWITCHOVER)
+            return ha_err_set(err, HA_EDENIED, "%s is not for people to say",
+                              ha_reason_text(request->command->u.begin.reason));
+        break;
+    case HA_COMMAND_CONFIG:
+    case HA_COMMAND_PAUSE:
+    case HA_COMMAND_RESUME:
+    case HA_COMMAND_LIFT:
+    case HA_COMMAND_NOTICE_DONE:
+    case HA_COMMAND_TEST_NOTICE:
+        break;
+    case HA_COMMAND_NOTHING:
+    case HA_COMMAND_WATCHERS:
+    case HA_COMMAND_OBSERVE:
+    case HA_COMMAND_GIVE_UP:
+    case HA_COMMAND_FENCED:
+    case HA_COMMAND_PROMOTE:
+    case HA_COMMAND_NONE:
+    case HA_COMMAND_PROMOTED:
+    case HA_COMMAND_FAILED:
+    case HA_COMMAND_OPENED:
+    case HA_COMMAND_REPOINTED:
+    case HA_COMMAND_POSITIONS:
+        return ha_err_set(err, HA_EDENIED, "%s is not for people to say",
+                          ha_command_kind_text(request->command->kind));
+    }
+    effect = ha_effects_add(out, HA_EFFECT_PROPOSE);
+    effect->request = request->request;
+    effect->u.command = *request->command;
+    effect->u.command.wall_ms = w->wall_ms;
+    return HA_OK;
+}
+
+static void on_proposed(struct ha_watcher *w, const struct ha_event_proposed *proposed)
+{
+    const struct ha_service *service;
+
+    if (proposed->code == HA_OK || proposed->command == NULL)
+        return;
+    /* It did not get into the log: look again at the next tick. */
+    service = ha_cluster_service_const(&w->cluster, subject_of(proposed->command));
+    if (service != NULL && ha_watched_peek(w, service) != NULL)
+        w->services[service->id % HA_SERVICES_MAX].proposed_ms = 0;
+}
+
+int ha_watcher_step(struct ha_watcher *w, const struct ha_event *event, struct ha_effects *out,
+                    struct ha_err *err)
+{
+    uint64_t now_ms = event->now_ms;
+
+    w->wall_ms = event->wall_ms;
+    switch (event->kind) {
+    case HA_EVENT_TICK:
+        on_tick(w, now_ms, out);
+        return HA_OK;
+    case HA_EVENT_COMMITTED:
+        return on_committed(w, &event->u.committed, now_ms, out, err);
+    case HA_EVENT_RESTORED:
+        find_self(w);
+        realign_all(w, now_ms);
+        w->next_tick_ms = now_ms;
+        return HA_OK;
+    case HA_EVENT_ROLE:
+        on_role(w, event->u.role.leader, event->u.role.term, now_ms);
+        return HA_OK;
+    case HA_EVENT_CAUGHT_UP:
+        w->caught_up = true;
+        return HA_OK;
+    case HA_EVENT_PERSISTED_PROMISE:
+        if (event->u.persisted_ms > w->promise_durable_ms)
+            w->promise_durable_ms = event->u.persisted_ms;
+        return HA_OK;
+    case HA_EVENT_PROBED:
+        on_probed(w, &event->u.probed, now_ms, out);
+        return HA_OK;
+    case HA_EVENT_HEARTBEAT:
+        on_heartbeat(w, &event->u.heartbeat, now_ms, out);
+        return HA_OK;
+    case HA_EVENT_AGENT:
+        on_agent(w, &event->u.agent, now_ms);
+        return HA_OK;
+    case HA_EVENT_STOPPED:
+        on_stopped(w, event->u.stopped.watcher, event->u.stopped.stopped, now_ms, out);
+        return HA_OK;
+    case HA_EVENT_PEER:
+        if (event->u.peer.watcher < HA_WATCHERS_MAX) {
+            w->peer_heard[event->u.peer.watcher] = event->u.peer.heard;
+            w->peer_since_ms[event->u.peer.watcher] = now_ms;
+        }
+        return HA_OK;
+    case HA_EVENT_PROPOSED:
+        on_proposed(w, &event->u.proposed);
+        return HA_OK;
+    case HA_EVENT_REQUEST:
+        return on_request(w, &event->u.request, out, err);
+    case HA_EVENT_SETTINGS:
+    case HA_EVENT_PROMISE:
+    case HA_EVENT_ORDER:
+    case HA_EVENT_LINK:
+    case HA_EVENT_PROCESS:
+    case HA_EVENT_SAMPLED:
+    case HA_EVENT_ACTED:
+    case HA_EVENT_GATE_CLOSED:
+    case HA_EVENT_PERSISTED_EPOCHS:
+    case HA_EVENT_VIP:
+        return ha_err_set(err, HA_EINVAL, "%s is an event of agents",
+                          ha_event_kind_text(event->kind));
+    }
+    HA_UNREACHABLE();
+}
+
+uint64_t ha_watcher_wake_ms(const struct ha_watcher *w)
+{
+    return w->next_tick_ms;
+}
+
+bool ha_watcher_hosted(const struct ha_watcher *w, const char *agent, uint32_t *cursor,
+                       uint32_t *ret_service, uint32_t *ret_member)
+{
+    for (; *cursor < HA_SERVICES_MAX; (*cursor)++) {
+        const struct ha_service *service = &w->cluster.services[*cursor];
+
+        for (uint32_t i = 0; service->used && i < service->config.member_count; i++) {
+            if (strcmp(service->config.members[i].agent, agent) != 0)
+                continue;
+            *ret_service = service->id;
+            *ret_member = service->members[i].id;
+            (*cursor)++;
+            return true;
+        }
+    }
+    return false;
+}

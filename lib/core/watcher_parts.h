@@ -1,0 +1,53 @@
+/* lib/core/watcher_parts.h - the parts ha_watcher_step is made of; only lib/core includes this.
+ *
+ * Pure. `now_ms` is the watcher's monotonic clock. */
+#ifndef HA_CORE_WATCHER_PARTS_H
+#define HA_CORE_WATCHER_PARTS_H
+
+#include "lib/core/candidate.h"
+#include "lib/core/detect.h"
+#include "lib/core/watcher.h"
+
+/* How far the clocks of two hosts may part while one counts @length_ms: rates are within 2e-3 of
+ * true time on either side (reliability: assumption A1), and both round to milliseconds. */
+uint32_t ha_drift_ms(uint32_t length_ms);
+
+/* Facts of a slot, reset when the slot got another service. */
+struct ha_watched *ha_watched_of(struct ha_watcher *w, const struct ha_service *service,
+                                 uint64_t now_ms);
+const struct ha_watched *ha_watched_peek(const struct ha_watcher *w,
+                                         const struct ha_service *service);
+
+/* What the log says of a member that is about to be judged. */
+struct ha_suspect ha_suspect_of(const struct ha_watcher *w, const struct ha_service *service,
+                                uint32_t at, uint64_t now_ms);
+
+/* promise.c: answer a heartbeat that claims an epoch; tell the leader that this watcher stopped. */
+void ha_promise_answer(struct ha_watcher *w, const struct ha_service *service,
+                       const struct ha_heartbeat *heartbeat, uint64_t now_ms,
+                       struct ha_effects *out);
+void ha_promise_stopped(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
+                        struct ha_effects *out);
+/* What may be left of any promise this watcher gave below the claimed epoch. */
+uint32_t ha_promise_remainder_ms(const struct ha_watcher *w, const struct ha_service *service,
+                                 uint64_t now_ms);
+
+/* decide.c: leader's policy for one service; reads both shelves, changes only local notes. */
+void ha_decide(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
+               struct ha_effects *out);
+/* Lay out and rank the members for a promotion now; fits has member_count entries. */
+int ha_decide_candidate(const struct ha_watcher *w, const struct ha_service *service,
+                        uint64_t now_ms, struct ha_fit *fits);
+/* Whether a failover of its own accord is due: verdicts of watchers that are heard. */
+uint32_t ha_decide_agreeing(const struct ha_watcher *w, const struct ha_service *service);
+/* Whether the rate limit forbids another failover now. */
+bool ha_decide_rate_limited(const struct ha_watcher *w, const struct ha_service *service);
+
+/* order.c: leader's orders, derived from the state, repeated until the agents' words show them
+ * done. */
+void ha_order_all(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
+                  struct ha_effects *out);
+void ha_order_report(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
+                     struct ha_effects *out);
+
+#endif /* HA_CORE_WATCHER_PARTS_H */
