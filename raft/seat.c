@@ -1,0 +1,249 @@
+#include "raft/seat.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "lib/base/err.h"
+#include "raft/code.h"
+#include "raft/members.h"
+
+static void on_fatal(void *arg, int code, const char *why)
+{
+    struct ha_seat *seat = arg;
+
+    seat->hooks.fatal(seat->hooks.ctx, code, why);
+}
+
+int ha_seat_init(struct ha_seat *seat, struct raft_io *inner, const struct ha_seat_options *options,
+                 const struct ha_raft_hooks *hooks, ha_seat_send_cb send)
+{
+    struct ha_guard_options guard = {.own_id = options->own_id,
+                                     .peer_count = options->peer_count,
+                                     .off = options->guard_off,
+                                     .arg = seat,
+                                     .fatal = on_fatal};
+    int rv;
+
+    assert(options->snapshot_trailing >= 1);
+    memset(seat, 0, sizeof(*seat));
+    seat->options = *options;
+    seat->hooks = *hooks;
+    seat->send = send;
+    seat->inner = inner;
+    memcpy(guard.peer_ids, options->peer_ids, sizeof(guard.peer_ids));
+    ha_guard_init(&seat->guard, inner, &guard);
+    ha_fsm_init(&seat->fsm, &seat->raft, &seat->hooks);
+    ha_propose_init(&seat->propose, options->seed);
+    ha_reads_init(&seat->reads, options->seed);
+    rv = raft_init(&seat->raft, ha_guard_io(&seat->guard), &seat->fsm.fsm, options->own_id,
+                   ha_guard_address(options->own_id));
+    if (rv != 0)
+        return ha_raft_code(rv);
+    raft_set_election_timeout(&seat->raft, options->election_ms);
+    raft_set_heartbeat_timeout(&seat->raft, options->heartbeat_ms);
+    /* A snapshot lost with its link is tried again soon; libraft would wait 30 s. */
+    raft_set_install_snapshot_timeout(&seat->raft, 10 * options->election_ms);
+    raft_set_snapshot_threshold(&seat->raft, options->snapshot_threshold);
+    raft_set_snapshot_trailing(&seat->raft, options->snapshot_trailing);
+    raft_set_pre_vote(&seat->raft, !options->no_pre_vote);
+    return HA_OK;
+}
+
+int ha_seat_bootstrap(struct ha_seat *seat)
+{
+    struct raft_configuration conf;
+    int rv = ha_members_build(&conf, seat->options.peer_ids, seat->options.peer_count);
+
+    if (rv != 0)
+        return ha_raft_code(rv);
+    rv = raft_bootstrap(&seat->raft, &conf);
+    raft_configuration_close(&conf);
+    return ha_raft_code(rv);
+}
+
+int ha_seat_start(struct ha_seat *seat)
+{
+    int rv = raft_start(&seat->raft);
+
+    if (rv != 0)
+        return ha_raft_code(rv);
+    seat->is_started = true;
+    ha_guard_check(&seat->guard);
+    return HA_OK;
+}
+
+static void on_closed(struct raft *raft)
+{
+    struct ha_seat *seat = raft->data;
+
+    ha_propose_close(seat);
+    ha_reads_close(seat);
+    seat->close_cb(seat->close_arg);
+}
+
+void ha_seat_close(struct ha_seat *seat, void (*cb)(void *arg), void *arg)
+{
+    assert(!seat->is_closing);
+    seat->is_closing = true;
+    seat->close_cb = cb;
+    seat->close_arg = arg;
+    seat->raft.data = seat;
+    /* Before libraft fails its requests: those callbacks must find us closing. */
+    seat->guard.is_closing = true;
+    raft_close(&seat->raft, on_closed);
+}
+
+void ha_seat_forget(struct ha_seat *seat)
+{
+    ha_propose_forget(seat);
+    ha_reads_forget(seat);
+}
+
+int ha_seat_propose(struct ha_seat *seat, const void *data, size_t size, uint64_t request)
+{
+    if (!seat->is_started || seat->is_closing)
+        return HA_ECLOSED;
+    return ha_propose_add(seat, data, size, request);
+}
+
+int ha_seat_read_index(struct ha_seat *seat, uint32_t deadline_ms, ha_raft_read_cb cb, void *arg)
+{
+    if (!seat->is_started || seat->is_closing)
+        return HA_ECLOSED;
+    return ha_reads_add(seat, deadline_ms, cb, arg);
+}
+
+bool ha_seat_frame(struct ha_seat *seat, uint32_t peer, enum ha_frame_type type, const void *data,
+                   size_t size)
+{
+    struct ha_frame_forward forward;
+    struct ha_frame_answer answer;
+    struct ha_frame_read read;
+
+    if (!seat->is_started || seat->is_closing)
+        return true;
+    switch (type) {
+    case HA_FRAME_FORWARD:
+        if (!ha_frame_get_forward(data, size, &forward))
+            return false;
+        ha_propose_forwarded(seat, peer, &forward);
+        return true;
+    case HA_FRAME_ANSWER:
+        if (!ha_frame_get_answer(data, size, &answer))
+            return false;
+        ha_propose_answered(seat, peer, &answer);
+        return true;
+    case HA_FRAME_READ:
+        if (!ha_frame_get_read(data, size, &read))
+            return false;
+        ha_reads_asked(seat, peer, &read);
+        return true;
+    case HA_FRAME_READ_ANSWER:
+        if (!ha_frame_get_read(data, size, &read))
+            return false;
+        ha_reads_answered(seat, &read);
+        return true;
+    case HA_FRAME_HELLO:
+    case HA_FRAME_RAFT:
+    case HA_FRAME_APP:
+        return false;
+    }
+    return false;
+}
+
+void ha_seat_link_down(struct ha_seat *seat, uint32_t peer)
+{
+    if (seat->is_started && !seat->is_closing)
+        ha_propose_link_down(seat, peer);
+}
+
+static void tell_role(struct ha_seat *seat)
+{
+    bool is_acting = ha_seat_is_acting(seat);
+    uint64_t term = seat->raft.current_term;
+
+    if (seat->has_role && (!is_acting || term != seat->role_term)) {
+        seat->has_role = false;
+        seat->hooks.role(seat->hooks.ctx, false, seat->role_term);
+    }
+    if (!seat->has_role && is_acting) {
+        seat->has_role = true;
+        seat->role_term = term;
+        seat->hooks.role(seat->hooks.ctx, true, term);
+    }
+}
+
+void ha_seat_turn(struct ha_seat *seat)
+{
+    if (!seat->is_started || seat->is_closing)
+        return;
+    ha_guard_check(&seat->guard);
+    tell_role(seat);
+    ha_propose_turn(seat);
+    ha_reads_turn(seat);
+    ha_guard_check(&seat->guard);
+    ha_guard_nudge(&seat->guard);
+}
+
+bool ha_seat_is_busy(const struct ha_seat *seat)
+{
+    return seat->is_started && !seat->is_closing &&
+           (seat->propose.is_dirty || seat->reads.is_dirty ||
+            seat->has_role != ha_seat_is_acting(seat));
+}
+
+uint32_t ha_seat_leader(const struct ha_seat *seat)
+{
+    const struct raft *raft = &seat->raft;
+
+    if (raft->state == RAFT_LEADER)
+        return seat->options.own_id;
+    if (raft->state == RAFT_FOLLOWER)
+        return (uint32_t)raft->follower_state.current_leader.id;
+    return 0;
+}
+
+bool ha_seat_is_acting(const struct ha_seat *seat)
+{
+    return ha_guard_is_acting(&seat->guard);
+}
+
+uint64_t ha_seat_now(const struct ha_seat *seat)
+{
+    return seat->inner->time(seat->inner);
+}
+
+static enum ha_raft_role role_of(const struct ha_seat *seat)
+{
+    if (ha_seat_is_acting(seat))
+        return HA_RAFT_ACTING;
+    if (seat->raft.state == RAFT_LEADER)
+        return HA_RAFT_LEADER;
+    return seat->raft.state == RAFT_CANDIDATE ? HA_RAFT_CANDIDATE : HA_RAFT_FOLLOWER;
+}
+
+void ha_seat_get_status(const struct ha_seat *seat, struct ha_raft_status *ret)
+{
+    const struct raft *raft = &seat->raft;
+
+    memset(ret, 0, sizeof(*ret));
+    ret->role = role_of(seat);
+    ret->term = raft->current_term;
+    ret->leader_id = ha_seat_leader(seat);
+    ret->commit_index = raft->commit_index;
+    ret->applied_index = raft->last_applied;
+    ret->snapshot_index = raft->log.snapshot.last_index;
+    ret->last_index = raft->last_stored;
+    ret->chain_hash = seat->fsm.chain;
+    ret->queued = seat->propose.count;
+    ret->peer_count = seat->options.peer_count;
+    for (uint32_t i = 0; i < seat->options.peer_count; i++) {
+        struct ha_raft_peer_status *peer = &ret->peers[i];
+
+        peer->id = seat->options.peer_ids[i];
+        peer->is_self = peer->id == seat->options.own_id;
+        if (raft->state == RAFT_LEADER)
+            peer->match_index =
+                peer->is_self ? raft->last_stored : seat->guard.peers[peer->id].acked;
+    }
+}
