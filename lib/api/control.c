@@ -105,11 +105,7 @@ static void refuse_code(struct ha_api_reply *reply, int code, const char *text)
 
 static const char *arg(const struct call *call, const char *key)
 {
-    for (uint32_t i = 0; i < call->request->arg_count; i++) {
-        if (strcmp(call->request->args[i].key, key) == 0)
-            return call->request->args[i].value;
-    }
-    return NULL;
+    return call->request->query(call->request->query_ctx, key);
 }
 
 /* The operator's name for the log: what TLS proved, or who says so on the local socket. */

@@ -17,8 +17,6 @@
 struct ha_config;
 struct ha_watcher;
 
-#define HA_API_ARGS_MAX 8u
-
 enum ha_api_role {
     HA_API_NOBODY,  /* health only */
     HA_API_VIEW,    /* reads */
@@ -31,10 +29,9 @@ enum ha_api_role ha_api_role_of(const char *peer, bool is_local);
 struct ha_api_request {
     const char *method;
     const char *path;
-    uint32_t arg_count; /* of the query */
-    struct {
-        const char *key, *value;
-    } args[HA_API_ARGS_MAX];
+    /* A parameter of the query, NULL when not given. */
+    const char *(*query)(const void *ctx, const char *key);
+    const void *query_ctx;
     const char *body; /* borrowed, not terminated */
     size_t body_size;
     const char *peer;

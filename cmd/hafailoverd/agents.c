@@ -1,0 +1,500 @@
+#include "cmd/hafailoverd/agents.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd/hafailoverd/daemon.h"
+#include "lib/base/bytes.h"
+#include "lib/base/err.h"
+#include "lib/base/text.h"
+#include "lib/core/effect.h"
+#include "lib/io/clock.h"
+#include "lib/io/frames.h"
+#include "lib/io/log.h"
+#include "lib/wire/message.h"
+#include "lib/wire/settings.h"
+
+#define HELLO_MAX_MS 3000u
+#define SILENT_MAX_MS 10000u   /* an agent sends something each second */
+#define SUSPECT_AFTER_MS 1000u /* a silent connection may lose its place to a waiting one */
+#define PEER_PREFIX "agent/"
+#define FRAME_TYPE 1u
+
+enum conn_state {
+    CONN_HELLO,   /* nothing said yet */
+    CONN_WAITING, /* another connection of that name is served */
+    CONN_SERVED,
+    CONN_CLOSING,
+};
+
+struct sent { /* settings as last pushed */
+    uint32_t service, member;
+    uint64_t hash;
+    bool wanted;
+};
+
+struct conn {
+    struct ha_agents *agents;
+    struct conn *next;
+    struct ha_frames *frames;
+    enum conn_state state;
+    char name[HA_NAME_SIZE];
+    uint64_t instance;
+    uint64_t since_ms, heard_ms;
+    uint32_t sent_count, sent_size;
+    struct sent *sent;
+};
+
+struct ha_agents {
+    struct ha_daemon *daemon;
+    struct conn *conns; /* closing ones too */
+    struct conn *batch_conn;
+    struct ha_batch_writer batch;
+    uint8_t *batch_data;
+    uint8_t *frame_data; /* of single messages */
+    void (*close_cb)(struct ha_daemon *daemon);
+};
+
+static void finish_close(struct ha_agents *agents)
+{
+    void (*cb)(struct ha_daemon * daemon) = agents->close_cb;
+    struct ha_daemon *daemon = agents->daemon;
+
+    if (cb == NULL || agents->conns != NULL)
+        return;
+    free(agents->batch_data);
+    free(agents->frame_data);
+    free(agents);
+    cb(daemon);
+}
+
+static void on_closed(void *ctx)
+{
+    struct conn *conn = ctx;
+    struct ha_agents *agents = conn->agents;
+
+    for (struct conn **at = &agents->conns; *at != NULL; at = &(*at)->next) {
+        if (*at == conn) {
+            *at = conn->next;
+            break;
+        }
+    }
+    free(conn->sent);
+    free(conn);
+    finish_close(agents);
+}
+
+static void step_agent(struct conn *conn, bool connected)
+{
+    struct ha_event event = {.kind = HA_EVENT_AGENT};
+
+    event.u.agent = (struct ha_event_agent){
+        .agent = conn->name, .instance = conn->instance, .connected = connected};
+    (void)ha_daemon_step(conn->agents->daemon, &event, NULL); /* HA_OK for this kind */
+}
+
+static void serve(struct conn *conn);
+
+/* The longest waiting connection of @name takes the place that has become free. */
+static void serve_waiting(struct ha_agents *agents, const char *name)
+{
+    struct conn *oldest = NULL;
+
+    for (struct conn *conn = agents->conns; conn != NULL; conn = conn->next) {
+        if (conn->state == CONN_WAITING && strcmp(conn->name, name) == 0 &&
+            (oldest == NULL || conn->since_ms < oldest->since_ms))
+            oldest = conn;
+    }
+    if (oldest != NULL)
+        serve(oldest);
+}
+
+static void close_conn(struct conn *conn)
+{
+    struct ha_agents *agents = conn->agents;
+    enum conn_state was = conn->state;
+
+    if (was == CONN_CLOSING)
+        return;
+    if (agents->batch_conn == conn)
+        agents->batch_conn = NULL;
+    conn->state = CONN_CLOSING;
+    ha_frames_close(conn->frames, 0, on_closed, conn);
+    if (was != CONN_SERVED)
+        return;
+    HA_LOG(HA_LOG_INFO, "agent-gone", "agent=%s instance=%016" PRIx64, conn->name, conn->instance);
+    step_agent(conn, false);
+    if (agents->close_cb == NULL)
+        serve_waiting(agents, conn->name);
+}
+
+static void refuse(struct conn *conn, const char *why)
+{
+    HA_LOG(HA_LOG_WARN, "agent-refused", "agent=%s why=%s", HA_QUOTE(conn->name), HA_QUOTE(why));
+    close_conn(conn);
+}
+
+static struct conn *served_of(const struct ha_agents *agents, const char *name)
+{
+    for (struct conn *conn = agents->conns; conn != NULL; conn = conn->next) {
+        if (conn->state == CONN_SERVED && strcmp(conn->name, name) == 0)
+            return conn;
+    }
+    return NULL;
+}
+
+static void send_bytes(struct conn *conn, const void *data, size_t size)
+{
+    struct ha_slice slice = {.data = data, .size = size};
+    int code;
+
+    if (conn->state == CONN_CLOSING)
+        return;
+    code = ha_frames_send(conn->frames, FRAME_TYPE, &slice, 1);
+    if (code != HA_OK) {
+        HA_LOG(HA_LOG_WARN, "agent-slow", "agent=%s why=%s", conn->name, ha_code_text(code));
+        close_conn(conn); /* it connects again, and nothing it missed is repeated too late */
+    }
+}
+
+static void send_message(struct conn *conn, const struct ha_message *message)
+{
+    struct ha_agents *agents = conn->agents;
+    struct ha_err err = {0};
+    size_t size;
+
+    if (ha_message_encode(message, agents->frame_data, HA_MESSAGE_SIZE_MAX, &size, &err) != HA_OK) {
+        HA_LOG(HA_LOG_ERROR, "message-not-sent", "agent=%s type=%s why=%s", conn->name,
+               ha_message_type_text(message->type), err.text);
+        return;
+    }
+    send_bytes(conn, agents->frame_data, size);
+}
+
+/* The record of what was last pushed for a member; NULL when out of memory. */
+static struct sent *sent_of(struct conn *conn, uint32_t service, uint32_t member)
+{
+    struct sent *grown;
+
+    for (uint32_t i = 0; i < conn->sent_count; i++) {
+        if (conn->sent[i].service == service && conn->sent[i].member == member)
+            return &conn->sent[i];
+    }
+    if (conn->sent_count == conn->sent_size) {
+        uint32_t size = conn->sent_size == 0 ? 8 : conn->sent_size * 2;
+
+        grown = reallocarray(conn->sent, size, sizeof(*grown));
+        if (grown == NULL)
+            return NULL;
+        conn->sent = grown;
+        conn->sent_size = size;
+    }
+    grown = &conn->sent[conn->sent_count++];
+    *grown = (struct sent){.service = service, .member = member};
+    return grown;
+}
+
+static void push_gone(struct conn *conn)
+{
+    uint64_t version = conn->agents->daemon->core->cluster.config_version;
+    uint32_t kept = 0;
+
+    for (uint32_t i = 0; i < conn->sent_count; i++) {
+        struct ha_message message = {.type = HA_MESSAGE_SETTINGS};
+
+        if (conn->sent[i].wanted) {
+            conn->sent[kept++] = conn->sent[i];
+            continue;
+        }
+        ha_settings_make(&message.u.settings, NULL, conn->sent[i].member, version);
+        message.u.settings.service = conn->sent[i].service;
+        send_message(conn, &message);
+    }
+    conn->sent_count = kept;
+}
+
+static void push_settings(struct conn *conn)
+{
+    const struct ha_watcher *core = conn->agents->daemon->core;
+    uint32_t cursor = 0, service, member;
+
+    for (uint32_t i = 0; i < conn->sent_count; i++)
+        conn->sent[i].wanted = false;
+    while (conn->state == CONN_SERVED &&
+           ha_watcher_hosted(core, conn->name, &cursor, &service, &member)) {
+        struct ha_message message = {.type = HA_MESSAGE_SETTINGS};
+        struct sent *sent = sent_of(conn, service, member);
+        uint64_t hash;
+
+        if (sent == NULL)
+            return;
+        ha_settings_make(&message.u.settings, ha_cluster_service_const(&core->cluster, service),
+                         member, core->cluster.config_version);
+        hash = ha_hash(HA_HASH_START, &message.u.settings, sizeof(message.u.settings));
+        sent->wanted = true;
+        if (hash == sent->hash)
+            continue;
+        sent->hash = hash;
+        send_message(conn, &message);
+    }
+    if (conn->state == CONN_SERVED)
+        push_gone(conn);
+}
+
+static void say_hello(struct conn *conn)
+{
+    const struct ha_daemon *daemon = conn->agents->daemon;
+    struct ha_message message = {.type = HA_MESSAGE_HELLO_WATCHER};
+    struct ha_hello_watcher *hello = &message.u.hello_watcher;
+
+    (void)ha_text_copy(hello->name, sizeof(hello->name), daemon->settings->name);
+    (void)ha_text_copy(hello->software, sizeof(hello->software), HA_VERSION);
+    hello->index = daemon->settings->self;
+    hello->set_size = daemon->settings->peer_count;
+    hello->set_id = daemon->core->cluster.set_id;
+    send_message(conn, &message);
+}
+
+static void serve(struct conn *conn)
+{
+    HA_LOG(HA_LOG_INFO, "agent-connected", "agent=%s instance=%016" PRIx64, conn->name,
+           conn->instance);
+    conn->state = CONN_SERVED;
+    step_agent(conn, true);
+    push_settings(conn);
+}
+
+static void on_hello(struct conn *conn, const struct ha_hello_agent *hello)
+{
+    const char *peer = ha_stream_peer_name(ha_frames_stream(conn->frames));
+
+    if (conn->state != CONN_HELLO) {
+        refuse(conn, "a second hello");
+        return;
+    }
+    (void)ha_text_copy(conn->name, sizeof(conn->name), hello->name);
+    conn->instance = hello->instance;
+    if (peer[0] != '\0' && (strncmp(peer, PEER_PREFIX, strlen(PEER_PREFIX)) != 0 ||
+                            strcmp(peer + strlen(PEER_PREFIX), hello->name) != 0)) {
+        refuse(conn, "the name is not the one that its key proves");
+        return;
+    }
+    if (hello->instance == HA_INSTANCE_NONE) {
+        refuse(conn, "no instance");
+        return;
+    }
+    say_hello(conn);
+    if (conn->state == CONN_CLOSING)
+        return;
+    if (served_of(conn->agents, conn->name) == NULL) {
+        serve(conn);
+        return;
+    }
+    HA_LOG(HA_LOG_INFO, "agent-waits", "agent=%s instance=%016" PRIx64, conn->name, conn->instance);
+    conn->state = CONN_WAITING;
+}
+
+static void on_heartbeats(struct conn *conn, struct ha_batch *batch)
+{
+    struct ha_heartbeat heartbeat;
+
+    while (conn->state == CONN_SERVED && ha_batch_next_heartbeat(batch, &heartbeat)) {
+        struct ha_event event = {.kind = HA_EVENT_HEARTBEAT};
+
+        if (heartbeat.instance != conn->instance) {
+            refuse(conn, "a heartbeat of another instance than the hello named");
+            return;
+        }
+        event.u.heartbeat =
+            (struct ha_event_heartbeat){.agent = conn->name, .heartbeat = &heartbeat};
+        (void)ha_daemon_step(conn->agents->daemon, &event, NULL); /* HA_OK for this kind */
+    }
+}
+
+static void on_frame(void *ctx, struct ha_frames *frames, uint8_t type, const uint8_t *data,
+                     size_t size)
+{
+    struct conn *conn = ctx;
+    struct ha_message message;
+    struct ha_err err = {0};
+
+    (void)frames;
+    if (conn->state == CONN_CLOSING)
+        return;
+    conn->heard_ms = ha_clock_mono_ms();
+    if (type != FRAME_TYPE || ha_message_decode(data, size, &message, &err) != HA_OK) {
+        refuse(conn, err.text);
+        return;
+    }
+    switch (message.type) {
+    case HA_MESSAGE_HELLO_AGENT:
+        on_hello(conn, &message.u.hello_agent);
+        return;
+    case HA_MESSAGE_HEARTBEATS:
+        /* Those of a waiting connection are not counted: it is not served. */
+        on_heartbeats(conn, &message.u.heartbeats);
+        return;
+    case HA_MESSAGE_REPORT:
+        HA_LOG(HA_LOG_INFO, "agent-report", "agent=%s text=%s", conn->name,
+               HA_QUOTE(message.u.report.text));
+        return;
+    case HA_MESSAGE_NONE:
+    case HA_MESSAGE_HELLO_WATCHER:
+    case HA_MESSAGE_SETTINGS:
+    case HA_MESSAGE_PROMISES:
+    case HA_MESSAGE_ORDER:
+    case HA_MESSAGE_STOPPED:
+        refuse(conn, "a message that no agent sends");
+        return;
+    }
+    HA_UNREACHABLE();
+}
+
+static void on_end(void *ctx, struct ha_frames *frames, const struct ha_err *err)
+{
+    struct conn *conn = ctx;
+
+    (void)frames;
+    HA_LOG(HA_LOG_DEBUG, "agent-connection-ended", "agent=%s why=%s", HA_QUOTE(conn->name),
+           HA_QUOTE(err->text));
+    close_conn(conn);
+}
+
+static const struct ha_frames_hooks hooks = {.on_frame = on_frame, .on_end = on_end};
+static const struct ha_frames_options frames_options = {.payload_max = HA_MESSAGE_SIZE_MAX};
+
+void ha_agents_adopt(struct ha_agents *agents, struct ha_stream *stream)
+{
+    struct conn *conn = calloc(1, sizeof(*conn));
+
+    if (conn == NULL || agents->close_cb != NULL ||
+        ha_frames_open(&conn->frames, stream, &frames_options, &hooks, conn) != HA_OK) {
+        free(conn);
+        ha_stream_close(stream, 0, NULL, NULL);
+        return;
+    }
+    conn->agents = agents;
+    conn->since_ms = ha_clock_mono_ms();
+    conn->heard_ms = conn->since_ms;
+    conn->next = agents->conns;
+    agents->conns = conn;
+}
+
+void ha_agents_flush(struct ha_agents *agents)
+{
+    struct conn *conn = agents->batch_conn;
+
+    if (conn == NULL)
+        return;
+    agents->batch_conn = NULL;
+    send_bytes(conn, agents->batch_data, ha_batch_end(&agents->batch));
+}
+
+void ha_agents_promise(struct ha_agents *agents, const struct ha_promise *promise)
+{
+    struct conn *conn = agents->conns;
+
+    while (conn != NULL && (conn->state != CONN_SERVED || conn->instance != promise->instance))
+        conn = conn->next;
+    if (conn == NULL)
+        return;
+    for (unsigned tries = 0; tries < 2; tries++) {
+        if (agents->batch_conn != conn) {
+            ha_agents_flush(agents);
+            ha_batch_begin_promises(&agents->batch, agents->batch_data);
+            agents->batch_conn = conn;
+        }
+        if (ha_batch_add_promise(&agents->batch, promise) != HA_EFULL)
+            return;
+        ha_agents_flush(agents);
+    }
+}
+
+void ha_agents_order(struct ha_agents *agents, const struct ha_effect_order *order)
+{
+    struct conn *conn = served_of(agents, order->agent);
+    struct ha_message message = {.type = HA_MESSAGE_ORDER};
+
+    if (conn == NULL)
+        return;
+    HA_LOG(HA_LOG_DEBUG, "order", "agent=%s service=%u kind=%s epoch=%" PRIu64, order->agent,
+           order->order.service, ha_order_kind_text(order->order.kind), order->order.epoch);
+    message.u.order = order->order;
+    send_message(conn, &message);
+}
+
+void ha_agents_refresh(struct ha_agents *agents)
+{
+    for (struct conn *conn = agents->conns; conn != NULL; conn = conn->next) {
+        if (conn->state == CONN_SERVED)
+            push_settings(conn);
+    }
+}
+
+/* Whether something this watcher promised to @instance may still be unexpired. */
+static bool is_promised(const struct ha_watcher *core, uint64_t instance, uint64_t now_ms)
+{
+    for (uint32_t i = 0; i < HA_SERVICES_MAX; i++) {
+        const struct ha_watched *watched = &core->services[i];
+
+        if (watched->promise_instance == instance && now_ms < watched->promise_until_ms)
+            return true;
+    }
+    return false;
+}
+
+void ha_agents_poll(struct ha_agents *agents)
+{
+    uint64_t now_ms = ha_clock_mono_ms();
+
+    for (struct conn *conn = agents->conns; conn != NULL; conn = conn->next) {
+        struct conn *first;
+
+        if (conn->state == CONN_CLOSING)
+            continue;
+        if (conn->state == CONN_HELLO && now_ms - conn->since_ms > HELLO_MAX_MS) {
+            refuse(conn, "no hello in time");
+        } else if (now_ms - conn->heard_ms > SILENT_MAX_MS) {
+            refuse(conn, "silent");
+        } else if (conn->state == CONN_WAITING) {
+            first = served_of(agents, conn->name);
+            /* Closing the first serves the longest waiting one, which may be this. */
+            if (first == NULL)
+                serve_waiting(agents, conn->name);
+            else if (now_ms - first->heard_ms >= SUSPECT_AFTER_MS &&
+                     !is_promised(agents->daemon->core, first->instance, now_ms))
+                close_conn(first);
+        }
+    }
+}
+
+int ha_agents_open(struct ha_daemon *daemon, struct ha_agents **ret)
+{
+    struct ha_agents *agents = calloc(1, sizeof(*agents));
+
+    if (agents == NULL)
+        return HA_ENOMEM;
+    agents->daemon = daemon;
+    agents->batch_data = malloc(HA_MESSAGE_SIZE_MAX);
+    agents->frame_data = malloc(HA_MESSAGE_SIZE_MAX);
+    if (agents->batch_data == NULL || agents->frame_data == NULL) {
+        free(agents->batch_data);
+        free(agents->frame_data);
+        free(agents);
+        return HA_ENOMEM;
+    }
+    *ret = agents;
+    return HA_OK;
+}
+
+void ha_agents_close(struct ha_agents *agents, void (*cb)(struct ha_daemon *daemon))
+{
+    assert(cb != NULL && agents->close_cb == NULL);
+    agents->close_cb = cb;
+    for (struct conn *conn = agents->conns; conn != NULL; conn = conn->next)
+        close_conn(conn);
+    if (agents->conns == NULL)
+        finish_close(agents);
+}

@@ -1,0 +1,268 @@
+#include "cmd/hafailoverd/dispatch.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd/hafailoverd/agents.h"
+#include "cmd/hafailoverd/daemon.h"
+#include "cmd/hafailoverd/note.h"
+#include "cmd/hafailoverd/serve.h"
+#include "lib/base/err.h"
+#include "lib/base/text.h"
+#include "lib/core/effect.h"
+#include "lib/io/log.h"
+#include "lib/wire/command.h"
+#include "lib/wire/message.h"
+
+#define ROUNDS_MAX 16u   /* of one drain: a step that answers itself for ever must not starve I/O */
+#define RESULTS_MAX 256u /* of applied entries, kept for those who asked */
+
+/* A proposal that raft has and has not answered. */
+struct proposal {
+    struct proposal *next;
+    uint64_t ticket;  /* raft's request */
+    uint64_t request; /* the core's: who asked, 0: the core itself */
+    struct ha_command command;
+};
+
+struct result {
+    uint64_t index;
+    int code;
+    char text[HA_TEXT_SIZE];
+};
+
+struct ha_dispatch {
+    struct ha_daemon *daemon;
+    struct ha_effects *spare; /* the list being executed while steps fill the other */
+    struct proposal *proposals;
+    uint64_t ticket_last;
+    struct result results[RESULTS_MAX]; /* index i sits at i % RESULTS_MAX */
+    bool draining;
+};
+
+int ha_dispatch_open(struct ha_daemon *daemon, struct ha_dispatch **ret)
+{
+    struct ha_dispatch *dispatch = calloc(1, sizeof(*dispatch));
+
+    if (dispatch == NULL)
+        return HA_ENOMEM;
+    dispatch->daemon = daemon;
+    dispatch->spare = calloc(1, sizeof(*dispatch->spare));
+    if (dispatch->spare == NULL) {
+        free(dispatch);
+        return HA_ENOMEM;
+    }
+    *ret = dispatch;
+    return HA_OK;
+}
+
+void ha_dispatch_free(struct ha_dispatch *dispatch)
+{
+    if (dispatch == NULL)
+        return;
+    while (dispatch->proposals != NULL) {
+        struct proposal *proposal = dispatch->proposals;
+
+        dispatch->proposals = proposal->next;
+        free(proposal);
+    }
+    free(dispatch->spare);
+    free(dispatch);
+}
+
+/* Tell the core, and whoever waits for an answer, how a proposal ended. */
+static void end_proposal(struct ha_dispatch *dispatch, struct proposal *proposal, uint64_t index,
+                         int code, const char *why)
+{
+    struct ha_daemon *daemon = dispatch->daemon;
+    struct ha_event event = {.kind = HA_EVENT_PROPOSED};
+    uint64_t request = proposal->request;
+
+    event.u.proposed =
+        (struct ha_event_proposed){.request = request, .code = code, .command = &proposal->command};
+    (void)ha_daemon_step(daemon, &event, NULL); /* HA_OK for this kind */
+    free(proposal);
+    if (request == 0)
+        return;
+    if (code == HA_OK) {
+        const struct result *result = &dispatch->results[index % RESULTS_MAX];
+
+        ha_serve_committed(daemon->serve, request, index);
+        if (result->index == index)
+            ha_serve_applied(daemon->serve, index, result->code, result->text);
+    } else {
+        ha_serve_failed(daemon->serve, request, code, why);
+    }
+}
+
+void ha_dispatch_applied(struct ha_dispatch *dispatch, uint64_t index, int code, const char *text)
+{
+    struct result *result = &dispatch->results[index % RESULTS_MAX];
+
+    *result = (struct result){.index = index, .code = code};
+    (void)ha_text_format(result->text, sizeof(result->text), "%s", text);
+    ha_serve_applied(dispatch->daemon->serve, index, code, result->text);
+}
+
+void ha_dispatch_outcome(struct ha_dispatch *dispatch, uint64_t ticket,
+                         const struct ha_raft_outcome *outcome)
+{
+    for (struct proposal **at = &dispatch->proposals; *at != NULL; at = &(*at)->next) {
+        struct proposal *proposal = *at;
+        int code = outcome->code;
+
+        if (proposal->ticket != ticket)
+            continue;
+        *at = proposal->next;
+        if (outcome->result == HA_RAFT_COMMITTED)
+            code = HA_OK;
+        else if (outcome->result == HA_RAFT_UNKNOWN)
+            code = HA_ETIMEDOUT;
+        else if (code == HA_OK || code == HA_ETIMEDOUT)
+            code = HA_ENOQUORUM;
+        if (code != HA_OK)
+            HA_LOG(HA_LOG_DEBUG, "proposal-failed", "kind=%s why=%s",
+                   ha_command_kind_text(proposal->command.kind),
+                   outcome->why != NULL ? outcome->why : ha_code_text(code));
+        end_proposal(dispatch, proposal, outcome->index, code,
+                     outcome->why != NULL ? outcome->why : ha_code_text(code));
+        return;
+    }
+}
+
+/* Encode and hand over; HA_OK: the outcome comes later. */
+static int hand_over(struct ha_dispatch *dispatch, const struct proposal *proposal,
+                     struct ha_err *err)
+{
+    size_t size = ha_command_size(&proposal->command);
+    uint8_t small[HA_COMMAND_SIZE_SMALL];
+    uint8_t *data = small;
+    int code;
+
+    if (size == 0)
+        return ha_err_set(err, HA_EINVAL, "the command cannot be encoded");
+    if (size > HA_RAFT_ENTRY_MAX)
+        return ha_err_set(err, HA_EFULL, "the entry would be %zu bytes long, over the limit of %u",
+                          size, HA_RAFT_ENTRY_MAX);
+    if (size > sizeof(small)) {
+        data = malloc(size);
+        if (data == NULL)
+            return ha_err_set(err, HA_ENOMEM, "no memory for the entry");
+    }
+    code = ha_command_encode(&proposal->command, data, size, &size, err);
+    if (code == HA_OK) {
+        code = ha_raft_propose(dispatch->daemon->raft, data, size, proposal->ticket);
+        if (code != HA_OK)
+            (void)ha_err_set(err, code, "the log takes no proposal now: %s", ha_code_text(code));
+    }
+    if (data != small)
+        free(data);
+    return code;
+}
+
+static void propose(struct ha_dispatch *dispatch, const struct ha_effect *effect)
+{
+    struct proposal *proposal = calloc(1, sizeof(*proposal));
+    struct ha_err err = {0};
+    int code;
+
+    if (proposal == NULL)
+        return; /* the core proposes again; an operator's request times out */
+    proposal->ticket = ++dispatch->ticket_last;
+    proposal->request = effect->request;
+    proposal->command = effect->u.command;
+    code = hand_over(dispatch, proposal, &err);
+    if (proposal->command.kind == HA_COMMAND_CONFIG) {
+        /* Borrowed from the request, which may be gone when the outcome comes. */
+        proposal->command.u.config.config = NULL;
+        proposal->command.u.config.text = NULL;
+    }
+    if (code != HA_OK) {
+        HA_LOG(HA_LOG_WARN, "proposal-refused", "kind=%s why=%s",
+               ha_command_kind_text(proposal->command.kind), err.text);
+        end_proposal(dispatch, proposal, 0, code, err.text);
+        return;
+    }
+    proposal->next = dispatch->proposals;
+    dispatch->proposals = proposal;
+}
+
+/* To the leader, who collects such words; that may be this watcher. */
+static void say_stopped(struct ha_dispatch *dispatch, const struct ha_stopped *stopped)
+{
+    struct ha_daemon *daemon = dispatch->daemon;
+    struct ha_message message = {.type = HA_MESSAGE_STOPPED};
+    struct ha_raft_status status;
+    uint8_t data[256];
+    size_t size;
+
+    ha_raft_get_status(daemon->raft, &status);
+    if (status.leader_id == ha_daemon_id_of(daemon->settings->self)) {
+        struct ha_event event = {.kind = HA_EVENT_STOPPED};
+
+        event.u.stopped.watcher = daemon->settings->self;
+        event.u.stopped.stopped = stopped;
+        (void)ha_daemon_step(daemon, &event, NULL); /* HA_OK for this kind */
+        return;
+    }
+    message.u.stopped = *stopped;
+    if (status.leader_id == 0 ||
+        ha_message_encode(&message, data, sizeof(data), &size, NULL) != HA_OK)
+        return;                                                         /* the core says it again */
+    (void)ha_raft_send_app(daemon->raft, status.leader_id, data, size); /* the same */
+}
+
+static void execute(struct ha_dispatch *dispatch, const struct ha_effect *effect)
+{
+    struct ha_daemon *daemon = dispatch->daemon;
+
+    switch (effect->kind) {
+    case HA_EFFECT_PROPOSE:
+        propose(dispatch, effect);
+        return;
+    case HA_EFFECT_PROMISE:
+        ha_agents_promise(daemon->agents, &effect->u.promise);
+        return;
+    case HA_EFFECT_ORDER:
+        ha_agents_order(daemon->agents, &effect->u.order);
+        return;
+    case HA_EFFECT_STOPPED:
+        say_stopped(dispatch, &effect->u.stopped);
+        return;
+    case HA_EFFECT_PERSIST_PROMISE:
+        ha_promise_note_write(daemon->note, effect->u.persist_ms);
+        return;
+    case HA_EFFECT_HEARTBEAT:
+    case HA_EFFECT_GATE:
+    case HA_EFFECT_PERSIST_EPOCHS:
+    case HA_EFFECT_PROBE:
+    case HA_EFFECT_ACT:
+    case HA_EFFECT_ACT_CANCEL:
+    case HA_EFFECT_VIP_CLAIM:
+    case HA_EFFECT_VIP_RELEASE:
+        break; /* an agent's */
+    }
+    HA_UNREACHABLE();
+}
+
+bool ha_dispatch_drain(struct ha_dispatch *dispatch)
+{
+    struct ha_daemon *daemon = dispatch->daemon;
+
+    assert(!dispatch->draining);
+    dispatch->draining = true;
+    for (unsigned round = 0; round < ROUNDS_MAX && daemon->effects->count > 0; round++) {
+        struct ha_effects *list = daemon->effects;
+
+        daemon->effects = dispatch->spare;
+        dispatch->spare = list;
+        ha_effects_clear(daemon->effects);
+        for (uint32_t i = 0; i < list->count; i++)
+            execute(dispatch, &list->items[i]);
+    }
+    ha_agents_flush(daemon->agents);
+    dispatch->draining = false;
+    return daemon->effects->count > 0;
+}

@@ -1,0 +1,25 @@
+/* cmd/hafailoverd/note.h - the durable note of the longest promise this watcher may have given.
+ *
+ * Shell, loop thread; writes run off the loop, one at a time, the last ask wins. A note that cannot
+ * be written is tried again when the core asks again: until then it promises no longer. */
+#ifndef HA_CMD_HAFAILOVERD_NOTE_H
+#define HA_CMD_HAFAILOVERD_NOTE_H
+
+#include <stdint.h>
+
+struct ha_daemon;
+struct ha_err;
+struct ha_promise_note; /* opaque */
+
+/* Read the note in the data directory; blocking. *ret_ms is the longest any run can have promised
+ * where there is none. HA_ECORRUPT: it is there and cannot be understood. HA_EIO, HA_ENOMEM. */
+int ha_promise_note_open(struct ha_daemon *daemon, struct ha_promise_note **ret, uint32_t *ret_ms,
+                         struct ha_err *err);
+
+/* Make @longest_ms durable, then HA_EVENT_PERSISTED_PROMISE. */
+void ha_promise_note_write(struct ha_promise_note *note, uint32_t longest_ms);
+
+/* @cb after the write under way has ended; the last touch. */
+void ha_promise_note_close(struct ha_promise_note *note, void (*cb)(struct ha_daemon *daemon));
+
+#endif /* HA_CMD_HAFAILOVERD_NOTE_H */

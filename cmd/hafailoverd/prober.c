@@ -1,0 +1,326 @@
+#include "cmd/hafailoverd/prober.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agents/engine.h"
+#include "agents/engines.h"
+#include "cmd/common/secret.h"
+#include "cmd/hafailoverd/daemon.h"
+#include "lib/base/err.h"
+#include "lib/base/text.h"
+#include "lib/io/log.h"
+#include "lib/io/tls.h"
+
+#define PROBE_TIMEOUT_MIN_MS 100u
+#define PROBE_TIMEOUT_MAX_MS 5000u
+
+/* One member under watch. It is freed when its link and its timer have closed. */
+struct target {
+    struct ha_prober *prober;
+    struct target *next;
+    uint32_t service, member;
+    struct ha_member_config config; /* what the link was opened with */
+    enum ha_engine engine;
+    char credentials[HA_NAME_SIZE];
+    uint32_t probe_ms, timeout_ms;
+    const struct ha_engine_ops *ops;
+    struct ha_link *link;
+    uv_timer_t timer;
+    unsigned open_handles; /* link and timer */
+    bool probing, again;
+    bool wanted; /* mark of refresh */
+};
+
+struct login { /* passwords and TLS of a [credentials] section, read once */
+    char password[HA_SECRET_TEXT_SIZE];
+    struct ha_tls *tls;
+};
+
+struct ha_prober {
+    struct ha_daemon *daemon;
+    struct target *targets;
+    unsigned open_targets; /* closing ones too */
+    struct login logins[HA_CREDENTIALS_MAX];
+    void (*close_cb)(struct ha_daemon *daemon);
+};
+
+static void finish_close(struct ha_prober *prober)
+{
+    void (*cb)(struct ha_daemon * daemon) = prober->close_cb;
+    struct ha_daemon *daemon = prober->daemon;
+
+    if (cb == NULL || prober->open_targets > 0)
+        return;
+    for (uint32_t i = 0; i < HA_CREDENTIALS_MAX; i++)
+        ha_tls_unref(prober->logins[i].tls);
+    explicit_bzero(prober->logins, sizeof(prober->logins));
+    free(prober);
+    cb(daemon);
+}
+
+static void on_part_closed(struct target *target)
+{
+    struct ha_prober *prober = target->prober;
+
+    assert(target->open_handles > 0);
+    target->open_handles--;
+    if (target->open_handles > 0)
+        return;
+    assert(prober->open_targets > 0);
+    prober->open_targets--;
+    free(target);
+    finish_close(prober);
+}
+
+static void on_link_closed(void *data)
+{
+    on_part_closed(data);
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    on_part_closed(handle->data);
+}
+
+static void close_target(struct target *target)
+{
+    struct ha_link *link = target->link;
+
+    target->link = NULL;
+    uv_close((uv_handle_t *)&target->timer, on_timer_closed);
+    target->ops->close(link, on_link_closed);
+}
+
+static void probe(struct target *target);
+
+static void on_probed(void *data, const struct ha_probed *probed)
+{
+    struct target *target = data;
+    struct ha_event event = {.kind = HA_EVENT_PROBED};
+
+    target->probing = false;
+    if (target->link == NULL || probed->code != HA_OK)
+        return; /* closing */
+    event.u.probed = (struct ha_event_probed){
+        .service = target->service, .member = target->member, .sample = &probed->sample};
+    (void)ha_daemon_step(target->prober->daemon, &event, NULL); /* HA_OK for this kind */
+    if (target->again) {
+        target->again = false;
+        probe(target);
+    }
+}
+
+static void probe(struct target *target)
+{
+    if (target->link == NULL || target->probing)
+        return;
+    if (target->ops->probe(target->link, target->timeout_ms, on_probed) == HA_OK)
+        target->probing = true;
+}
+
+/* A broken connection is a hint, not a verdict: whether anybody still listens is asked at once. */
+static void on_lost(void *data, enum ha_answer how, const char *text)
+{
+    struct target *target = data;
+
+    HA_LOG(HA_LOG_DEBUG, "member-connection-lost", "service=%u member=%s how=%s text=%s",
+           target->service, target->config.name, ha_answer_text(how), text);
+    if (target->probing)
+        target->again = true;
+    else
+        probe(target);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    probe(timer->data);
+}
+
+static int open_link(struct target *target)
+{
+    const struct ha_daemon_settings *settings = target->prober->daemon->settings;
+    const struct ha_credentials *credentials = ha_daemon_credentials(settings, target->credentials);
+    struct ha_link_spec spec = {
+        .loop = target->prober->daemon->uv,
+        .data = target,
+        .lost_cb = on_lost,
+        .host = target->config.host,
+        .port = target->config.port,
+    };
+    struct ha_err err = {0};
+    int code;
+
+    if (credentials != NULL) {
+        const struct login *login = &target->prober->logins[credentials - settings->credentials];
+
+        spec.user = credentials->user;
+        spec.password = login->password;
+        spec.tls = login->tls;
+    } else if (target->credentials[0] != '\0') {
+        HA_LOG(HA_LOG_WARN, "credentials-missing", "name=%s service=%u member=%s",
+               target->credentials, target->service, target->config.name);
+    }
+    code = target->ops->open(&spec, &target->link, &err);
+    if (code != HA_OK)
+        HA_LOG(HA_LOG_ERROR, "member-not-probed", "service=%u member=%s why=%s", target->service,
+               target->config.name, err.text);
+    return code;
+}
+
+static struct target *find(struct ha_prober *prober, uint32_t service, uint32_t member)
+{
+    for (struct target *target = prober->targets; target != NULL; target = target->next) {
+        if (target->service == service && target->member == member)
+            return target;
+    }
+    return NULL;
+}
+
+static uint32_t timeout_of(const struct ha_service_config *config)
+{
+    uint32_t ms = config->down_after_ms / 2;
+
+    if (ms < config->probe_ms)
+        ms = config->probe_ms;
+    if (ms < PROBE_TIMEOUT_MIN_MS)
+        ms = PROBE_TIMEOUT_MIN_MS;
+    return ms > PROBE_TIMEOUT_MAX_MS ? PROBE_TIMEOUT_MAX_MS : ms;
+}
+
+static void add(struct ha_prober *prober, const struct ha_service *service, uint32_t at)
+{
+    const struct ha_engine_ops *ops = ha_engine_find(service->config.engine);
+    struct target *target;
+
+    if (ops == NULL) {
+        HA_LOG(HA_LOG_ERROR, "engine-missing", "service=%s engine=%s", service->config.name,
+               ha_engine_text(service->config.engine));
+        return;
+    }
+    target = calloc(1, sizeof(*target));
+    if (target == NULL)
+        return; /* tried again at the next change */
+    target->prober = prober;
+    target->service = service->id;
+    target->member = service->members[at].id;
+    target->config = service->config.members[at];
+    target->engine = service->config.engine;
+    target->ops = ops;
+    target->wanted = true;
+    target->probe_ms = service->config.probe_ms;
+    target->timeout_ms = timeout_of(&service->config);
+    (void)ha_text_copy(target->credentials, sizeof(target->credentials),
+                       service->config.credentials);
+    if (open_link(target) != HA_OK) {
+        free(target);
+        return;
+    }
+    (void)uv_timer_init(prober->daemon->uv, &target->timer); /* cannot fail */
+    target->timer.data = target;
+    target->open_handles = 2;
+    target->next = prober->targets;
+    prober->targets = target;
+    prober->open_targets++;
+    (void)uv_timer_start(&target->timer, on_timer, 0, target->probe_ms);
+}
+
+/* Whether the open link still is what the configuration wants; a new pace needs no new link. */
+static bool keep(struct target *target, const struct ha_service *service, uint32_t at)
+{
+    const struct ha_member_config *config = &service->config.members[at];
+
+    if (target->engine != service->config.engine || target->config.port != config->port ||
+        strcmp(target->config.host, config->host) != 0 ||
+        strcmp(target->credentials, service->config.credentials) != 0)
+        return false;
+    target->timeout_ms = timeout_of(&service->config);
+    if (target->probe_ms != service->config.probe_ms) {
+        target->probe_ms = service->config.probe_ms;
+        (void)uv_timer_start(&target->timer, on_timer, target->probe_ms, target->probe_ms);
+    }
+    target->config = *config;
+    return true;
+}
+
+static void mark_wanted(struct ha_prober *prober, const struct ha_cluster *cluster)
+{
+    for (struct target *target = prober->targets; target != NULL; target = target->next) {
+        const struct ha_service *service = ha_cluster_service_const(cluster, target->service);
+        int at = service != NULL ? ha_service_member_at(service, target->member) : -1;
+
+        target->wanted = at >= 0 && keep(target, service, (uint32_t)at);
+    }
+}
+
+void ha_prober_refresh(struct ha_prober *prober)
+{
+    const struct ha_cluster *cluster = &prober->daemon->core->cluster;
+
+    mark_wanted(prober, cluster);
+    for (struct target **at = &prober->targets; *at != NULL;) {
+        struct target *target = *at;
+
+        if (target->wanted) {
+            at = &target->next;
+            continue;
+        }
+        *at = target->next;
+        close_target(target);
+    }
+    for (uint32_t slot = 0; slot < HA_SERVICES_MAX; slot++) {
+        const struct ha_service *service = &cluster->services[slot];
+
+        if (!service->used)
+            continue;
+        for (uint32_t at = 0; at < service->config.member_count; at++) {
+            if (find(prober, service->id, service->members[at].id) == NULL)
+                add(prober, service, at);
+        }
+    }
+}
+
+int ha_prober_open(struct ha_daemon *daemon, struct ha_prober **ret, struct ha_err *err)
+{
+    const struct ha_daemon_settings *settings = daemon->settings;
+    struct ha_prober *prober = calloc(1, sizeof(*prober));
+    int code = HA_OK;
+
+    if (prober == NULL)
+        return ha_err_set(err, HA_ENOMEM, "no memory for the prober");
+    prober->daemon = daemon;
+    for (uint32_t i = 0; i < settings->credentials_count && code == HA_OK; i++) {
+        const struct ha_credentials *one = &settings->credentials[i];
+
+        if (one->password_file[0] != '\0')
+            code = ha_secret_text_read(one->password_file, prober->logins[i].password, err);
+        if (code == HA_OK && one->tls)
+            code = ha_login_tls_new(one->ca_file, &prober->logins[i].tls, err);
+        if (code != HA_OK)
+            (void)ha_err_prefix(err, code, "[credentials %s]", one->name);
+    }
+    if (code != HA_OK) {
+        for (uint32_t i = 0; i < HA_CREDENTIALS_MAX; i++)
+            ha_tls_unref(prober->logins[i].tls);
+        free(prober);
+        return code;
+    }
+    *ret = prober;
+    return HA_OK;
+}
+
+void ha_prober_close(struct ha_prober *prober, void (*cb)(struct ha_daemon *daemon))
+{
+    assert(cb != NULL && prober->close_cb == NULL);
+    prober->close_cb = cb;
+    prober->open_targets++; /* held until all are asked, whatever closes meanwhile */
+    while (prober->targets != NULL) {
+        struct target *target = prober->targets;
+
+        prober->targets = target->next;
+        close_target(target);
+    }
+    prober->open_targets--;
+    finish_close(prober);
+}
