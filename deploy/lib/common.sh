@@ -16,6 +16,8 @@ DATABASES=(db1 db2 db3)
 CLIENTS=(client)
 HOSTS=("${WATCHERS[@]}" "${DATABASES[@]}" "${CLIENTS[@]}")
 
+export PYTHONDONTWRITEBYTECODE=1 # nothing is left in the clone
+
 NET4=10.77.0
 NET6=fd77:
 VIP=$NET4.100

@@ -118,7 +118,8 @@ class Lab:
         return ["nsenter", f"--net=/run/netns/{self.name}-{host}", "--"]
 
     def popen(self, host, command, **options):
-        options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, **options}
+        options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL,
+                   "stderr": subprocess.DEVNULL, **options}
         return subprocess.Popen(self.enter(host) + list(command), **options)
 
     def on(self, host, *command, deadline_s=10):
