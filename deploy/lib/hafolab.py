@@ -64,6 +64,7 @@ class Writer:
     def __init__(self, lab, name, host, to=VIP, interval_us=1000, extra=()):
         self.path = lab.run / "client" / f"writer-{name}.log"
         self.path.unlink(missing_ok=True)
+        self._at, self._acks, self._server = 0, [], "?"
         self.process = lab.popen(host, [lab.program("tests/support/hafailover-writer"),
                                         "--host", to, "--interval", str(interval_us),
                                         "--prefix", name, "--log", str(self.path), *extra])
@@ -79,17 +80,22 @@ class Writer:
 
     def acks(self):
         """All acknowledgements so far, oldest first; `server` is the host that gave it."""
-        found, server = [], "?"
-        if not self.path.exists():
-            return found
-        for line in self.path.read_text(encoding="utf-8").splitlines():
-            words = line.split()
-            if words[0] == "C":
-                parts = words[2].split("/") if len(words) > 2 else []
-                server = parts[-2] if len(parts) > 1 else "?"
-            elif words[0] == "A" and len(words) == 4:
-                found.append(Ack(int(words[1]), int(words[2]), int(words[3]), server))
-        return found
+        if self.path.exists():
+            with open(self.path, encoding="utf-8") as log:
+                log.seek(self._at)
+                for line in log:
+                    if not line.endswith("\n"):
+                        break  # the writer is in the middle of it
+                    self._at += len(line.encode())
+                    self._take(line.split())
+        return self._acks
+
+    def _take(self, words):
+        if len(words) == 4 and words[0] == "A":
+            self._acks.append(Ack(int(words[1]), int(words[2]), int(words[3]), self._server))
+        elif len(words) == 3 and words[0] == "C":
+            parts = words[2].split("/")
+            self._server = parts[-2] if len(parts) > 1 else "?"
 
     def errors(self):
         lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
