@@ -196,6 +196,8 @@ services_conf() {
 engine = redis
 vip = $VIP/24
 credentials = redis
+# A playground: as many failovers as you like. The default is 5/10min.
+rate = any
 
 EOF
     for host in "${DATABASES[@]}"; do
