@@ -361,8 +361,11 @@ static bool fix_append_entries(struct ha_guard *guard, struct raft_append_entrie
 
     if (on(guard, HA_GUARD_G(6)) && !ha_guard_repack(args->entries, args->n_entries))
         return false;
-    if (on(guard, HA_GUARD_G(6)))
+    if (on(guard, HA_GUARD_G(6))) {
+        if (on(guard, HA_GUARD_REBASE) && !guard->is_installing)
+            ha_guard_rebase(raft, args);
         ha_guard_trim(raft, args);
+    }
     if (on(guard, HA_GUARD_G(2)))
         args->leader_commit =
             min_index(args->leader_commit, args->prev_log_index + args->n_entries);

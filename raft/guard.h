@@ -15,6 +15,7 @@
  *   G6  one allocation per entry; sends are copied and complete in the same turn
  *   G7  one vote per term, terms only grow
  *   G8  only configured peers under their authenticated id, plausible terms and sizes
+ *   G10 no entry below our commit index reaches libraft again: it appends what it has compacted
  * and the commit nudge: an empty AppendEntries as soon as a follower may apply more. */
 #ifndef HA_RAFT_GUARD_H
 #define HA_RAFT_GUARD_H
@@ -29,6 +30,7 @@
 #define HA_GUARD_G(n) (1u << (n))
 #define HA_GUARD_NUDGE (1u << 10)
 #define HA_GUARD_TIMEOUT_NOW (1u << 11) /* the part of G3 that drops TimeoutNow */
+#define HA_GUARD_REBASE (1u << 12)      /* G10 */
 
 #define HA_GUARD_TERM_JUMP_MAX 1000000u
 #define HA_GUARD_ENTRIES_MAX 4096u                  /* of one message */

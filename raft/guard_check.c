@@ -130,6 +130,17 @@ bool ha_guard_repack(struct raft_entry *entries, size_t n)
     return true;
 }
 
+static void skip(struct raft_append_entries *args, unsigned count)
+{
+    free_batches(args->entries, count);
+    args->n_entries -= count;
+    memmove(args->entries, args->entries + count, args->n_entries * sizeof(*args->entries));
+    if (args->n_entries == 0) {
+        raft_free(args->entries);
+        args->entries = NULL;
+    }
+}
+
 void ha_guard_trim(const struct raft *raft, struct raft_append_entries *args)
 {
     unsigned known = 0;
@@ -145,13 +156,22 @@ void ha_guard_trim(const struct raft *raft, struct raft_append_entries *args)
         return;
     args->prev_log_index += known;
     args->prev_log_term = args->entries[known - 1].term;
-    free_batches(args->entries, known);
-    args->n_entries -= known;
-    memmove(args->entries, args->entries + known, args->n_entries * sizeof(*args->entries));
-    if (args->n_entries == 0) {
-        raft_free(args->entries);
-        args->entries = NULL;
-    }
+    skip(args, known);
+}
+
+void ha_guard_rebase(const struct raft *raft, struct raft_append_entries *args)
+{
+    raft_index base = raft->commit_index;
+    raft_term term = ha_guard_term_of(raft, base);
+    raft_index below;
+
+    if (args->term < raft->current_term || args->prev_log_index >= base || term == 0)
+        return;
+    below = base - args->prev_log_index;
+    if (args->n_entries > 0)
+        skip(args, below < args->n_entries ? (unsigned)below : args->n_entries);
+    args->prev_log_index = base;
+    args->prev_log_term = term;
 }
 
 void ha_guard_release(struct raft_message *message)

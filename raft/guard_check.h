@@ -21,6 +21,11 @@ bool ha_guard_repack(struct raft_entry *entries, size_t n);
  * the same afterwards, since equal index and term mean equal logs up to there. */
 void ha_guard_trim(const struct raft *raft, struct raft_append_entries *args);
 
+/* G10: begin a message no earlier than at our commit index, up to where a leader of this term can
+ * only repeat what we have. libraft would take entries it has compacted for new ones, and append
+ * them at the end of its log. */
+void ha_guard_rebase(const struct raft *raft, struct raft_append_entries *args);
+
 /* Free what a received message owns. */
 void ha_guard_release(struct raft_message *message);
 

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -171,6 +172,8 @@ static bool parse_guard(const char *text, uint32_t *ret)
             *ret |= HA_GUARD_NUDGE;
         else if (strcmp(word, "timeoutnow") == 0)
             *ret |= HA_GUARD_TIMEOUT_NOW;
+        else if (strcmp(word, "G10") == 0)
+            *ret |= HA_GUARD_REBASE;
         else if (word[0] == 'G' && word[1] >= '1' && word[1] <= '9' && word[2] == '\0')
             *ret |= HA_GUARD_G((unsigned)(word[1] - '0'));
         else if (word[0] != '\0')
@@ -313,9 +316,10 @@ int main(int argc, char *argv[])
                 .fault_ms = 15000},
         .first = 1,
         .last = 100,
-        .max_bad = UINT64_MAX,
+        .max_bad = 20,
         .jobs = 2,
     };
+    const struct rlimit no_core = {0, 0};
     struct tally *tally;
     double start = seconds();
     int code;
@@ -325,6 +329,7 @@ int main(int argc, char *argv[])
                         "       [--ms M] [--jobs J] [--max-bad K] [--expect-bad] [--verbose]\n");
         return 64;
     }
+    (void)setrlimit(RLIMIT_CORE, &no_core);
     tally = mmap(NULL, sizeof(*tally), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert(tally != MAP_FAILED);
     tally->next_seed = settings.first;

@@ -191,6 +191,8 @@ static void on_op_done(void *arg, void *event_arg)
         node->ops_tail = NULL;
     if (op->status == 0)
         op_apply(node, op, op->count);
+    else
+        node->is_disk_stuck = true; /* what follows has no ground to stand on */
     (void)sim_run(node, op_call_back, event);
     op_free(op);
     free(event);
@@ -360,7 +362,8 @@ static void settle_ops(struct sim_node *node)
 
     for (const struct sim_op *op = node->ops; op != NULL; op = op->next)
         count++;
-    kept = sim_below(node->world, count + 1);
+    kept = node->is_disk_stuck ? 0 : sim_below(node->world, count + 1);
+    is_torn = is_torn && !node->is_disk_stuck;
     for (size_t i = 0; node->ops != NULL; i++) {
         struct sim_op *op = node->ops;
 
@@ -691,6 +694,7 @@ void sim_node_boot(struct sim_node *node)
     node->recv = NULL;
     node->close_pending = false;
     node->had_disk_error = false;
+    node->is_disk_stuck = false;
     node->paused_until_us = 0;
     node->disk_free_us = 0;
     node->io = (struct raft_io){.version = 1,

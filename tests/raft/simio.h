@@ -67,6 +67,7 @@ struct sim_node {
     bool disk_full;
     uint32_t disk_errors_per_million;
     bool had_disk_error; /* of this life */
+    bool is_disk_stuck;  /* an operation failed: later ones do not reach the disk */
     bool close_pending;
     raft_io_close_cb close_cb;
     raft_io_tick_cb tick;
