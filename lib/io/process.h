@@ -1,4 +1,4 @@
-/* lib/io/process.h - run a program with a deadline; learn at once that a foreign process died.
+/* lib/io/process.h - run a program with a deadline.
  *
  * Loop thread only. */
 #ifndef HA_IO_PROCESS_H
@@ -10,6 +10,7 @@
 #include <uv.h>
 
 #include "lib/base/err.h"
+#include "lib/io/pidwatch.h"
 
 struct ha_process; /* opaque */
 
@@ -47,21 +48,5 @@ int ha_process_start(struct ha_process **ret, uv_loop_t *loop,
                      const struct ha_process_options *options, ha_process_cb cb, void *ctx);
 /* SIGKILL to its process group; the callback comes with HA_ECANCELED. */
 void ha_process_cancel(struct ha_process *process);
-
-struct ha_pidwatch; /* opaque */
-
-typedef void (*ha_pidwatch_cb)(void *ctx, pid_t pid);
-typedef void (*ha_pidwatch_close_cb)(void *ctx);
-
-/* Call @on_exit once, within the loop turn after @pid ended (pidfd; it need not be our child).
- * HA_ENOENT: no such process (now); HA_ENOTSUP: the kernel is older than 5.3; HA_EIO, HA_ENOMEM.
- * A pid is reused: compare ha_pid_start_time before and after. */
-int ha_pidwatch_open(struct ha_pidwatch **ret, uv_loop_t *loop, pid_t pid, ha_pidwatch_cb on_exit,
-                     void *ctx);
-void ha_pidwatch_close(struct ha_pidwatch *watch, ha_pidwatch_close_cb cb, void *ctx);
-
-/* Clock ticks after boot at which @pid started (/proc/PID/stat field 22): with the pid, it names
- * one process for good. HA_ENOENT, HA_EPROTO. */
-int ha_pid_start_time(pid_t pid, uint64_t *ret);
 
 #endif /* HA_IO_PROCESS_H */
