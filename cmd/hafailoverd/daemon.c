@@ -281,6 +281,17 @@ static void on_timer_closed(uv_handle_t *handle)
     on_part_closed(handle->data);
 }
 
+static unsigned count_parts(const struct ha_daemon *daemon)
+{
+    const void *const parts[] = {daemon->listener, daemon->raft,   daemon->serve, daemon->notifier,
+                                 daemon->prober,   daemon->agents, daemon->note};
+    unsigned count = daemon->timers_open ? 2 : 0;
+
+    for (size_t i = 0; i < HA_ARRAY_LEN(parts); i++)
+        count += parts[i] != NULL;
+    return count;
+}
+
 /* Each part reports its own end; none relies on the order in which they end. */
 void ha_daemon_stop(struct ha_daemon *daemon, int exit_code)
 {
@@ -289,10 +300,7 @@ void ha_daemon_stop(struct ha_daemon *daemon, int exit_code)
     daemon->stopping = true;
     daemon->exit_code = exit_code;
     (void)ha_notify("STOPPING=1");
-    daemon->open_parts = (daemon->timers_open ? 2 : 0) + (daemon->listener != NULL) +
-                         (daemon->serve != NULL) + (daemon->notifier != NULL) +
-                         (daemon->prober != NULL) + (daemon->agents != NULL) +
-                         (daemon->note != NULL) + (daemon->raft != NULL);
+    daemon->open_parts = count_parts(daemon);
     if (daemon->timers_open) {
         uv_close((uv_handle_t *)&daemon->tick, on_timer_closed);
         uv_close((uv_handle_t *)&daemon->poll, on_timer_closed);

@@ -101,6 +101,8 @@ void ha_dispatch_applied(struct ha_dispatch *dispatch, uint64_t index, int code,
 {
     struct result *result = &dispatch->results[index % RESULTS_MAX];
 
+    if (dispatch->daemon->stopping)
+        return;
     *result = (struct result){.index = index, .code = code};
     (void)ha_text_format(result->text, sizeof(result->text), "%s", text);
     ha_serve_applied(dispatch->daemon->serve, index, code, result->text);

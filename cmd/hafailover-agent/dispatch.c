@@ -1,0 +1,63 @@
+#include "cmd/hafailover-agent/dispatch.h"
+
+#include "cmd/hafailover-agent/address.h"
+#include "cmd/hafailover-agent/daemon.h"
+#include "cmd/hafailover-agent/database.h"
+#include "cmd/hafailover-agent/epochs.h"
+#include "cmd/hafailover-agent/links.h"
+#include "lib/base/check.h"
+#include "lib/core/effect.h"
+
+#define ROUNDS_MAX 16u
+
+static void execute(struct ha_host *host, const struct ha_effect *effect)
+{
+    switch (effect->kind) {
+    case HA_EFFECT_HEARTBEAT:
+        ha_links_status(host->links, &effect->u.status);
+        return;
+    case HA_EFFECT_GATE:
+        ha_databases_gate(host->databases, &effect->u.gate);
+        return;
+    case HA_EFFECT_PERSIST_EPOCHS:
+        ha_epochs_write(host->epochs, &effect->u.epochs);
+        return;
+    case HA_EFFECT_PROBE:
+        ha_databases_probe(host->databases, effect->u.service);
+        return;
+    case HA_EFFECT_ACT:
+        ha_databases_act(host->databases, &effect->u.act);
+        return;
+    case HA_EFFECT_ACT_CANCEL:
+        ha_databases_act_cancel(host->databases, effect->u.service);
+        return;
+    case HA_EFFECT_VIP_CLAIM:
+        ha_addresses_claim(host->addresses, &effect->u.vip);
+        return;
+    case HA_EFFECT_VIP_RELEASE:
+        ha_addresses_release(host->addresses, effect->u.vip.service);
+        return;
+    case HA_EFFECT_PROPOSE:
+    case HA_EFFECT_PROMISE:
+    case HA_EFFECT_ORDER:
+    case HA_EFFECT_STOPPED:
+    case HA_EFFECT_PERSIST_PROMISE:
+        break; /* a watcher's */
+    }
+    HA_UNREACHABLE();
+}
+
+bool ha_host_dispatch(struct ha_host *host)
+{
+    for (unsigned round = 0; round < ROUNDS_MAX && host->effects->count > 0; round++) {
+        struct ha_effects *list = host->effects;
+
+        host->effects = host->spare;
+        host->spare = list;
+        ha_effects_clear(host->effects);
+        for (uint32_t i = 0; i < list->count; i++)
+            execute(host, &list->items[i]);
+    }
+    ha_links_flush(host->links);
+    return host->effects->count > 0;
+}

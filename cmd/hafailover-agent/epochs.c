@@ -1,0 +1,282 @@
+#include "cmd/hafailover-agent/epochs.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd/hafailover-agent/daemon.h"
+#include "lib/base/bytes.h"
+#include "lib/base/err.h"
+#include "lib/base/text.h"
+#include "lib/io/file.h"
+#include "lib/io/log.h"
+
+/* One text file below the state directory: a line per service,
+ * "SERVICE_ID EPOCH_SEEN GIVEN_UP WHY SERVING_EPOCH SERVING_RUN NAME", and a last line
+ * "end CRC32C" over everything before it. */
+#define NOTE_FILE "epochs"
+#define LINE_SIZE 192u
+#define NOTE_SIZE_MAX (HA_SERVICES_MAX * LINE_SIZE)
+#define FIELDS 7
+#define RETRY_MS 1000u
+
+struct ha_epochs {
+    struct ha_host *host;
+    char path[HA_PATH_SIZE + 16];
+    uint32_t count;
+    struct ha_effect_epochs rows[HA_SERVICES_MAX];
+    bool dirty[HA_SERVICES_MAX];   /* not yet in a write */
+    bool writing[HA_SERVICES_MAX]; /* in the write under way */
+    struct ha_effect_epochs written[HA_SERVICES_MAX];
+    bool is_writing;
+    uv_work_t work;
+    uv_timer_t retry;
+    char *text; /* what the worker writes */
+    size_t size;
+    struct ha_err err; /* the worker's */
+    unsigned open_parts;
+    void (*close_cb)(struct ha_host *host);
+};
+
+/* Split @line at single spaces into exactly FIELDS words. */
+static bool split(char *line, char *words[FIELDS])
+{
+    for (unsigned i = 0; i < FIELDS; i++) {
+        char *space = strchr(line, ' ');
+
+        words[i] = line;
+        if ((space == NULL) != (i == FIELDS - 1))
+            return false;
+        if (space == NULL)
+            return true;
+        *space = '\0';
+        line = space + 1;
+    }
+    return false;
+}
+
+static bool take_line(struct ha_epochs *epochs, char *line)
+{
+    struct ha_effect_epochs *row = &epochs->rows[epochs->count];
+    char *words[FIELDS];
+    uint64_t service, why;
+
+    if (epochs->count == HA_SERVICES_MAX || !split(line, words))
+        return false;
+    if (ha_text_u64(words[0], UINT32_MAX, &service) != HA_OK ||
+        ha_text_u64(words[1], UINT64_MAX, &row->epoch_seen) != HA_OK ||
+        ha_text_u64(words[2], UINT64_MAX, &row->given_up) != HA_OK ||
+        ha_text_u64(words[3], UINT32_MAX, &why) != HA_OK ||
+        ha_text_u64(words[4], UINT64_MAX, &row->serving_epoch) != HA_OK ||
+        ha_text_u64(words[5], UINT64_MAX, &row->serving_run) != HA_OK ||
+        ha_text_copy(row->service_name, sizeof(row->service_name), words[6]) != HA_OK ||
+        !ha_verdict_valid((uint32_t)why))
+        return false;
+    row->service = (uint32_t)service;
+    row->given_up_why = (enum ha_verdict)why;
+    epochs->count++;
+    return true;
+}
+
+static bool take_text(struct ha_epochs *epochs, char *text, size_t size)
+{
+    uint32_t crc = 0;
+    char end[32];
+    char *line = text;
+
+    if (strlen(text) != size)
+        return false;
+    for (char *next; (next = strchr(line, '\n')) != NULL; line = next + 1) {
+        *next = '\0';
+        if (strncmp(line, "end ", 4) == 0) {
+            (void)ha_text_format(end, sizeof(end), "end %08" PRIx32, crc);
+            return next[1] == '\0' && strcmp(line, end) == 0;
+        }
+        *next = '\n';
+        crc = ha_crc32c(crc, line, (size_t)(next + 1 - line));
+        *next = '\0';
+        if (!take_line(epochs, line))
+            return false;
+    }
+    return false; /* no last line */
+}
+
+static int read_note(struct ha_epochs *epochs, struct ha_err *err)
+{
+    uint8_t *data;
+    size_t size;
+    int code = ha_file_read(epochs->path, NOTE_SIZE_MAX, &data, &size, err);
+
+    if (code == HA_ENOENT)
+        return HA_OK;
+    if (code != HA_OK)
+        return code;
+    if (!take_text(epochs, (char *)data, size))
+        code = ha_err_set(err, HA_ECORRUPT,
+                          "%s is damaged: make sure that no database of this host is primary, then "
+                          "remove it",
+                          epochs->path);
+    free(data);
+    for (uint32_t i = 0; code == HA_OK && i < epochs->count; i++)
+        code = ha_agent_load(epochs->host->core, &epochs->rows[i]);
+    return code;
+}
+
+static void make_text(struct ha_epochs *epochs)
+{
+    uint32_t crc;
+
+    epochs->text[0] = '\0';
+    epochs->size = 0;
+    for (uint32_t i = 0; i < epochs->count; i++) {
+        const struct ha_effect_epochs *row = &epochs->rows[i];
+        char *to = epochs->text + epochs->size;
+
+        (void)ha_text_format(to, LINE_SIZE,
+                             "%" PRIu32 " %" PRIu64 " %" PRIu64 " %u %" PRIu64 " %" PRIu64 " %s\n",
+                             row->service, row->epoch_seen, row->given_up,
+                             (unsigned)row->given_up_why, row->serving_epoch, row->serving_run,
+                             row->service_name[0] != '\0' ? row->service_name : "-");
+        epochs->size += strlen(to);
+    }
+    crc = ha_crc32c(0, epochs->text, epochs->size);
+    (void)ha_text_format(epochs->text + epochs->size, LINE_SIZE, "end %08" PRIx32 "\n", crc);
+    epochs->size += strlen(epochs->text + epochs->size);
+}
+
+/* On a worker thread: touches only path, text, size and err. */
+static void do_write(uv_work_t *work)
+{
+    struct ha_epochs *epochs = work->data;
+
+    epochs->err = (struct ha_err){0};
+    (void)ha_file_write(epochs->path, epochs->text, epochs->size, 0600, &epochs->err);
+}
+
+static void on_written(uv_work_t *work, int status);
+
+static void start(struct ha_epochs *epochs)
+{
+    bool any = false;
+
+    if (epochs->is_writing || epochs->close_cb != NULL)
+        return;
+    for (uint32_t i = 0; i < epochs->count; i++) {
+        any = any || epochs->dirty[i];
+        epochs->writing[i] = epochs->dirty[i];
+        epochs->written[i] = epochs->rows[i];
+        epochs->dirty[i] = false;
+    }
+    if (!any)
+        return;
+    make_text(epochs);
+    epochs->is_writing = true;
+    (void)uv_queue_work(epochs->host->uv, &epochs->work, do_write, on_written); /* cannot fail */
+}
+
+static void on_retry(uv_timer_t *timer)
+{
+    start(timer->data);
+}
+
+static void part_closed(struct ha_epochs *epochs)
+{
+    void (*cb)(struct ha_host * host) = epochs->close_cb;
+    struct ha_host *host = epochs->host;
+
+    assert(epochs->open_parts > 0);
+    if (--epochs->open_parts > 0)
+        return;
+    free(epochs->text);
+    free(epochs);
+    cb(host);
+}
+
+static void tell(struct ha_epochs *epochs, uint32_t at)
+{
+    struct ha_event event = {.kind = HA_EVENT_PERSISTED_EPOCHS};
+
+    event.u.epochs = (struct ha_effect_epochs_done){
+        .service = epochs->written[at].service,
+        .epoch_seen = epochs->written[at].epoch_seen,
+        .given_up = epochs->written[at].given_up,
+    };
+    ha_host_step(epochs->host, &event);
+}
+
+static void on_written(uv_work_t *work, int status)
+{
+    struct ha_epochs *epochs = work->data;
+
+    epochs->is_writing = false;
+    if (epochs->close_cb != NULL) {
+        part_closed(epochs);
+        return;
+    }
+    if (status != 0 || epochs->err.code != HA_OK) {
+        HA_LOG(HA_LOG_ERROR, "epochs-not-written", "why=%s", HA_QUOTE(epochs->err.text));
+        for (uint32_t i = 0; i < epochs->count; i++)
+            epochs->dirty[i] = epochs->dirty[i] || epochs->writing[i];
+        (void)uv_timer_start(&epochs->retry, on_retry, RETRY_MS, 0);
+        return;
+    }
+    for (uint32_t i = 0; i < epochs->count; i++) {
+        if (epochs->writing[i])
+            tell(epochs, i);
+    }
+    start(epochs);
+}
+
+void ha_epochs_write(struct ha_epochs *epochs, const struct ha_effect_epochs *what)
+{
+    uint32_t at = 0;
+
+    while (at < epochs->count && epochs->rows[at].service != what->service)
+        at++;
+    if (at == HA_SERVICES_MAX)
+        return; /* the core's table is as large as this one */
+    if (at == epochs->count)
+        epochs->count++;
+    epochs->rows[at] = *what;
+    epochs->dirty[at] = true;
+    start(epochs);
+}
+
+static void on_retry_closed(uv_handle_t *handle)
+{
+    part_closed(handle->data);
+}
+
+void ha_epochs_close(struct ha_epochs *epochs, void (*cb)(struct ha_host *host))
+{
+    epochs->close_cb = cb;
+    epochs->open_parts = 1 + (epochs->is_writing ? 1u : 0u);
+    uv_close((uv_handle_t *)&epochs->retry, on_retry_closed);
+}
+
+int ha_epochs_open(struct ha_host *host, struct ha_epochs **ret, struct ha_err *err)
+{
+    struct ha_epochs *epochs = calloc(1, sizeof(*epochs));
+    int code = HA_ENOMEM;
+
+    if (epochs == NULL)
+        return ha_err_set(err, code, "no memory for the note of epochs");
+    epochs->host = host;
+    epochs->work.data = epochs;
+    epochs->text = malloc(NOTE_SIZE_MAX + LINE_SIZE);
+    if (epochs->text != NULL)
+        code = ha_text_format(epochs->path, sizeof(epochs->path), "%s/%s",
+                              host->settings->state_dir, NOTE_FILE);
+    if (code == HA_OK)
+        code = read_note(epochs, err);
+    if (code != HA_OK) {
+        free(epochs->text);
+        free(epochs);
+        return code;
+    }
+    (void)uv_timer_init(host->uv, &epochs->retry); /* cannot fail */
+    epochs->retry.data = epochs;
+    *ret = epochs;
+    return HA_OK;
+}
