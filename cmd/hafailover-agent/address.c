@@ -34,7 +34,7 @@ struct address {
     uint16_t port;
     char text[HA_HOST_SIZE];
     uint8_t prefix;
-    struct ha_addr addr;
+    struct ha_ip addr;
     struct nic *nic;
     uint64_t until_ms; /* boot clock: end of the right to it */
     bool held;
@@ -76,19 +76,19 @@ static void tell(struct address *address, bool held, bool conflict)
     ha_host_step(address->addresses->host, &event);
 }
 
-static void on_conflict(void *data, const struct ha_addr *addr, const uint8_t mac[6])
+static void on_conflict(void *data, const struct ha_ip *addr, const uint8_t mac[6])
 {
     struct nic *nic = data;
     struct ha_addresses *addresses = nic->addresses;
-    char text[HA_ADDR_TEXT_SIZE];
+    char text[HA_IP_TEXT_SIZE];
     char mac_text[13];
 
-    ha_addr_format(addr, text);
+    ha_ip_format(addr, text);
     ha_text_hex(mac_text, mac, 6);
     for (uint32_t i = 0; i < addresses->count; i++) {
         struct address *address = addresses->all[i];
 
-        if (!address->held || !ha_addr_equal(&address->addr, addr))
+        if (!address->held || !ha_ip_equal(&address->addr, addr))
             continue;
         HA_LOG(HA_LOG_ERROR, "address-conflict", "address=%s mac=%s", text, mac_text);
         tell(address, true, true);
@@ -338,7 +338,7 @@ void ha_addresses_settings(struct ha_addresses *addresses, const struct ha_setti
     address->prefix = settings->vip_prefix;
     address->port = settings->port;
     address->nic = NULL;
-    if (settings->vip[0] != '\0' && ha_addr_parse(settings->vip, &address->addr) == HA_OK) {
+    if (settings->vip[0] != '\0' && ha_ip_parse(settings->vip, &address->addr) == HA_OK) {
         if (name[0] == '\0')
             HA_LOG(HA_LOG_ERROR, "address-without-interface", "service=%s address=%s",
                    settings->service_name, settings->vip);
