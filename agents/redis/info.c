@@ -47,6 +47,7 @@ static const struct field fields[] = {
     FIELD("min_slaves_good_slaves", KIND_U64, good_slaves),
     FIELD("loading", KIND_BOOL, loading),
     FIELD("async_loading", KIND_BOOL, async_loading),
+    FIELD("rdb_changes_since_last_save", KIND_U64, changes),
     FIELD("rdb_bgsave_in_progress", KIND_BOOL, bgsave_running),
     FIELD("rdb_last_bgsave_status", KIND_TEXT, bgsave_status),
     FIELD("rdb_last_save_time", KIND_U64, last_save_s),

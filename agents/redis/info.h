@@ -46,6 +46,7 @@ struct ha_redis_info {
     /* persistence */
     bool loading;
     bool async_loading;
+    uint64_t changes; /* since the last snapshot */
     bool bgsave_running;
     char bgsave_status[8];
     uint64_t last_save_s;

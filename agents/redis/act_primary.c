@@ -1,0 +1,247 @@
+/* Acts of a primary: become one, serve, stop writes. */
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agents/redis/act.h"
+#include "lib/base/text.h"
+#include "lib/io/addr.h"
+
+/* --- PROMOTE --- */
+
+static void on_promoted(struct ha_redis_act *act, const struct ha_redis_outcome *outcome)
+{
+    act->doing = "REPLICAOF NO ONE";
+    if (!ha_redis_act_check(act, outcome, 0) || !ha_redis_act_look(act, outcome, 2))
+        return;
+    if (act->facts.sample.role != HA_ROLE_PRIMARY) {
+        ha_redis_act_fail(act, HA_EIO, "it is still a replica after REPLICAOF NO ONE");
+        return;
+    }
+    act->changed = true;
+    ha_redis_act_done(act);
+}
+
+void ha_redis_act_promote(struct ha_redis_act *act)
+{
+    struct ha_redis_batch *batch = ha_redis_act_batch(act);
+
+    act->doing = "REPLICAOF NO ONE";
+    act->drained_run = 0;
+    /* Nothing to look at first: on a primary the command does nothing. */
+    ha_redis_batch_add(batch, "REPLICAOF", "NO", "ONE", NULL);
+    ha_redis_batch_add(batch, "CLIENT", "UNPAUSE", NULL);
+    ha_redis_facts_ask(batch);
+    ha_redis_act_send(act, batch, on_promoted);
+}
+
+/* --- SERVE --- */
+
+/* The value in the answer to CONFIG GET of one name; NULL: none. */
+static const char *config_value(const redisReply *reply)
+{
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 ||
+        reply->element[1]->type != REDIS_REPLY_STRING)
+        return NULL;
+    return reply->element[1]->str;
+}
+
+static bool is_value(const redisReply *reply, const char *want)
+{
+    const char *value = config_value(reply);
+
+    return value != NULL && strcmp(value, want) == 0;
+}
+
+static void on_served(struct ha_redis_act *act, const struct ha_redis_outcome *outcome)
+{
+    for (uint32_t i = 0; i + HA_REDIS_FACTS_COMMANDS < outcome->count; i++) {
+        if (!ha_redis_act_check(act, outcome, i))
+            return;
+    }
+    if (ha_redis_act_look(act, outcome, outcome->count - HA_REDIS_FACTS_COMMANDS))
+        ha_redis_act_done(act);
+}
+
+static void on_serve_seen(struct ha_redis_act *act, const struct ha_redis_outcome *outcome)
+{
+    struct ha_redis_batch *batch;
+    char wanted[16];
+
+    if (!ha_redis_act_look(act, outcome, 0))
+        return;
+    if (act->facts.sample.role != HA_ROLE_PRIMARY) {
+        ha_redis_act_fail(act, HA_ESTALE, "it is not a primary");
+        return;
+    }
+    act->doing = "settings of a primary";
+    batch = ha_redis_act_batch(act);
+    ha_redis_batch_add(batch, "CLIENT", "UNPAUSE", NULL);
+    if (act->ask.min_replicas != UINT32_MAX) {
+        (void)ha_text_format(wanted, sizeof(wanted), "%" PRIu32, act->ask.min_replicas);
+        act->changed = !is_value(outcome->replies[HA_REDIS_FACTS_COMMANDS], wanted) ||
+                       !is_value(outcome->replies[HA_REDIS_FACTS_COMMANDS + 1], HA_REDIS_MAX_LAG_S);
+        if (act->changed) {
+            ha_redis_batch_add(batch, "CONFIG", "SET", "min-replicas-max-lag", HA_REDIS_MAX_LAG_S,
+                               NULL);
+            ha_redis_batch_add(batch, "CONFIG", "SET", "min-replicas-to-write", wanted, NULL);
+        }
+    }
+    ha_redis_facts_ask(batch);
+    ha_redis_act_send(act, batch, on_served);
+}
+
+void ha_redis_act_serve(struct ha_redis_act *act)
+{
+    struct ha_redis_batch *batch = ha_redis_act_batch(act);
+
+    act->drained_run = 0;
+    ha_redis_facts_ask(batch);
+    if (act->ask.min_replicas != UINT32_MAX) {
+        ha_redis_batch_add(batch, "CONFIG", "GET", "min-replicas-to-write", NULL);
+        ha_redis_batch_add(batch, "CONFIG", "GET", "min-replicas-max-lag", NULL);
+    }
+    ha_redis_act_send(act, batch, on_serve_seen);
+}
+
+/* --- DRAIN --- */
+
+/* The value of "key=" in a line of CLIENT LIST. */
+static int client_address(const char *line, size_t size, const char *key,
+                          struct sockaddr_storage *ret)
+{
+    const char *at = memmem(line, size, key, strlen(key));
+    char text[HA_ADDR_TEXT_SIZE];
+    struct ha_addr addr;
+    size_t length;
+
+    if (at == NULL)
+        return HA_ENOENT;
+    at += strlen(key);
+    length = strcspn(at, " \n");
+    if (length >= sizeof(text))
+        return HA_EPROTO;
+    memcpy(text, at, length);
+    text[length] = '\0';
+    if (ha_addr_parse(text, 0, &addr) != HA_OK || ha_addr_is_unix(&addr) ||
+        addr.size > sizeof(*ret))
+        return HA_EPROTO;
+    memset(ret, 0, sizeof(*ret));
+    memcpy(ret, &addr.sa, addr.size);
+    return HA_OK;
+}
+
+/* Replication connections as the server names them; one that cannot be read is left out, so that
+ * it is not let through a closed gate. */
+static void read_clients(struct ha_redis_act *act, const redisReply *reply)
+{
+    const char *line = reply->str;
+
+    if (reply->type != REDIS_REPLY_STRING)
+        return;
+    while (*line != '\0' && act->acted.replication_count < HA_MEMBERS_MAX) {
+        size_t size = strcspn(line, "\n");
+        struct ha_replication *to = &act->acted.replications[act->acted.replication_count];
+
+        if (client_address(line, size, " laddr=", &to->local) == HA_OK &&
+            client_address(line, size, " addr=", &to->remote) == HA_OK)
+            act->acted.replication_count++;
+        line += size + (line[size] == '\n' ? 1 : 0);
+    }
+}
+
+static uint32_t caught_up(const struct ha_redis_act *act)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < act->facts.info.online; i++) {
+        if (act->facts.info.acked[i] >= act->drain_offset)
+            count++;
+    }
+    return count;
+}
+
+static void on_drain_seen(struct ha_redis_act *act, const struct ha_redis_outcome *outcome);
+
+static void ask_drain(struct ha_redis_act *act, const struct ha_redis_outcome *outcome)
+{
+    struct ha_redis_batch *batch = ha_redis_act_batch(act);
+
+    (void)outcome;
+    ha_redis_facts_ask(batch);
+    ha_redis_act_send(act, batch, on_drain_seen);
+}
+
+/* Never an error: which replica has every byte is seen in its own sample, and the last position of
+ * this one is in ours. */
+static void drained(struct ha_redis_act *act)
+{
+    uint32_t online = act->facts.info.online;
+    uint32_t whole = caught_up(act);
+
+    if (online > 0 && whole == online)
+        act->drained_run = act->facts.sample.run_id;
+    (void)ha_text_format(act->acted.text, sizeof(act->acted.text),
+                         "%" PRIu32 " of %" PRIu32 " replicas have every byte", whole, online);
+    ha_redis_act_done(act);
+}
+
+static void go_on_draining(struct ha_redis_act *act)
+{
+    if (caught_up(act) == act->facts.info.online ||
+        ha_redis_act_age_ms(act) >= act->ask.deadline_ms / 4 * 3)
+        drained(act);
+    else
+        ha_redis_act_poll(act, ask_drain);
+}
+
+static void on_drain_seen(struct ha_redis_act *act, const struct ha_redis_outcome *outcome)
+{
+    if (ha_redis_act_look(act, outcome, 0))
+        go_on_draining(act);
+}
+
+static void on_paused(struct ha_redis_act *act, const struct ha_redis_outcome *outcome)
+{
+    if (!ha_redis_act_check(act, outcome, 0) || !ha_redis_act_look(act, outcome, 2))
+        return;
+    read_clients(act, outcome->replies[1]);
+    act->drain_offset = act->facts.info.master_offset;
+    act->doing = "waiting for the replicas";
+    go_on_draining(act);
+}
+
+static void on_drain_begin(struct ha_redis_act *act, const struct ha_redis_outcome *outcome)
+{
+    struct ha_redis_batch *batch;
+    uint64_t pause_ms = (uint64_t)act->ask.deadline_ms * 2;
+    char text[16];
+
+    if (!ha_redis_act_look(act, outcome, 0))
+        return;
+    if (act->facts.sample.role != HA_ROLE_PRIMARY) {
+        ha_redis_act_fail(act, HA_ESTALE, "it is not a primary");
+        return;
+    }
+    /* Longer than the act, so that writes stay out until the gate is closed; bounded, so that
+     * nobody has to remember to end it. */
+    if (pause_ms > HA_REDIS_PAUSE_MAX_MS)
+        pause_ms = HA_REDIS_PAUSE_MAX_MS;
+    (void)ha_text_format(text, sizeof(text), "%" PRIu64, pause_ms);
+    act->doing = "CLIENT PAUSE";
+    batch = ha_redis_act_batch(act);
+    ha_redis_batch_add(batch, "CLIENT", "PAUSE", text, "WRITE", NULL);
+    ha_redis_batch_add(batch, "CLIENT", "LIST", "TYPE", "replica", NULL);
+    ha_redis_facts_ask(batch);
+    ha_redis_act_send(act, batch, on_paused);
+}
+
+void ha_redis_act_drain(struct ha_redis_act *act)
+{
+    struct ha_redis_batch *batch = ha_redis_act_batch(act);
+
+    act->drained_run = 0;
+    ha_redis_facts_ask(batch);
+    ha_redis_act_send(act, batch, on_drain_begin);
+}
