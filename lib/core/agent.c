@@ -156,7 +156,7 @@ void ha_held_probe(const struct ha_held *held, struct ha_effects *out)
 
 static void release_vip(struct ha_held *held, struct ha_effects *out)
 {
-    if (!held->vip_wanted && !held->vip_held)
+    if (held->settings.vip[0] == '\0')
         return;
     held->vip_wanted = false;
     ha_effects_add(out, HA_EFFECT_VIP_RELEASE)->u.vip.service = held->settings.service;
@@ -327,6 +327,7 @@ static void on_process(struct ha_agent *a, const struct ha_event_process *event,
         ha_held_probe(held, out);
         return;
     }
+    held->replica_seen = 0;
     held->process = event->process;
     held->pid_start = event->process == HA_PROCESS_RUNNING ? event->pid_start : 0;
     held->verified_start = 0;
@@ -377,7 +378,9 @@ static void keep_replica_gate(struct ha_held *held, uint64_t now_ms, struct ha_e
 
     if (held->epoch != HA_EPOCH_NONE || held->giving_up)
         return;
-    if (replica && !promoting && is_same_process(held))
+    /* Two in a row, the second asked after the first was answered: a promotion that was asked for
+     * and given up on while the database hung has happened by then, or never will. */
+    if (replica && !promoting && held->replica_seen >= 2 && is_same_process(held))
         set_gate(held, now_ms + 3 * held->settings.probe_ms, out);
     else if (held->gate_until_ms > now_ms)
         ha_held_close_gate(held, out);
@@ -394,6 +397,7 @@ static void take_sample(struct ha_held *held, const struct ha_sample *sample, ui
         /* Keep the last position and role: they are the last that is known. */
         if (held->sample.answer != sample->answer)
             held->beat_now = true;
+        held->replica_seen = 0;
         held->sample.answer = sample->answer;
         memcpy(held->sample.text, sample->text, sizeof(held->sample.text));
         if (sample->answer == HA_ANSWER_STARTING || sample->answer == HA_ANSWER_BUSY ||
@@ -405,6 +409,10 @@ static void take_sample(struct ha_held *held, const struct ha_sample *sample, ui
         held->sample.link_up != sample->link_up || held->sample.copying != sample->copying ||
         held->sample.writable != sample->writable)
         held->beat_now = true;
+    if (sample->role != HA_ROLE_REPLICA || !sample->read_only || role_changed)
+        held->replica_seen = 0;
+    else if (held->replica_seen < 2)
+        held->replica_seen++;
     held->sample = *sample;
     held->sampled = true;
     held->sampled_ms = now_ms;
@@ -533,11 +541,17 @@ static void on_persisted(struct ha_agent *a, const struct ha_effect_epochs_done 
     hold_lease(held, now_ms, out);
 }
 
-static void on_vip(struct ha_agent *a, const struct ha_event_vip *event)
+static void on_vip(struct ha_agent *a, const struct ha_event_vip *event, struct ha_effects *out)
 {
     struct ha_held *held = find(a, event->service);
 
-    if (held == NULL || (held->vip_held == event->held && held->vip_conflict == event->conflict))
+    if (held == NULL)
+        return;
+    /* An address nobody here claims: left over by the last run of this agent, which held nothing
+     * that may be resumed. */
+    if (event->held && !held->vip_wanted && held->serving_epoch == HA_EPOCH_NONE)
+        release_vip(held, out);
+    if (held->vip_held == event->held && held->vip_conflict == event->conflict)
         return;
     held->vip_held = event->held;
     held->vip_conflict = event->conflict;
@@ -596,7 +610,7 @@ int ha_agent_step(struct ha_agent *a, const struct ha_event *event, struct ha_ef
         on_persisted(a, &event->u.epochs, now_ms, out);
         break;
     case HA_EVENT_VIP:
-        on_vip(a, &event->u.vip);
+        on_vip(a, &event->u.vip, out);
         break;
     case HA_EVENT_COMMITTED:
     case HA_EVENT_RESTORED:

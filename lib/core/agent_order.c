@@ -13,8 +13,6 @@ static void act(struct ha_agent *a, struct ha_held *held, const struct ha_order 
 {
     struct ha_effect *effect;
 
-    if (held->ticket != 0)
-        ha_effects_add(out, HA_EFFECT_ACT_CANCEL)->u.service = held->settings.service;
     held->ticket = ++a->ticket_last;
     held->order_ms = now_ms;
     held->result = HA_RESULT_RUNNING;
@@ -30,6 +28,16 @@ static void act(struct ha_agent *a, struct ha_held *held, const struct ha_order 
         .upstream_port = order->upstream_port,
     };
     memcpy(effect->u.act.upstream_host, order->upstream_host, sizeof(order->upstream_host));
+}
+
+/* One act at a time: what was asked of a database may still happen until its end is known, so the next
+ * order is taken when it is said again. Only fencing never waits. */
+static bool is_busy(const struct ha_held *held, struct ha_effects *out)
+{
+    if (held->ticket == 0)
+        return false;
+    ha_effects_add(out, HA_EFFECT_ACT_CANCEL)->u.service = held->settings.service;
+    return true;
 }
 
 static void take(struct ha_held *held, const struct ha_order *order)
@@ -58,15 +66,16 @@ static void order_fence(struct ha_agent *a, struct ha_held *held, const struct h
         return;
     if (order->kind == HA_ORDER_DRAIN && held->epoch != HA_EPOCH_NONE &&
         held->epoch < order->epoch && !held->giving_up) {
-        if (is_same(held, order) && held->result != HA_RESULT_NONE)
+        if ((is_same(held, order) && held->result != HA_RESULT_NONE) || is_busy(held, out))
             return;
         take(held, order);
         act(a, held, order, now_ms, out);
         return;
     }
-    if (!is_same(held, order))
+    if (!is_same(held, order) && held->ticket == 0)
         take(held, order);
-    held->result = HA_RESULT_DONE;
+    if (held->ticket == 0)
+        held->result = HA_RESULT_DONE;
     if (held->epoch_seen < order->epoch)
         held->epoch_seen = order->epoch;
     ha_held_give_up(held, order->epoch - 1, HA_VERDICT_UNKNOWN, out);
@@ -84,7 +93,7 @@ static void order_promote(struct ha_agent *a, struct ha_held *held, const struct
         fail(held, "this agent gave that epoch up");
         return;
     }
-    if (held->giving_up)
+    if (held->giving_up || is_busy(held, out))
         return; /* said again when the old epoch is closed */
     if (held->epoch != HA_EPOCH_NONE && held->epoch < order->epoch) {
         ha_held_give_up(held, held->epoch, HA_VERDICT_UNKNOWN, out);
@@ -109,6 +118,8 @@ static void order_serve(struct ha_agent *a, struct ha_held *held, const struct h
         if (is_same(held, order) && held->order.min_replicas == order->min_replicas &&
             held->result != HA_RESULT_FAILED)
             return;
+        if (is_busy(held, out))
+            return;
         take(held, order);
         act(a, held, order, now_ms, out);
         return;
@@ -132,7 +143,7 @@ static void order_follow(struct ha_agent *a, struct ha_held *held, const struct 
         return;
     }
     same = is_same(held, order) && held->order.upstream == order->upstream;
-    if (same && held->ticket != 0)
+    if ((same && held->ticket != 0) || is_busy(held, out))
         return;
     take(held, order);
     if (held->epoch_seen < order->epoch) {

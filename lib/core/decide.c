@@ -80,6 +80,19 @@ static bool is_heard(const struct ha_watch *watch, const struct ha_service_confi
     return watch->heard && now_ms - watch->heard_ms < limit_ms;
 }
 
+/* The holder's host has started anew: its instance cannot come back, only the member can, under a
+ * later epoch. */
+static bool holder_is_gone(const struct ha_watcher *w, const struct ha_service *service,
+                           uint64_t now_ms)
+{
+    const struct ha_watched *watched = ha_watched_peek(w, service);
+    int at = ha_service_member_at(service, service->primary);
+
+    return at >= 0 && watched != NULL &&
+           is_heard(&watched->members[at], &service->config, now_ms) &&
+           watched->members[at].instance != service->instance;
+}
+
 int ha_decide_candidate(const struct ha_watcher *w, const struct ha_service *service,
                         uint64_t now_ms, struct ha_fit *fits)
 {
@@ -92,7 +105,9 @@ int ha_decide_candidate(const struct ha_watcher *w, const struct ha_service *ser
                           service->reason != HA_REASON_OPERATOR
                       ? service->open_member
                       : service->target,
-        .exclude = ha_state_is_open(service->state) ? service->primary : HA_MEMBER_NONE,
+        .exclude = ha_state_is_open(service->state) && !holder_is_gone(w, service, now_ms)
+                       ? service->primary
+                       : HA_MEMBER_NONE,
         .accept_loss = service->accept_loss,
         .first = service->open_epoch == HA_EPOCH_NONE,
         .loss_budget_bytes = service->config.loss_budget_bytes,
@@ -227,7 +242,7 @@ static void begin_if_down(struct ha_watcher *w, const struct ha_service *service
     if (service->paused || !service->config.automatic || ha_decide_rate_limited(w, service))
         return;
     /* Fencing a primary that nobody can replace helps nobody: it may come back. */
-    if (ha_decide_candidate(w, service, now_ms, fits) < 0)
+    if (ha_decide_candidate(w, service, now_ms, fits) < 0 && !holder_is_gone(w, service, now_ms))
         return;
     log_position(w, service, now_ms, true, out);
     command = propose(w, service, HA_COMMAND_BEGIN, now_ms, out);

@@ -1,9 +1,13 @@
-/* lib/core/limits.h - every maximum of the system in one place. */
+/* lib/core/limits.h - every maximum of the system in one place.
+ *
+ * Those under #ifndef size the big tables; the simulator compiles the core with small ones. */
 #ifndef HA_CORE_LIMITS_H
 #define HA_CORE_LIMITS_H
 
 #define HA_WATCHERS_MAX 7
+#ifndef HA_SERVICES_MAX
 #define HA_SERVICES_MAX 1024
+#endif
 #define HA_MEMBERS_MAX 7  /* of one service */
 #define HA_WEBHOOKS_MAX 8 /* of one cluster */
 #define HA_NAME_SIZE 32   /* names of services, members, daemons, with terminator */
@@ -11,9 +15,15 @@
 #define HA_URL_SIZE 256
 #define HA_TEXT_SIZE 192           /* reasons and evidence, as sentences */
 #define HA_LINEAGE_MAX 8           /* remembered forks of one history */
+#ifndef HA_HISTORY_MAX
 #define HA_HISTORY_MAX 256         /* decisions kept in the replicated state */
+#endif
+#ifndef HA_OUTBOX_MAX
 #define HA_OUTBOX_MAX 1024         /* notices waiting for a webhook */
+#endif
+#ifndef HA_ARCHIVE_SIZE
 #define HA_ARCHIVE_SIZE (2u << 20) /* bytes of configuration texts kept for rollback */
+#endif
 #define HA_ARCHIVE_MAX 16          /* versions kept, while they fit */
 #define HA_CONFIG_TEXT_MAX (768u << 10)
 #define HA_OBSERVE_MAX 64   /* verdicts in one log entry */
