@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "agents/host/addr.h"
+#include "agents/host/ip.h"
 
 #define HA_ARP_FRAME_SIZE 86 /* the largest that is built here */
 
@@ -22,7 +22,7 @@ enum ha_arp_kind {
 
 /* Build into @frame[HA_ARP_FRAME_SIZE]; returns its size. The ARP kinds want an IPv4 address, the
  * ND kinds an IPv6 one (asserted). */
-size_t ha_arp_build(enum ha_arp_kind kind, const uint8_t mac[6], const struct ha_addr *addr,
+size_t ha_arp_build(enum ha_arp_kind kind, const uint8_t mac[6], const struct ha_ip *addr,
                     uint8_t *frame);
 
 enum ha_arp_claim {
@@ -33,7 +33,7 @@ enum ha_arp_claim {
 
 /* What a received frame says about @addr; *ret_mac is the sender's own claim, set unless NO_CLAIM.
  * Any bytes may be given. */
-enum ha_arp_claim ha_arp_parse(const uint8_t *frame, size_t size, const struct ha_addr *addr,
+enum ha_arp_claim ha_arp_parse(const uint8_t *frame, size_t size, const struct ha_ip *addr,
                                uint8_t ret_mac[6]);
 
 /* When to send the @n-th announcement (from 0) after the claim: at once, 0.1, 0.3, 1, 3, 10 s, then

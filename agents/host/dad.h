@@ -11,7 +11,7 @@
 
 #include <uv.h>
 
-#include "agents/host/addr.h"
+#include "agents/host/ip.h"
 #include "agents/host/vip.h"
 
 struct ha_err;
@@ -19,7 +19,7 @@ struct ha_neigh; /* opaque */
 struct ha_dad;
 
 /* Someone else uses an address that ha_neigh_watch named. */
-typedef void (*ha_neigh_conflict_cb)(void *data, const struct ha_addr *addr, const uint8_t mac[6]);
+typedef void (*ha_neigh_conflict_cb)(void *data, const struct ha_ip *addr, const uint8_t mac[6]);
 typedef void (*ha_neigh_close_cb)(void *data);
 /* See struct ha_dad. */
 typedef void (*ha_dad_cb)(struct ha_dad *dad, int result);
@@ -45,15 +45,15 @@ void ha_neigh_close(struct ha_neigh *neigh, ha_neigh_close_cb cb);
  * an agent that was stopped in between sends nothing when it wakes. Calls are paced by
  * ha_arp_schedule. HA_ETIMEDOUT  the right has ended; nothing was sent HA_EIO        e.g. the
  * interface is down */
-int ha_neigh_announce(struct ha_neigh *neigh, const struct ha_addr *addr, uint64_t until_boot_ns,
+int ha_neigh_announce(struct ha_neigh *neigh, const struct ha_ip *addr, uint64_t until_boot_ns,
                       struct ha_err *err);
 
 /* Call conflict_cb whenever another MAC is heard using @addr; on false stop that. HA_EFULL, HA_EIO.
  */
-int ha_neigh_watch(struct ha_neigh *neigh, const struct ha_addr *addr, bool on);
+int ha_neigh_watch(struct ha_neigh *neigh, const struct ha_ip *addr, bool on);
 
 struct ha_dad_spec {
-    struct ha_addr addr;
+    struct ha_ip addr;
     uint32_t probes;      /* sent at equal distances, the first at once; 1 to 10 */
     uint32_t interval_ms; /* between probes */
     uint32_t wait_ms;     /* after the last one; the whole lasts (probes - 1) * interval + wait */

@@ -26,15 +26,17 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "agents/host/addr.h"
+#include "agents/host/ip.h"
 #include "lib/core/types.h"
 
 struct ha_err;
 struct ha_gates;       /* opaque */
 struct ha_replication; /* agents/engine.h */
 
-#define HA_GATE_PIN_DIR "/sys/fs/bpf/hafailover"
-#define HA_GATE_PORTS_MAX 1024
+/* Not below /sys/fs/bpf: systemd mounts that for root only, and tools that switch the network
+ * namespace hide it. */
+#define HA_GATE_PIN_DIR "/run/hafailover/bpf"
+#define HA_GATE_PORTS_MAX 256
 #define HA_GATE_EXEMPT_MAX 256 /* replication connections let through at once */
 
 struct ha_gate_options {
@@ -83,6 +85,10 @@ const char *ha_gates_text(const struct ha_gates *gates);
 /* True when ARP and neighbour answers hang on the gate (that is: with nft). */
 bool ha_gates_has_answers(const struct ha_gates *gates);
 
+/* True when the bpf gate covers process @pid: it runs in the gated cgroup or below, and so its new
+ * sockets are gated. Ask before the process is let through; false without bpf. */
+bool ha_gates_covers(const struct ha_gates *gates, pid_t pid);
+
 /* Guard one more port, closed; nothing changes for a guarded one. HA_EINVAL, HA_EFULL, HA_EIO;
  * HA_OK in class process. */
 int ha_gates_guard(struct ha_gates *gates, uint16_t port, struct ha_err *err);
@@ -92,7 +98,7 @@ int ha_gates_unguard(struct ha_gates *gates, uint16_t port, struct ha_err *err);
 /* Let ARP and neighbour answers for @addr hang on @port's gate, closed for now. At most one address
  * of each family per port; another one replaces it. A port without a table does nothing. NULL: the
  * port has no virtual IP any more. HA_ENOENT: port not guarded. HA_EIO. */
-int ha_gates_set_vip(struct ha_gates *gates, uint16_t port, const struct ha_addr *addr,
+int ha_gates_set_vip(struct ha_gates *gates, uint16_t port, const struct ha_ip *addr,
                      struct ha_err *err);
 
 struct ha_gate_ask {

@@ -9,13 +9,13 @@
 
 #include <stdint.h>
 
-#include "agents/host/addr.h"
+#include "agents/host/ip.h"
 
 struct ha_err;
 
 struct ha_sock_match {
-    const struct ha_addr *local; /* NULL: any local address */
-    uint16_t port;               /* local port; 0: any. Not both any. */
+    const struct ha_ip *local; /* NULL: any local address */
+    uint16_t port;             /* local port; 0: any. Not both any. */
 };
 
 /* Reset all that match, in IPv4 and IPv6 (also IPv4 on IPv6 sockets); *ret_count (may be NULL) says

@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "agents/host/addr.h"
+#include "agents/host/ip.h"
 
 struct ha_err;
 struct ha_vip; /* opaque: the netlink socket */
@@ -31,7 +31,7 @@ struct ha_nic {
 };
 
 struct ha_vip_addr {
-    struct ha_addr addr;
+    struct ha_ip addr;
     uint8_t prefix;       /* length in bits */
     uint32_t valid_s;     /* set: kernel lifetime, not 0; list: what is left; HA_VIP_FOREVER */
     uint32_t preferred_s; /* at most valid_s; 0: never chosen as a source address */
@@ -64,7 +64,7 @@ int ha_vip_list(struct ha_vip *vip, int nic_index, struct ha_vip_addr *list, siz
                 size_t *ret_count, struct ha_err *err);
 
 /* Ask for one address. HA_ENOENT: not on the interface. HA_EIO. *ret may be NULL. */
-int ha_vip_find(struct ha_vip *vip, int nic_index, const struct ha_addr *addr,
+int ha_vip_find(struct ha_vip *vip, int nic_index, const struct ha_ip *addr,
                 struct ha_vip_addr *ret, struct ha_err *err);
 
 /* Make the interface answer ARP only for its own addresses and never use the virtual one as ARP
