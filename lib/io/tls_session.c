@@ -189,10 +189,16 @@ int ha_tls_session_error(const struct ha_tls_session *session, struct ha_err *er
     unsigned long error = ERR_peek_last_error();
     const char *text = error == 0 ? NULL : ERR_reason_error_string(error);
     bool auth = ERR_GET_LIB(error) == ERR_LIB_SSL && is_auth(ERR_GET_REASON(error));
+    /* How OpenSSL tells a client that its key is wrong. */
+    bool wrong_key = session->tls->kind == HA_TLS_KIND_PSK && !session->is_server &&
+                     ERR_GET_LIB(error) == ERR_LIB_SSL &&
+                     ERR_GET_REASON(error) == SSL_R_SSLV3_ALERT_ILLEGAL_PARAMETER;
 
     ERR_clear_error();
     if (session->refusal[0] != '\0')
         return ha_err_set(err, HA_EAUTH, "%s", session->refusal);
+    if (wrong_key)
+        return ha_err_set(err, HA_EAUTH, "the server refused our key");
     return ha_err_set(err, auth ? HA_EAUTH : HA_EPROTO, "TLS: %s",
                       text == NULL ? "malformed data" : text);
 }
