@@ -1,0 +1,161 @@
+#include "cmd/hafailoverctl/call.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/base/err.h"
+#include "lib/base/text.h"
+#include "lib/io/file.h"
+#include "lib/io/http_client.h"
+#include "lib/io/tls.h"
+
+#define ANSWER_MAX ((size_t)16 << 20)
+#define SERVER_NAME "watcher/*"
+
+struct calling {
+    const struct ha_target *target;
+    struct ha_dns *dns;
+    struct ha_http_client *client;
+    json_t *json;
+    enum ha_exit result;
+};
+
+static enum ha_exit exit_of_status(long status)
+{
+    if (status >= 200 && status < 300)
+        return HA_EXIT_OK;
+    if (status == 504)
+        return HA_EXIT_UNKNOWN;
+    if (status == 503)
+        return HA_EXIT_NO_QUORUM;
+    return HA_EXIT_REFUSED;
+}
+
+static void take_answer(struct calling *calling, const struct ha_http_answer *answer)
+{
+    const char *text;
+
+    calling->result = exit_of_status(answer->status);
+    calling->json = json_loadb(answer->body, answer->body_size, JSON_REJECT_DUPLICATES, NULL);
+    if (calling->json == NULL) {
+        fprintf(stderr, "hafailoverctl: status %ld, and no JSON\n", answer->status);
+        if (calling->result == HA_EXIT_OK)
+            calling->result = HA_EXIT_REFUSED;
+        return;
+    }
+    if (calling->result == HA_EXIT_OK)
+        return;
+    text = json_string_value(json_object_get(calling->json, "error"));
+    fprintf(stderr, "hafailoverctl: %s\n", text != NULL ? text : "refused without a reason");
+    json_decref(calling->json);
+    calling->json = NULL;
+}
+
+static void on_dns_closed(void *ctx)
+{
+    (void)ctx; /* the loop ends by itself */
+}
+
+static void on_client_closed(void *ctx)
+{
+    struct calling *calling = ctx;
+
+    ha_dns_close(calling->dns, on_dns_closed, NULL);
+}
+
+static void on_answer(void *ctx, const struct ha_http_answer *answer)
+{
+    struct calling *calling = ctx;
+    const char *where =
+        calling->target->url != NULL ? calling->target->url : calling->target->socket;
+
+    if (answer->code == HA_OK) {
+        take_answer(calling, answer);
+    } else {
+        fprintf(stderr, "hafailoverctl: %s: %s\n", where,
+                answer->err.text[0] != '\0' ? answer->err.text : ha_code_text(answer->code));
+        calling->result = answer->code == HA_ETIMEDOUT ? HA_EXIT_UNKNOWN : HA_EXIT_UNREACHABLE;
+    }
+    ha_http_client_close(calling->client, on_client_closed, calling);
+}
+
+/* The key file in a context; false: told already. */
+static bool make_tls(const struct ha_target *target, struct ha_tls **ret)
+{
+    char name[HA_TLS_NAME_SIZE];
+    uint8_t key[HA_TLS_KEY_SIZE];
+    struct ha_tls_psk psk = {.name = name, .key = key};
+    struct ha_err err = {0};
+    int code;
+
+    if (target->key_file == NULL || target->name == NULL) {
+        fprintf(stderr, "hafailoverctl: --url needs --key-file and --name\n");
+        return false;
+    }
+    code = ha_text_format(name, sizeof(name), "%s%s",
+                          strchr(target->name, '/') == NULL ? "ctl/" : "", target->name);
+    if (code == HA_OK)
+        code = ha_tls_read_key(target->key_file, key, &err);
+    if (code == HA_OK)
+        code = ha_tls_psk_new(ret, &psk, &err);
+    ha_file_wipe(key, sizeof(key));
+    if (code != HA_OK)
+        fprintf(stderr, "hafailoverctl: %s: %s\n", target->key_file,
+                err.text[0] != '\0' ? err.text : ha_code_text(code));
+    return code == HA_OK;
+}
+
+static int start(struct calling *calling, const struct ha_ask *ask, struct ha_tls *tls)
+{
+    const struct ha_target *target = calling->target;
+    char url[1024];
+    struct ha_http_ask request = {
+        .method = ask->method,
+        .url = url,
+        .body = ask->body,
+        .body_size = ask->body_size,
+        .deadline_ms = target->deadline_ms,
+        .answer_max = ANSWER_MAX,
+        .unix_socket = target->url == NULL ? target->socket : NULL,
+        .tls = tls,
+        .server_name = tls != NULL ? SERVER_NAME : NULL,
+    };
+    size_t size = target->url != NULL ? strlen(target->url) : 0;
+
+    while (size > 0 && target->url[size - 1] == '/')
+        size--;
+    if (ha_text_format(url, sizeof(url), "%.*s%s", (int)size,
+                       target->url != NULL ? target->url : "", ask->path) != HA_OK)
+        return HA_EINVAL;
+    if (target->url == NULL &&
+        ha_text_format(url, sizeof(url), "http://localhost%s", ask->path) != HA_OK)
+        return HA_EINVAL;
+    return ha_http_call_start(calling->client, &request, NULL, on_answer, calling);
+}
+
+enum ha_exit ha_call(const struct ha_target *target, const struct ha_ask *ask, json_t **ret)
+{
+    struct calling calling = {.target = target, .result = HA_EXIT_UNREACHABLE};
+    struct ha_tls *tls = NULL;
+    uv_loop_t loop;
+    int code;
+
+    *ret = NULL;
+    if (target->url != NULL && !make_tls(target, &tls))
+        return HA_EXIT_USAGE;
+    if (uv_loop_init(&loop) != 0 || ha_dns_open(&calling.dns, &loop) != HA_OK ||
+        ha_http_client_open(&calling.client, &loop, calling.dns) != HA_OK) {
+        fprintf(stderr, "hafailoverctl: out of memory\n");
+        return HA_EXIT_UNREACHABLE; /* the program ends: the loop need not */
+    }
+    code = start(&calling, ask, tls);
+    if (code != HA_OK) {
+        fprintf(stderr, "hafailoverctl: %s\n", ha_code_text(code));
+        ha_http_client_close(calling.client, on_client_closed, &calling);
+    }
+    (void)uv_run(&loop, UV_RUN_DEFAULT); /* until all handles have closed */
+    (void)uv_loop_close(&loop);
+    ha_tls_unref(tls);
+    *ret = calling.json;
+    return calling.result;
+}

@@ -1,0 +1,41 @@
+/* cmd/hafailoverctl/call.h - one question to one watcher, and its answer.
+ *
+ * Blocking: a loop of its own per call. */
+#ifndef HA_CMD_HAFAILOVERCTL_CALL_H
+#define HA_CMD_HAFAILOVERCTL_CALL_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Exit codes of the program. */
+enum ha_exit {
+    HA_EXIT_OK = 0,
+    HA_EXIT_REFUSED = 1,
+    HA_EXIT_USAGE = 2,
+    HA_EXIT_UNREACHABLE = 3,
+    HA_EXIT_UNKNOWN = 4,  /* timed out: a write may have happened */
+    HA_EXIT_NO_QUORUM = 5 /* the cluster cannot now */
+};
+
+/* Which watcher, as whom. Strings are borrowed. */
+struct ha_target {
+    const char *socket;   /* UNIX socket, or ... */
+    const char *url;      /* ... https://host:port, with ... */
+    const char *key_file; /* ... the key of ... */
+    const char *name;     /* ... "ctl/NAME" */
+    uint32_t deadline_ms;
+};
+
+struct ha_ask {
+    const char *method, *path; /* path with its query */
+    const void *body;
+    size_t body_size;
+};
+
+/* Ask, parse the JSON answer into *ret (gives: json_decref; NULL unless HA_EXIT_OK), and say on
+ * standard error what went wrong. */
+enum ha_exit ha_call(const struct ha_target *target, const struct ha_ask *ask, json_t **ret);
+
+#endif /* HA_CMD_HAFAILOVERCTL_CALL_H */

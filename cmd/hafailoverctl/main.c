@@ -1,0 +1,177 @@
+/* cmd/hafailoverctl/main.c - operate a cluster: arguments, exit code. */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd/hafailoverctl/commands.h"
+#include "lib/base/err.h"
+#include "lib/base/text.h"
+
+#define SOCKET_DEFAULT "/run/hafailover/hafailoverd.sock"
+#define DEADLINE_DEFAULT_MS 10000u
+
+enum {
+    OPTION_SOCKET = 256,
+    OPTION_URL,
+    OPTION_KEY_FILE,
+    OPTION_NAME,
+    OPTION_TIMEOUT,
+    OPTION_JSON,
+    OPTION_BASE,
+    OPTION_TO,
+    OPTION_ACCEPT_LOSS,
+    OPTION_WHY,
+    OPTION_FOR,
+    OPTION_SECRET,
+    OPTION_OUT,
+};
+
+static const struct option options[] = {
+    {"socket", required_argument, NULL, OPTION_SOCKET},
+    {"url", required_argument, NULL, OPTION_URL},
+    {"key-file", required_argument, NULL, OPTION_KEY_FILE},
+    {"name", required_argument, NULL, OPTION_NAME},
+    {"timeout", required_argument, NULL, OPTION_TIMEOUT},
+    {"json", no_argument, NULL, OPTION_JSON},
+    {"file", required_argument, NULL, 'f'},
+    {"base", required_argument, NULL, OPTION_BASE},
+    {"to", required_argument, NULL, OPTION_TO},
+    {"accept-loss", no_argument, NULL, OPTION_ACCEPT_LOSS},
+    {"why", required_argument, NULL, OPTION_WHY},
+    {"for", required_argument, NULL, OPTION_FOR},
+    {"secret", required_argument, NULL, OPTION_SECRET},
+    {"out", required_argument, NULL, OPTION_OUT},
+    {"count", required_argument, NULL, 'n'},
+    {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, 'V'},
+    {0},
+};
+
+static void print_usage(FILE *to)
+{
+    fprintf(to, "Usage: hafailoverctl [--socket PATH | --url https://HOST:PORT --key-file FILE "
+                "--name NAME] [--timeout DURATION] COMMAND\n\n");
+    for (const struct ha_ctl_command *command = ha_ctl_commands; command->name != NULL; command++)
+        fprintf(to, "  %-12s %s\n", command->name, command->help);
+    fprintf(to,
+            "\nhafailoverctl COMMAND --help tells more. The socket is %s unless said.\n"
+            "Exit codes: 0 done, 1 refused by the cluster, 2 usage, 3 no watcher reached,\n"
+            "4 timed out (a write may have happened), 5 no quorum.\n",
+            SOCKET_DEFAULT);
+}
+
+static const struct ha_ctl_command *command_named(const char *name)
+{
+    for (const struct ha_ctl_command *command = ha_ctl_commands; command->name != NULL; command++) {
+        if (strcmp(command->name, name) == 0)
+            return command;
+    }
+    return NULL;
+}
+
+/* False: the value makes no sense, told already. */
+static bool take_option(struct ha_ctl *ctl, int option, const char *value)
+{
+    uint64_t ms;
+
+    switch (option) {
+    case OPTION_SOCKET:
+        ctl->target.socket = value;
+        return true;
+    case OPTION_URL:
+        ctl->target.url = value;
+        return true;
+    case OPTION_KEY_FILE:
+        ctl->target.key_file = value;
+        return true;
+    case OPTION_NAME:
+        ctl->target.name = value;
+        return true;
+    case OPTION_TIMEOUT:
+        if (ha_text_duration(value, 3600000, &ms) != HA_OK || ms == 0) {
+            fprintf(stderr, "hafailoverctl: --timeout %s is not a duration such as 10s\n", value);
+            return false;
+        }
+        ctl->target.deadline_ms = (uint32_t)ms;
+        return true;
+    case OPTION_JSON:
+        ctl->json = true;
+        return true;
+    case 'f':
+        ctl->file = value;
+        return true;
+    case OPTION_BASE:
+        ctl->base = value;
+        return true;
+    case OPTION_TO:
+        ctl->to = value;
+        return true;
+    case OPTION_ACCEPT_LOSS:
+        ctl->accept_loss = true;
+        return true;
+    case OPTION_WHY:
+        ctl->why = value;
+        return true;
+    case OPTION_FOR:
+        ctl->during = value;
+        return true;
+    case OPTION_SECRET:
+        ctl->secret = value;
+        return true;
+    case OPTION_OUT:
+        ctl->out = value;
+        return true;
+    case 'n':
+        ctl->count = value;
+        return true;
+    default:
+        return false; /* getopt has told */
+    }
+}
+
+static int run(struct ha_ctl *ctl, int count, char *const words[], bool help)
+{
+    const struct ha_ctl_command *command;
+
+    if (count == 0) {
+        print_usage(help ? stdout : stderr);
+        return help ? HA_EXIT_OK : HA_EXIT_USAGE;
+    }
+    command = command_named(words[0]);
+    if (command == NULL) {
+        fprintf(stderr, "hafailoverctl: unknown command \"%s\"; see --help\n", words[0]);
+        return HA_EXIT_USAGE;
+    }
+    if (help) {
+        printf("Usage: hafailoverctl %s %s\n\n%s\n", command->name, command->usage, command->help);
+        return HA_EXIT_OK;
+    }
+    if (count - 1 < command->words_min || count - 1 > command->words_max) {
+        fprintf(stderr, "Usage: hafailoverctl %s %s\n", command->name, command->usage);
+        return HA_EXIT_USAGE;
+    }
+    ctl->word_count = count - 1;
+    for (int i = 1; i < count; i++)
+        ctl->words[i - 1] = words[i];
+    return (int)command->run(ctl);
+}
+
+int main(int argc, char *argv[])
+{
+    struct ha_ctl ctl = {.target = {.socket = SOCKET_DEFAULT, .deadline_ms = DEADLINE_DEFAULT_MS}};
+    bool help = false;
+    int option;
+
+    while ((option = getopt_long(argc, argv, "f:n:hV", options, NULL)) != -1) {
+        if (option == 'h') {
+            help = true;
+        } else if (option == 'V') {
+            printf("hafailoverctl %s\n", HA_VERSION);
+            return HA_EXIT_OK;
+        } else if (!take_option(&ctl, option, optarg)) {
+            return HA_EXIT_USAGE;
+        }
+    }
+    return run(&ctl, argc - optind, argv + optind, help);
+}

@@ -1,0 +1,293 @@
+#include "cmd/hafailoverctl/print.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#define COLUMNS_MAX 9u
+#define ROWS_MAX 1024u
+#define CELL_SIZE 96u
+
+/* A small table: cells are cut to fit, columns as wide as their widest cell. */
+struct table {
+    unsigned columns, rows;
+    char (*cells)[COLUMNS_MAX][CELL_SIZE];
+};
+
+static char cell_memory[ROWS_MAX][COLUMNS_MAX][CELL_SIZE];
+
+static void table_begin(struct table *table, unsigned columns)
+{
+    *table = (struct table){.columns = columns, .cells = cell_memory};
+    memset(cell_memory[0], 0, sizeof(cell_memory[0]));
+}
+
+static void cell(struct table *table, unsigned column, const char *text)
+{
+    if (table->rows < ROWS_MAX && column < COLUMNS_MAX)
+        (void)snprintf(table->cells[table->rows][column], CELL_SIZE, "%s", text); /* cut is fine */
+}
+
+static void next_row(struct table *table)
+{
+    if (table->rows + 1 < ROWS_MAX)
+        memset(table->cells[++table->rows], 0, sizeof(table->cells[0]));
+}
+
+static void table_print(const struct table *table, const char *indent)
+{
+    size_t widths[COLUMNS_MAX] = {0};
+
+    for (unsigned row = 0; row < table->rows; row++) {
+        for (unsigned column = 0; column < table->columns; column++) {
+            size_t size = strlen(table->cells[row][column]);
+
+            widths[column] = size > widths[column] ? size : widths[column];
+        }
+    }
+    for (unsigned row = 0; row < table->rows; row++) {
+        fputs(indent, stdout);
+        for (unsigned column = 0; column < table->columns; column++) {
+            bool is_last = column + 1 == table->columns;
+
+            printf("%-*s%s", is_last ? 0 : (int)widths[column], table->cells[row][column],
+                   is_last ? "\n" : "  ");
+        }
+    }
+}
+
+static const char *text_of(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+
+    return text != NULL ? text : "";
+}
+
+static json_int_t number_of(const json_t *object, const char *key)
+{
+    return json_integer_value(json_object_get(object, key));
+}
+
+static bool is_true(const json_t *object, const char *key)
+{
+    return json_is_true(json_object_get(object, key));
+}
+
+static void number_cell(struct table *table, unsigned column, const json_t *object, const char *key,
+                        const char *unit)
+{
+    const json_t *value = json_object_get(object, key);
+    char text[CELL_SIZE] = "-";
+
+    if (json_is_integer(value))
+        (void)snprintf(text, sizeof(text), "%" JSON_INTEGER_FORMAT "%s", json_integer_value(value),
+                       unit);
+    cell(table, column, text);
+}
+
+static void head(struct table *table, const char *const *names)
+{
+    for (unsigned column = 0; column < table->columns; column++)
+        cell(table, column, names[column]);
+    next_row(table);
+}
+
+static void print_members(const json_t *service)
+{
+    static const char *const names[] = {"MEMBER", "ADDRESS", "ROLE", "VERDICT",        "LAG",
+                                        "LEASE",  "GATE",    "VIP",  "COULD TAKE OVER"};
+    struct table table;
+    const json_t *member;
+    size_t at;
+
+    table_begin(&table, 9);
+    head(&table, names);
+    json_array_foreach(json_object_get(service, "members"), at, member)
+    {
+        char gate[CELL_SIZE];
+
+        cell(&table, 0, text_of(member, "name"));
+        cell(&table, 1, text_of(member, "address"));
+        cell(&table, 2, text_of(member, "role"));
+        cell(&table, 3, text_of(member, "verdict"));
+        number_cell(&table, 4, member, "lag_bytes", " B");
+        number_cell(&table, 5, member, "lease_ms_left", " ms");
+        (void)snprintf(gate, sizeof(gate), "%s %s", text_of(member, "gate"),
+                       is_true(member, "gate_open") ? "open" : "closed");
+        cell(&table, 6, gate);
+        cell(&table, 7, is_true(member, "vip_held") ? "held" : "-");
+        cell(&table, 8,
+             is_true(member, "candidate")           ? "yes"
+             : text_of(member, "reason")[0] != '\0' ? text_of(member, "reason")
+                                                    : text_of(member, "fitness"));
+        next_row(&table);
+    }
+    table_print(&table, "  ");
+}
+
+static void print_service(const json_t *service)
+{
+    const char *primary = text_of(service, "primary");
+    const char *vip = text_of(service, "vip");
+    const char *why = text_of(service, "why");
+
+    printf("\nservice %s (%s, %s)\n", text_of(service, "name"), text_of(service, "engine"),
+           text_of(service, "durability"));
+    printf("  state %s, epoch %" JSON_INTEGER_FORMAT ", primary %s, vip %s, fence %s%s\n",
+           text_of(service, "state"), number_of(service, "epoch"),
+           primary[0] != '\0' ? primary : "none", vip[0] != '\0' ? vip : "none",
+           text_of(service, "fence"), is_true(service, "paused") ? ", PAUSED" : "");
+    if (is_true(service, "paused"))
+        printf("  paused by %s: %s\n", text_of(service, "paused_by"),
+               text_of(service, "paused_why"));
+    if (why[0] != '\0')
+        printf("  %s\n", why);
+    if (!is_true(service, "ready"))
+        printf("  not ready for a failover: %s\n", text_of(service, "ready_reason"));
+    print_members(service);
+}
+
+void ha_print_watchers(const json_t *watchers)
+{
+    static const char *const names[] = {"WATCHER", "ROLE", "TERM", "REACHABLE"};
+    struct table table;
+    const json_t *watcher;
+    size_t at;
+
+    table_begin(&table, 4);
+    head(&table, names);
+    json_array_foreach(watchers, at, watcher)
+    {
+        cell(&table, 0, text_of(watcher, "name"));
+        cell(&table, 1, text_of(watcher, "role"));
+        number_cell(&table, 2, watcher, "term", "");
+        cell(&table, 3, is_true(watcher, "reachable") ? "yes" : "no");
+        next_row(&table);
+    }
+    table_print(&table, "");
+}
+
+void ha_print_status(const json_t *status)
+{
+    const json_t *stale = json_object_get(status, "staleness_ms");
+    const char *leader = text_of(status, "leader");
+    const json_t *service;
+    size_t at;
+
+    printf("configuration %" JSON_INTEGER_FORMAT ", as %s has it",
+           number_of(status, "config_version"), text_of(status, "served_by"));
+    if (leader[0] == '\0')
+        printf("; NO LEADER IS KNOWN");
+    else if (json_integer_value(stale) > 0)
+        printf("; the leader %s was heard %" JSON_INTEGER_FORMAT " ms ago", leader,
+               json_integer_value(stale));
+    printf("\n");
+    ha_print_watchers(json_object_get(status, "watchers"));
+    json_array_foreach(json_object_get(status, "services"), at, service)
+    {
+        print_service(service);
+    }
+}
+
+void ha_print_history(const json_t *history)
+{
+    static const char *const names[] = {"ID",   "TIME", "SERVICE", "EPOCH", "REASON",
+                                        "FROM", "TO",   "FENCE",   "TOOK"};
+    struct table table;
+    const json_t *decision;
+    size_t at;
+
+    table_begin(&table, 9);
+    head(&table, names);
+    json_array_foreach(json_object_get(history, "decisions"), at, decision)
+    {
+        const json_t *stages = json_object_get(decision, "stages_ms");
+
+        number_cell(&table, 0, decision, "id", "");
+        cell(&table, 1, text_of(decision, "noticed"));
+        cell(&table, 2, text_of(decision, "service"));
+        number_cell(&table, 3, decision, "epoch", "");
+        cell(&table, 4, text_of(decision, "reason"));
+        cell(&table, 5, text_of(decision, "from")[0] != '\0' ? text_of(decision, "from") : "-");
+        cell(&table, 6, text_of(decision, "to")[0] != '\0' ? text_of(decision, "to") : "-");
+        cell(&table, 7, text_of(decision, "fence"));
+        number_cell(&table, 8, stages, "opened", " ms");
+        next_row(&table);
+    }
+    table_print(&table, "");
+}
+
+void ha_print_decision(const json_t *decision)
+{
+    static const char *const stages[][2] = {
+        {"agreed", "a quorum agreed"},
+        {"fenced", "the old epoch was fenced"},
+        {"chosen", "a member was chosen"},
+        {"promoted", "it was promoted"},
+        {"opened", "it holds lease, gate and address"},
+        {"done", "the others follow it"},
+    };
+    const json_t *times = json_object_get(decision, "stages_ms");
+    const json_t *one;
+    struct table table;
+    size_t at;
+
+    printf("decision %" JSON_INTEGER_FORMAT ": service %s, epoch %" JSON_INTEGER_FORMAT
+           " -> %" JSON_INTEGER_FORMAT ", %s -> %s\n",
+           number_of(decision, "id"), text_of(decision, "service"),
+           number_of(decision, "epoch_from"), number_of(decision, "epoch"),
+           text_of(decision, "from")[0] != '\0' ? text_of(decision, "from") : "nobody",
+           text_of(decision, "to")[0] != '\0' ? text_of(decision, "to") : "nobody");
+    printf("  why: %s, verdict %s; %s\n", text_of(decision, "reason"), text_of(decision, "verdict"),
+           text_of(decision, "text"));
+    printf("  watchers that agreed:");
+    json_array_foreach(json_object_get(decision, "agreeing"), at, one)
+        printf(" %s", json_string_value(one));
+    printf("\n  fence: %s, waited %" JSON_INTEGER_FORMAT
+           " ms; promotions tried: %" JSON_INTEGER_FORMAT
+           "; known bytes lost: %" JSON_INTEGER_FORMAT "\n\n",
+           text_of(decision, "fence"), number_of(decision, "waited_ms"),
+           number_of(decision, "attempts"), number_of(decision, "lost_bytes"));
+    printf("  %s  noticed\n", text_of(decision, "noticed"));
+    for (size_t i = 0; i < sizeof(stages) / sizeof(stages[0]); i++) {
+        const json_t *value = json_object_get(times, stages[i][0]);
+
+        if (json_is_integer(value))
+            printf("  %+8" JSON_INTEGER_FORMAT " ms  %s\n", json_integer_value(value),
+                   stages[i][1]);
+    }
+    if (!is_true(decision, "done"))
+        printf("  not finished yet\n");
+    printf("\n");
+    table_begin(&table, 4);
+    head(&table, (const char *const[]){"MEMBER", "OFFSET", "BEHIND", "JUDGED"});
+    json_array_foreach(json_object_get(decision, "candidates"), at, one)
+    {
+        cell(&table, 0, text_of(one, "member"));
+        number_cell(&table, 1, one, "offset", "");
+        number_cell(&table, 2, one, "behind_bytes", " B");
+        cell(&table, 3, text_of(one, "fitness"));
+        next_row(&table);
+    }
+    table_print(&table, "  ");
+}
+
+void ha_print_archive(const json_t *archive)
+{
+    static const char *const names[] = {"VERSION", "TIME", "AUTHOR", "SIZE"};
+    struct table table;
+    const json_t *version;
+    size_t at;
+
+    table_begin(&table, 4);
+    head(&table, names);
+    json_array_foreach(json_object_get(archive, "versions"), at, version)
+    {
+        number_cell(&table, 0, version, "version", "");
+        cell(&table, 1, text_of(version, "time"));
+        cell(&table, 2, text_of(version, "author"));
+        number_cell(&table, 3, version, "size", " B");
+        next_row(&table);
+    }
+    table_print(&table, "");
+}
