@@ -235,7 +235,8 @@ ctl() {
 lab_up() {
     local host
     mkdir -p "$RUN/bpf"
-    mountpoint -q "$RUN/bpf" || mount -t bpf bpffs "$RUN/bpf"
+    mountpoint -q "$RUN/bpf" || mount -t bpf bpffs "$RUN/bpf" ||
+        note "no bpffs can be mounted here: the gate will be nft alone"
     switch_up
     for host in "${HOSTS[@]}"; do
         mkdir -p "$RUN/$host"
