@@ -289,6 +289,11 @@ static int take_key(void *arg, const char *section, const char *name, const char
     return 0;
 }
 
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r';
+}
+
 /* Copies the next line into @to without the white space around it; false at the end or on a
  * complaint. Indented lines would be continuations to libinih. */
 static bool take_line(struct parser *p, char to[HA_CONFIG_LINE_MAX + 1])
@@ -302,9 +307,9 @@ static bool take_line(struct parser *p, char to[HA_CONFIG_LINE_MAX + 1])
     end = memchr(line, '\n', p->size - p->at);
     length = end == NULL ? p->size - p->at : (size_t)(end - line);
     p->at += length + (end == NULL ? 0 : 1);
-    for (; length > 0 && (*line == ' ' || *line == '\t'); length--)
+    for (; length > 0 && is_blank(*line); length--)
         line++;
-    while (length > 0 && strchr(" \t\r", line[length - 1]) != NULL)
+    while (length > 0 && is_blank(line[length - 1]))
         length--;
     if (length > HA_CONFIG_LINE_MAX) {
         FAIL(p, "longer than %u bytes", HA_CONFIG_LINE_MAX);

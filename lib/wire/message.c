@@ -9,8 +9,6 @@
 
 HA_ENUM_DEFINE(message_type, HA_MESSAGE_MAP)
 
-#define PEERS_MAX (HA_MEMBERS_MAX - 1)
-
 static void walk_head(struct ha_codec *c, enum ha_message_type *type)
 {
     ha_codec_expect_u8(c, HA_MESSAGE_VERSION, "another version");
@@ -54,7 +52,7 @@ static void walk_settings(struct ha_codec *c, struct ha_settings *s)
     ha_codec_u32(c, &s->lease_ms);
     ha_codec_u32(c, &s->promote_deadline_ms);
     ha_codec_bool(c, &s->hold_on_quorum_loss);
-    ha_codec_u32_max(c, &s->peer_count, PEERS_MAX);
+    ha_codec_u32_max(c, &s->peer_count, HA_MEMBERS_MAX);
     for (uint32_t i = 0; i < s->peer_count && c->why == NULL; i++) {
         ha_walk_member(c, &s->peers[i].id);
         ha_codec_u16(c, &s->peers[i].port);
