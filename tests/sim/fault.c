@@ -132,8 +132,11 @@ void sim_fault(struct sim *sim)
 
     if (sim->quiet)
         return;
-    for (uint32_t i = 0; i < count; i++)
-        strike(sim, (enum fault)below(sim, FAULTS));
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t fault = below(sim, FAULTS);
+
+        strike(sim, (enum fault)fault);
+    }
     sim_push(sim,
              sim->now_us + 1000 * ha_prng_between(&sim->prng, 50, 2 * sim->profile.fault_every_ms),
              SIM_FAULT, SIM_NODES, 0, NULL);

@@ -381,8 +381,11 @@ int main(int argc, char *argv[])
         }
         one = one || to == &seed;
     }
-    if (one)
-        return (int)run_seed(seed, (uint32_t)seconds, true, totals);
+    if (one) {
+        enum sim_exit verdict = run_seed(seed, (uint32_t)seconds, true, totals);
+
+        return (int)verdict;
+    }
     if (count == 0 && minutes == 0)
         count = 200;
     return explore(first, count, (uint32_t)seconds, minutes);
