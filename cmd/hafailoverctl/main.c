@@ -133,6 +133,7 @@ static bool take_option(struct ha_ctl *ctl, int option, const char *value)
 static int run(struct ha_ctl *ctl, int count, char *const words[], bool help)
 {
     const struct ha_ctl_command *command;
+    enum ha_exit result;
 
     if (count == 0) {
         print_usage(help ? stdout : stderr);
@@ -154,7 +155,8 @@ static int run(struct ha_ctl *ctl, int count, char *const words[], bool help)
     ctl->word_count = count - 1;
     for (int i = 1; i < count; i++)
         ctl->words[i - 1] = words[i];
-    return (int)command->run(ctl);
+    result = command->run(ctl);
+    return result;
 }
 
 int main(int argc, char *argv[])
