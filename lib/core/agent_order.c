@@ -22,7 +22,9 @@ static void act(struct ha_agent *a, struct ha_held *held, const struct ha_order 
         .ticket = held->ticket,
         .kind = order->kind,
         .epoch = order->epoch,
-        .deadline_ms = held->settings.promote_deadline_ms,
+        /* A drain that outlives the lease helps nobody: promises have stopped. */
+        .deadline_ms = order->kind == HA_ORDER_DRAIN ? held->settings.lease_ms / 2
+                                                     : held->settings.promote_deadline_ms,
         .full_copy = order->full_copy,
         .min_replicas = order->min_replicas,
         .upstream_port = order->upstream_port,
@@ -30,8 +32,8 @@ static void act(struct ha_agent *a, struct ha_held *held, const struct ha_order 
     memcpy(effect->u.act.upstream_host, order->upstream_host, sizeof(order->upstream_host));
 }
 
-/* One act at a time: what was asked of a database may still happen until its end is known, so the next
- * order is taken when it is said again. Only fencing never waits. */
+/* One act at a time: what was asked of a database may still happen until its end is known, so the
+ * next order is taken when it is said again. Only fencing never waits. */
 static bool is_busy(const struct ha_held *held, struct ha_effects *out)
 {
     if (held->ticket == 0)
@@ -219,8 +221,6 @@ void ha_held_acted(struct ha_held *held, int code, const char *text, uint64_t no
         /* What was promoted half-way is nobody's primary: its epoch is over for this host. */
         if (held->order.kind == HA_ORDER_PROMOTE)
             ha_held_give_up(held, held->order.epoch, HA_VERDICT_UNKNOWN, out);
-        else if (held->order.kind == HA_ORDER_DRAIN)
-            ha_held_give_up(held, held->order.epoch - 1, HA_VERDICT_UNKNOWN, out);
         return;
     }
     switch (held->order.kind) {

@@ -235,7 +235,8 @@ int ha_cluster_apply_begin(struct ha_cluster *cluster, const struct ha_command_b
     service->reason = c->reason;
     service->target = c->target;
     service->accept_loss = c->accept_loss;
-    service->failed_members = 0;
+    /* One that could not open is not asked again before all others. */
+    service->failed_members = c->reason == HA_REASON_OPEN_FAILED ? 1u << service->open_member : 0;
     decision = ha_cluster_decision_open(cluster, service, c->reason, c->text);
     decision->agreeing = c->agreeing;
     decision->verdict = verdict_of(service, c->agreeing);

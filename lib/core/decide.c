@@ -98,8 +98,9 @@ int ha_decide_candidate(const struct ha_watcher *w, const struct ha_service *ser
 {
     static const struct ha_watch unseen;
     const struct ha_watched *watched = ha_watched_peek(w, service);
+    bool switchover = service->reason == HA_REASON_SWITCHOVER && !ha_state_is_open(service->state);
     struct ha_candidate candidates[HA_MEMBERS_MAX];
-    const struct ha_candidate_rules rules = {
+    struct ha_candidate_rules rules = {
         /* A paused service goes back to where it was, or nowhere. */
         .target = service->paused && service->open_epoch != HA_EPOCH_NONE &&
                           service->reason != HA_REASON_OPERATOR
@@ -110,10 +111,13 @@ int ha_decide_candidate(const struct ha_watcher *w, const struct ha_service *ser
                        : HA_MEMBER_NONE,
         .accept_loss = service->accept_loss,
         .first = service->open_epoch == HA_EPOCH_NONE,
-        .loss_budget_bytes = service->config.loss_budget_bytes,
+        /* A switchover loses nothing, or does not happen. */
+        .loss_budget_bytes = switchover ? 0 : service->config.loss_budget_bytes,
         .slack_bytes = service->config.priority_slack_bytes,
         .known = &service->position,
     };
+
+    int chosen;
 
     for (uint32_t i = 0; i < service->config.member_count; i++) {
         const struct ha_member_config *config = &service->config.members[i];
@@ -131,6 +135,16 @@ int ha_decide_candidate(const struct ha_watcher *w, const struct ha_service *ser
             .sample = &watch->status.sample,
         };
     }
+    chosen = ha_candidate_choose(candidates, service->config.member_count, &rules, fits);
+    if (chosen >= 0 || !switchover)
+        return chosen;
+    /* Undone: the old primary gets the next epoch, or failing that whoever can. */
+    rules.target = service->open_member;
+    chosen = ha_candidate_choose(candidates, service->config.member_count, &rules, fits);
+    if (chosen >= 0)
+        return chosen;
+    rules.target = HA_MEMBER_NONE;
+    rules.loss_budget_bytes = service->config.loss_budget_bytes;
     return ha_candidate_choose(candidates, service->config.member_count, &rules, fits);
 }
 

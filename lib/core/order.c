@@ -39,8 +39,13 @@ static bool is_done(const struct ha_watch *watch, enum ha_order_kind kind, uint6
 static void order_fence(struct ha_watcher *w, const struct ha_service *service, uint32_t at,
                         uint64_t now_ms, struct ha_effects *out)
 {
+    const struct ha_status *status = &ha_watched_of(w, service, now_ms)->members[at].status;
+    bool drained = status->order == HA_ORDER_DRAIN && status->order_epoch == service->epoch &&
+                   status->result == HA_RESULT_FAILED;
+    /* A drain that failed ends in a fence; the old primary then gets the next epoch again. */
     const struct ha_order order = {
-        .kind = service->reason == HA_REASON_SWITCHOVER ? HA_ORDER_DRAIN : HA_ORDER_FENCE,
+        .kind =
+            service->reason == HA_REASON_SWITCHOVER && !drained ? HA_ORDER_DRAIN : HA_ORDER_FENCE,
         .epoch = service->epoch,
         .instance = service->open_instance,
     };
