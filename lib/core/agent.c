@@ -74,43 +74,40 @@ int ha_agent_load(struct ha_agent *a, const struct ha_effect_epochs *epochs)
 
 /* Lease */
 
-uint64_t ha_held_lease_end_ms(const struct ha_held *held)
+/* The majority-th largest end of the promises of one set; 0 where there is no majority. */
+static uint64_t end_of_set(const struct ha_held *held, uint64_t set_id, uint32_t set_size)
 {
     uint64_t ends[HA_WATCHERS_MAX];
-    uint64_t set_id = 0;
-    uint32_t count = 0, size = 0;
+    uint32_t count = 0;
 
-    /* Only promises of one set count; a newer set has replaced the older on each link it came by.
-     */
     for (uint32_t i = 0; i < HA_WATCHERS_MAX; i++) {
-        const struct ha_granted *granted = &held->granted[i];
-        uint32_t same = 0;
-
-        if (granted->until_ms == 0)
-            continue;
-        for (uint32_t k = 0; k < HA_WATCHERS_MAX; k++)
-            same += held->granted[k].set_id == granted->set_id && held->granted[k].until_ms != 0;
-        if (same > count) {
-            count = same;
-            set_id = granted->set_id;
-            size = granted->set_size;
-        }
-    }
-    if (count == 0 || count < size / 2 + 1)
-        return 0;
-    count = 0;
-    for (uint32_t i = 0; i < HA_WATCHERS_MAX; i++) {
-        uint64_t end = held->granted[i].until_ms;
+        uint64_t end_ms = held->granted[i].until_ms;
         uint32_t at = count;
 
-        if (end == 0 || held->granted[i].set_id != set_id)
+        if (end_ms == 0 || held->granted[i].set_id != set_id)
             continue;
-        for (; at > 0 && ends[at - 1] < end; at--)
+        for (; at > 0 && ends[at - 1] < end_ms; at--)
             ends[at] = ends[at - 1];
-        ends[at] = end;
+        ends[at] = end_ms;
         count++;
     }
-    return ends[size / 2]; /* the majority-th largest */
+    return count < set_size / 2 + 1 ? 0 : ends[set_size / 2];
+}
+
+uint64_t ha_held_lease_end_ms(const struct ha_held *held)
+{
+    uint64_t latest_ms = 0;
+
+    /* Promises of different sets never add up; what an older set once gave is no obstacle. */
+    for (uint32_t i = 0; i < HA_WATCHERS_MAX; i++) {
+        const struct ha_granted *granted = &held->granted[i];
+        uint64_t end_ms =
+            granted->until_ms == 0 ? 0 : end_of_set(held, granted->set_id, granted->set_size);
+
+        if (end_ms > latest_ms)
+            latest_ms = end_ms;
+    }
+    return latest_ms;
 }
 
 /* Effects */

@@ -45,6 +45,9 @@ void ha_watch_probed(struct ha_watch *watch, const struct ha_sample *sample, uin
 
 void ha_watch_heard(struct ha_watch *watch, const struct ha_heartbeat *heartbeat, uint64_t now_ms)
 {
+    if (!watch->heard || watch->instance != heartbeat->instance ||
+        watch->status.sample.answer != heartbeat->status.sample.answer)
+        watch->said_since_ms = now_ms;
     watch->heard = true;
     watch->instance = heartbeat->instance;
     watch->heard_ms = now_ms;
@@ -100,16 +103,16 @@ static enum ha_verdict by_agent(const struct ha_watch *watch,
     }
     if (status->sample.answer == HA_ANSWER_OK && !status->sample.writable)
         return HA_VERDICT_UNWRITABLE;
-    if (watch->probed && watch->sample.answer == status->sample.answer)
-        return alive_but(status->sample.answer, since(now_ms, watch->state_since_ms), config);
-    return alive_but(status->sample.answer, 0, config);
+    return alive_but(status->sample.answer, since(now_ms, watch->said_since_ms), config);
 }
 
 static enum ha_verdict by_probe(const struct ha_watch *watch, const struct ha_suspect *suspect,
                                 const struct ha_service_config *config, uint64_t now_ms)
 {
+    /* "Who": the word of another instance is no sign of life of the primary. */
+    bool own = !suspect->is_primary || watch->instance == suspect->instance;
     uint64_t contact_ms =
-        watch->heard_ms > watch->answered_ms ? watch->heard_ms : watch->answered_ms;
+        own && watch->heard_ms > watch->answered_ms ? watch->heard_ms : watch->answered_ms;
 
     if (!suspect->lease_ran_out && watch->answered_ms != 0 &&
         since(now_ms, watch->answered_ms) < config->down_after_ms && is_alive(watch->sample.answer))

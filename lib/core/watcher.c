@@ -160,6 +160,16 @@ static void consider(struct ha_watcher *w, const struct ha_service *service, uin
         ha_order_all(w, service, now_ms, out);
 }
 
+/* "Who": while the instance in the log is heard, no other one speaks for the primary. */
+static bool is_usurper(const struct ha_service *service, const struct ha_watch *watch,
+                       const struct ha_heartbeat *heartbeat, uint64_t now_ms)
+{
+    return ha_state_is_open(service->state) && heartbeat->status.member == service->primary &&
+           heartbeat->instance != service->instance && watch->heard &&
+           watch->instance == service->instance &&
+           now_ms - watch->heard_ms < service->config.down_after_ms;
+}
+
 /* Events */
 
 static void on_tick(struct ha_watcher *w, uint64_t now_ms, struct ha_effects *out)
@@ -301,11 +311,15 @@ static void on_heartbeat(struct ha_watcher *w, const struct ha_event_heartbeat *
     const struct ha_status *status = &beat->heartbeat->status;
     const struct ha_service *service = ha_cluster_service_const(&w->cluster, status->service);
     int at = service == NULL ? -1 : ha_service_member_at(service, status->member);
+    struct ha_watch *watch;
 
     /* The agent speaks for the members that the configuration gives it, and for no others. */
     if (at < 0 || strcmp(service->config.members[at].agent, beat->agent) != 0)
         return;
-    ha_watch_heard(&ha_watched_of(w, service, now_ms)->members[at], beat->heartbeat, now_ms);
+    watch = &ha_watched_of(w, service, now_ms)->members[at];
+    if (is_usurper(service, watch, beat->heartbeat, now_ms))
+        return;
+    ha_watch_heard(watch, beat->heartbeat, now_ms);
     ha_promise_answer(w, service, beat->heartbeat, now_ms, out);
     consider(w, service, now_ms, out);
 }

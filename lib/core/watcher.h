@@ -21,8 +21,9 @@ struct ha_watch {
     /* the agent's word */
     bool heard; /* a heartbeat of this connection has come */
     uint64_t instance;
-    uint64_t heard_ms;    /* when the last heartbeat came */
-    uint64_t position_ms; /* when a status with a fresh database answer came */
+    uint64_t heard_ms;      /* when the last heartbeat came */
+    uint64_t position_ms;   /* when a status with a fresh database answer came */
+    uint64_t said_since_ms; /* since this instance reports the same kind of answer */
     struct ha_status status;
     /* its own probe */
     bool probed;
