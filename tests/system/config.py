@@ -2,6 +2,7 @@
 """tests/system/config.py - what operators do: apply, diff, rollback, failover; and who is told."""
 import hashlib
 import hmac
+import json
 import re
 import sys
 import time
@@ -114,6 +115,33 @@ def explained(lab):
     expect(order == sorted(order), f"stages out of order: {stages}")
 
 
+def rate_limit(lab):
+    """After so many successful failovers only a person starts the next one; status says so."""
+    good = lab.services.read_text(encoding="utf-8")
+    done = apply_text(lab, good.replace("rate = any", "rate = 1/10min"))
+    expect(done.returncode == 0, f"apply: {done.stderr}")
+    lab.ctl("lift", "cache")
+    old = lab.wait_settled()["primary"]
+    lab.kill(old, "database")
+    lab.wait_other(old)
+    lab.heal()
+    held = lab.wait_settled()["primary"]
+    lab.kill(held, "database")
+    time.sleep(3)
+    service = lab.service()
+    lab.tell(f"held: {service['state']}, {service['why']}")
+    said = json.dumps(service) + lab.ctl("status").stdout
+    try:
+        expect(lab.service()["primary"] in (held, None), "failed over beyond the limit")
+        expect("rate" in service["why"] or "limit" in service["why"],
+               f"status does not say why: {said}")
+        done = lab.ctl("lift", "cache")
+        expect(done.returncode == 0, f"lift: {done.stderr}")
+        lab.wait_other(held)
+    finally:
+        lab.apply(lab.services)
+
+
 def number_of(hook):
     """The sequence number of a notice, wherever it is carried."""
     body = hook["json"]
@@ -188,6 +216,7 @@ if __name__ == "__main__":
         "members-are-safe": members_are_safe,
         "switchover": switchover,
         "explained": explained,
+        "rate-limit": rate_limit,
         "webhooks": webhooks,
         "signatures": signatures,
     }))
