@@ -270,7 +270,7 @@ static void put_set(struct ha_nft_batch *batch, uint32_t id, const struct ha_nft
     struct nlmsghdr *message = begin(batch, NFT_MSG_NEWSET, NLM_F_CREATE, set->family);
 
     mnl_attr_put_strz(message, NFTA_SET_NAME, set->name);
-    mnl_attr_put_u32(message, NFTA_SET_FLAGS, htonl(set->timed ? NFT_SET_TIMEOUT : 0));
+    mnl_attr_put_u32(message, NFTA_SET_FLAGS, htonl(set->timed ? (uint32_t)NFT_SET_TIMEOUT : 0u));
     mnl_attr_put_u32(message, NFTA_SET_KEY_TYPE, htonl(set->key_type));
     mnl_attr_put_u32(message, NFTA_SET_KEY_LEN, htonl(set->key_size));
     mnl_attr_put_u32(message, NFTA_SET_ID, htonl(id));
@@ -304,7 +304,7 @@ void ha_nft_batch_tables(struct ha_nft_batch *batch, const char *comment)
 
 static uint32_t slot_register(const struct step *step)
 {
-    return htonl(NFT_REG32_00 + step->slot);
+    return htonl((uint32_t)NFT_REG32_00 + step->slot);
 }
 
 static void put_data(struct nlmsghdr *message, uint16_t type, const void *data, size_t size)
@@ -331,7 +331,7 @@ static void put_lookup(struct nlmsghdr *message, const struct step *step)
 {
     mnl_attr_put_strz(message, NFTA_LOOKUP_SET, ha_nft_sets[step->what].name);
     mnl_attr_put_u32(message, NFTA_LOOKUP_SREG, slot_register(step));
-    mnl_attr_put_u32(message, NFTA_LOOKUP_FLAGS, htonl(step->op == NOT_IN ? NFT_LOOKUP_F_INV : 0));
+    mnl_attr_put_u32(message, NFTA_LOOKUP_FLAGS, htonl(step->op == NOT_IN ? (uint32_t)NFT_LOOKUP_F_INV : 0u));
 }
 
 static void put_load(struct nlmsghdr *message, const struct step *step)

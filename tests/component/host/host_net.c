@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "agents/host/gate.h"
@@ -287,6 +288,7 @@ int host_connect(const char *address, uint16_t port, int wait_ms)
     poll_fd.fd = socket(ip.family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     assert_true(poll_fd.fd >= 0);
     (void)setsockopt(poll_fd.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    (void)setsockopt(poll_fd.fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof(on));
     if (connect(poll_fd.fd, (struct sockaddr *)(void *)&to,
                 ip.family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6)) !=
             0 &&
@@ -299,32 +301,53 @@ int host_connect(const char *address, uint16_t port, int wait_ms)
     return -1;
 }
 
-int host_ask(int fd, int wait_ms)
+/* When the packet with the answer came in, not when this process got its turn. */
+static uint64_t arrival_ns(struct msghdr *message)
+{
+    struct timespec real, stamp;
+    const struct cmsghdr *control = CMSG_FIRSTHDR(message);
+    const uint64_t boot_ns = ha_clock_boot_ns();
+
+    (void)clock_gettime(CLOCK_REALTIME, &real);
+    if (control == NULL || control->cmsg_type != SCM_TIMESTAMPNS)
+        return boot_ns;
+    memcpy(&stamp, CMSG_DATA(control), sizeof(stamp));
+    return boot_ns -
+           (uint64_t)((real.tv_sec - stamp.tv_sec) * 1000000000 + (real.tv_nsec - stamp.tv_nsec));
+}
+
+static int ask(int fd, int wait_ms, uint64_t *ret_arrival_ns)
 {
     struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
-    char byte = 'x';
+    char byte = 'x', control[64];
+    struct iovec part = {.iov_base = &byte, .iov_len = 1};
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = 64};
+    ssize_t got;
 
     if (send(fd, &byte, 1, MSG_NOSIGNAL) != 1)
         return -errno;
     if (poll(&poll_fd, 1, wait_ms) != 1)
         return -ETIMEDOUT;
-    switch (recv(fd, &byte, 1, 0)) {
-    case 1:
-        return 0;
-    case 0:
-        return -EPIPE;
-    default:
-        return -errno;
-    }
+    got = recvmsg(fd, &message, 0);
+    if (got != 1)
+        return got == 0 ? -EPIPE : -errno;
+    *ret_arrival_ns = arrival_ns(&message);
+    return 0;
+}
+
+int host_ask(int fd, int wait_ms)
+{
+    uint64_t unused;
+
+    return ask(fd, wait_ms, &unused);
 }
 
 uint64_t host_ask_until_silence(int fd, int silence_ms, uint64_t *ret_gap_ns)
 {
-    uint64_t last_ns = 0, gap_ns = 0;
+    uint64_t last_ns = 0, gap_ns = 0, now_ns;
 
-    while (host_ask(fd, silence_ms) == 0) {
-        const uint64_t now_ns = ha_clock_boot_ns();
-
+    while (ask(fd, silence_ms, &now_ns) == 0) {
         if (last_ns != 0 && now_ns - last_ns > gap_ns)
             gap_ns = now_ns - last_ns;
         last_ns = now_ns;

@@ -315,10 +315,8 @@ static void test_missing_entry_comes_back_closed(void **state)
 static void test_cgroup_made_again(void **state)
 {
     unsigned found;
-    char text[8];
 
     (void)state;
-    (void)text;
     assert_true(ha_gates_covers(gates, server));
     assert_false(ha_gates_covers(gates, getpid()));
     host_end(server);
