@@ -10,6 +10,7 @@
 #include "lib/core/agent_parts.h"
 
 enum {
+    TICK_EFFECTS_MAX = 16, /* more than one service needs in one tick */
     VIP_REFRESH_MS = 500,
     CLAIM_BEAT_MS = 5, /* between heartbeats that ask for the first promises of an epoch */
     CLAIM_FAST_MS = 3000,
@@ -63,10 +64,16 @@ int ha_agent_load(struct ha_agent *a, const struct ha_effect_epochs *epochs)
     if (held == NULL)
         return HA_EFULL;
     held->epoch_seen = held->epoch_seen_durable = epochs->epoch_seen;
-    held->given_up = held->given_up_durable = held->given_up_told = epochs->given_up;
+    held->given_up = held->given_up_durable = epochs->given_up;
     held->given_up_why = epochs->given_up_why;
     held->serving_epoch = epochs->serving_epoch;
     held->serving_run = epochs->serving_run;
+    /* A later epoch was taken only after the gate of the one given up was seen closed; otherwise
+     * the last run may have ended before that. */
+    if (held->serving_epoch > held->given_up)
+        held->given_up_told = held->given_up;
+    else
+        held->giving_up = held->given_up != HA_EPOCH_NONE;
     (void)ha_text_copy(held->settings.service_name, sizeof(held->settings.service_name),
                        epochs->service_name);
     return HA_OK;
@@ -313,12 +320,15 @@ static void on_process(struct ha_agent *a, const struct ha_event_process *event,
                        struct ha_effects *out)
 {
     struct ha_held *held = find(a, event->service);
+    uint64_t epoch;
 
     if (held == NULL || (held->process == event->process && held->pid_start == event->pid_start))
         return;
+    /* What the last run held and this one has not resumed ends with the process as well. */
+    epoch = held->epoch != HA_EPOCH_NONE ? held->epoch : held->serving_epoch;
     if (event->process == HA_PROCESS_RUNNING && held->process == HA_PROCESS_UNKNOWN &&
-        held->sampled) {
-        /* The process behind the answers has got a name. */
+        (held->sampled || held->serving_epoch != HA_EPOCH_NONE)) {
+        /* The process behind the answers, or the one the last run served with, has got a name. */
         held->process = event->process;
         held->pid_start = event->pid_start;
         ha_held_probe(held, out);
@@ -329,8 +339,8 @@ static void on_process(struct ha_agent *a, const struct ha_event_process *event,
     held->pid_start = event->process == HA_PROCESS_RUNNING ? event->pid_start : 0;
     held->verified_start = 0;
     held->beat_now = true;
-    if (held->epoch != HA_EPOCH_NONE && !held->giving_up)
-        ha_held_give_up(held, held->epoch, HA_VERDICT_CRASHED, out);
+    if (epoch > held->given_up)
+        ha_held_give_up(held, epoch, HA_VERDICT_CRASHED, out);
     else
         ha_held_close_gate(held, out); /* every start of a database finds its gate closed */
     if (event->process == HA_PROCESS_RUNNING)
@@ -338,13 +348,17 @@ static void on_process(struct ha_agent *a, const struct ha_event_process *event,
 }
 
 /* A restarted agent finds its gate and its database as it left them: it goes on. */
-static void resume(struct ha_held *held)
+static void resume(struct ha_held *held, struct ha_effects *out)
 {
     if (held->epoch != HA_EPOCH_NONE || held->serving_epoch == HA_EPOCH_NONE ||
-        held->serving_epoch <= held->given_up || held->serving_epoch < held->epoch_seen)
+        held->serving_epoch <= held->given_up)
         return;
-    if (held->sample.role != HA_ROLE_PRIMARY || held->sample.run_id != held->serving_run)
+    /* The gate may still be open for what the last run served with, and this is something else. */
+    if (held->sample.role != HA_ROLE_PRIMARY || held->sample.run_id != held->serving_run ||
+        held->serving_epoch < held->epoch_seen) {
+        ha_held_give_up(held, held->serving_epoch, HA_VERDICT_CRASHED, out);
         return;
+    }
     held->epoch = held->serving_epoch;
     held->order.kind = HA_ORDER_SERVE;
     held->order.epoch = held->epoch;
@@ -416,7 +430,7 @@ static void take_sample(struct ha_held *held, const struct ha_sample *sample, ui
     held->verified_start = held->pid_start;
     held->verified_run = sample->run_id;
     check_holder(held, run_before, out);
-    resume(held);
+    resume(held, out);
     keep_replica_gate(held, now_ms, out);
     hold_lease(held, now_ms, out);
     if (told_now) {
@@ -476,13 +490,14 @@ static void on_settings(struct ha_agent *a, const struct ha_settings *settings,
             ha_held_close_gate(held, out);
         }
         held->settings.gone = true;
+        held->settings.config_version = settings->config_version;
         return;
     }
     if (held->settings.port == 0) {
         held->settings = *settings;
         /* Closed until a right to serve is shown; what the last run of this agent left open ends by
          * itself, and cutting its clients off would make an upgrade a failure. */
-        if (held->serving_epoch == HA_EPOCH_NONE)
+        if (held->serving_epoch <= held->given_up)
             ha_held_close_gate(held, out);
         ha_held_probe(held, out);
     }
@@ -494,6 +509,9 @@ static void on_tick_one(struct ha_agent *a, struct ha_held *held, uint64_t now_m
                         struct ha_effects *out)
 {
     if (held->settings.port == 0 || (held->settings.gone && !held->beat_now))
+        return;
+    /* What does not fit stays due: the next tick is at once. */
+    if (out->count + TICK_EFFECTS_MAX >= HA_EFFECTS_MAX)
         return;
     ha_held_order_tick(held, now_ms, out);
     hold_lease(held, now_ms, out);
@@ -638,16 +656,19 @@ uint64_t ha_agent_wake_ms(const struct ha_agent *a)
 
         if (!held->used || held->settings.port == 0 || held->settings.gone)
             continue;
+        if (held->beat_now)
+            return 0; /* it did not fit into the last step */
         if (held->probe_due_ms < wake_ms)
             wake_ms = held->probe_due_ms;
         if (held->beat_due_ms < wake_ms)
             wake_ms = held->beat_due_ms;
         if (held->serving && held->lease_until_ms < wake_ms)
             wake_ms = held->lease_until_ms;
-        if (held->serving && held->settings.vip[0] != '\0' && held->vip_refresh_ms < wake_ms)
+        if (held->serving && held->settings.vip[0] != '\0' && !held->vip_conflict &&
+            held->vip_refresh_ms < wake_ms)
             wake_ms = held->vip_refresh_ms;
-        if (held->ticket != 0 && held->order_ms + held->settings.promote_deadline_ms < wake_ms)
-            wake_ms = held->order_ms + held->settings.promote_deadline_ms;
+        if (held->ticket != 0 && ha_held_order_due_ms(held) < wake_ms)
+            wake_ms = ha_held_order_due_ms(held);
     }
     return wake_ms;
 }

@@ -249,10 +249,15 @@ void ha_held_acted(struct ha_held *held, int code, const char *text, uint64_t no
     HA_UNREACHABLE();
 }
 
-void ha_held_order_tick(struct ha_held *held, uint64_t now_ms, struct ha_effects *out)
+uint64_t ha_held_order_due_ms(const struct ha_held *held)
 {
     /* The executor has a deadline of its own; this is for one that never answers. */
-    if (held->ticket == 0 || now_ms < held->order_ms + 2 * held->settings.promote_deadline_ms)
+    return held->order_ms + 2 * (uint64_t)held->settings.promote_deadline_ms;
+}
+
+void ha_held_order_tick(struct ha_held *held, uint64_t now_ms, struct ha_effects *out)
+{
+    if (held->ticket == 0 || now_ms < ha_held_order_due_ms(held))
         return;
     ha_effects_add(out, HA_EFFECT_ACT_CANCEL)->u.service = held->settings.service;
     held->ticket = 0;

@@ -22,7 +22,8 @@ void ha_held_acted(struct ha_held *held, int code, const char *text, uint64_t no
                    struct ha_effects *out);
 /* What the order still waited for may have become durable. */
 void ha_held_order_settle(struct ha_held *held, struct ha_effects *out);
-/* Deadlines. */
+/* When the act under way is given up on. */
+uint64_t ha_held_order_due_ms(const struct ha_held *held);
 void ha_held_order_tick(struct ha_held *held, uint64_t now_ms, struct ha_effects *out);
 
 #endif /* HA_CORE_AGENT_PARTS_H */

@@ -92,6 +92,12 @@ bool ha_service_may_promise(const struct ha_service *service, uint32_t member, u
            instance != HA_INSTANCE_NONE;
 }
 
+bool ha_service_expiry_counts(const struct ha_service *service)
+{
+    return service->open_gate == HA_GATE_NFT || service->open_gate == HA_GATE_BPF ||
+           service->open_gate == HA_GATE_BOTH || service->config.accept_process_fence;
+}
+
 /* Records and notices */
 
 struct ha_decision *ha_cluster_decision_of(struct ha_cluster *cluster,
@@ -147,12 +153,11 @@ static void notice_remove(struct ha_cluster *cluster, uint32_t at)
     memset(&cluster->notices[cluster->notice_count], 0, sizeof(cluster->notices[0]));
 }
 
-void ha_cluster_notify(struct ha_cluster *cluster, const struct ha_service *service,
-                       enum ha_notice_kind kind, const char *text)
+static void notify(struct ha_cluster *cluster, const struct ha_service *service,
+                   enum ha_notice_kind kind, const char *text, uint32_t owed)
 {
     const struct ha_decision *decision;
     struct ha_notice *notice;
-    uint32_t owed = interested(cluster, service == NULL ? "" : service->config.name);
 
     cluster->notice_last++;
     if (owed == 0)
@@ -181,6 +186,13 @@ void ha_cluster_notify(struct ha_cluster *cluster, const struct ha_service *serv
     notice->lost_bytes = decision->lost_bytes;
     (void)ha_text_copy(notice->from, sizeof(notice->from), decision->from);
     (void)ha_text_copy(notice->to, sizeof(notice->to), decision->to);
+}
+
+void ha_cluster_notify(struct ha_cluster *cluster, const struct ha_service *service,
+                       enum ha_notice_kind kind, const char *text)
+{
+    notify(cluster, service, kind, text,
+           interested(cluster, service == NULL ? "" : service->config.name));
 }
 
 /* Apply */
@@ -247,8 +259,11 @@ static int apply_observe(struct ha_cluster *cluster, const struct ha_command_obs
     return HA_OK;
 }
 
-static int apply_positions(struct ha_cluster *cluster, const struct ha_command_positions *positions)
+static int apply_positions(struct ha_cluster *cluster, const struct ha_command_positions *positions,
+                           struct ha_err *err)
 {
+    if (positions->count > HA_POSITIONS_MAX)
+        return ha_err_set(err, HA_EINVAL, "more positions than an entry holds");
     for (uint32_t i = 0; i < positions->count; i++) {
         const struct ha_command_position *item = &positions->items[i];
         struct ha_service *service = ha_cluster_service(cluster, item->ref.service);
@@ -303,12 +318,7 @@ static int apply_notice(struct ha_cluster *cluster, enum ha_command_kind kind,
     if (bit == 0)
         return ha_err_set(err, HA_ENOENT, "no webhook named %s", done->webhook);
     if (kind == HA_COMMAND_TEST_NOTICE) {
-        ha_cluster_notify(cluster, NULL, HA_NOTICE_TEST, "a test asked for by an operator");
-        if (cluster->notice_count > 0 &&
-            cluster->notices[cluster->notice_count - 1].seq == cluster->notice_last)
-            cluster->notices[cluster->notice_count - 1].owed = bit;
-        else
-            return ha_err_set(err, HA_EFULL, "no webhook takes notices without a service");
+        notify(cluster, NULL, HA_NOTICE_TEST, "a test asked for by an operator", bit);
         return HA_OK;
     }
     for (uint32_t i = 0; i < cluster->notice_count; i++) {
@@ -353,7 +363,7 @@ int ha_cluster_apply(struct ha_cluster *cluster, uint64_t index, const struct ha
     case HA_COMMAND_REPOINTED:
         return ha_cluster_apply_outcome(cluster, command->kind, &command->u.outcome, err);
     case HA_COMMAND_POSITIONS:
-        return apply_positions(cluster, &command->u.positions);
+        return apply_positions(cluster, &command->u.positions, err);
     case HA_COMMAND_PAUSE:
     case HA_COMMAND_RESUME:
     case HA_COMMAND_LIFT:

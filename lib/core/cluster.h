@@ -188,4 +188,8 @@ int ha_cluster_archived(const struct ha_cluster *cluster, uint64_t version, cons
 bool ha_service_may_promise(const struct ha_service *service, uint32_t member, uint64_t epoch,
                             uint64_t instance);
 
+/* Whether the end of its lease proves that the holder of the open epoch has stopped: only where a
+ * kernel enforces it, or the service accepts less (design, 6.4). */
+bool ha_service_expiry_counts(const struct ha_service *service);
+
 #endif /* HA_CORE_CLUSTER_H */

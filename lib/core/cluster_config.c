@@ -104,6 +104,10 @@ static void merge_members(struct ha_service *service, const struct ha_service_co
     for (uint32_t i = 0; i < config->member_count; i++)
         if (merged[i].id == HA_MEMBER_NONE)
             merged[i].id = free_member_id(merged, config->member_count, kept);
+    /* What was said of a member that is gone must not stick to the next one with its id. */
+    service->failed_members &= kept;
+    if ((kept >> service->target & 1u) == 0)
+        service->target = HA_MEMBER_NONE;
     memcpy(service->members, merged, sizeof(merged));
     service->config = *config;
 }

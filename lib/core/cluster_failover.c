@@ -55,9 +55,15 @@ static void start_failover(struct ha_service *service, enum ha_reason reason)
     service->failed_members = 0;
 }
 
+/* Where the ended epoch's primary was at last. Another history than the logged one is not its: that
+ * database has started anew since, and nobody else's data can be held against it. */
 static void keep_position(struct ha_service *service, const struct ha_position *position)
 {
-    if (position->lineage.count > 0 && position->offset >= service->position.offset)
+    const struct ha_position *known = &service->position;
+
+    if (position->lineage.count == 0 || position->offset < known->offset)
+        return;
+    if (known->lineage.count == 0 || known->lineage.steps[0].id == position->lineage.steps[0].id)
         service->position = *position;
 }
 
@@ -218,6 +224,7 @@ int ha_cluster_apply_begin(struct ha_cluster *cluster, const struct ha_command_b
 {
     struct ha_decision *decision;
     struct ha_service *service;
+    uint32_t failed = 0;
     int rv = find(cluster, &c->ref, HA_MOVE_BEGIN, &service, err);
 
     if (rv != HA_OK)
@@ -227,6 +234,9 @@ int ha_cluster_apply_begin(struct ha_cluster *cluster, const struct ha_command_b
     rv = check_begin(cluster, service, c, err);
     if (rv != HA_OK)
         return rv;
+    /* One that could not open is not asked again before all others. */
+    if (c->reason == HA_REASON_OPEN_FAILED)
+        failed = service->failed_members | 1u << service->primary;
     if (ha_state_is_open(service->state)) {
         claim_next(service);
         start_failover(service, c->reason);
@@ -235,8 +245,7 @@ int ha_cluster_apply_begin(struct ha_cluster *cluster, const struct ha_command_b
     service->reason = c->reason;
     service->target = c->target;
     service->accept_loss = c->accept_loss;
-    /* One that could not open is not asked again before all others. */
-    service->failed_members = c->reason == HA_REASON_OPEN_FAILED ? 1u << service->open_member : 0;
+    service->failed_members = failed;
     decision = ha_cluster_decision_open(cluster, service, c->reason, c->text);
     decision->agreeing = c->agreeing;
     decision->verdict = verdict_of(service, c->agreeing);
@@ -266,6 +275,11 @@ int ha_cluster_apply_fenced(struct ha_cluster *cluster, const struct ha_command_
             return ha_err_set(err, HA_EDENIED, "another instance than the holder reported");
         break;
     case HA_FENCE_EXPIRED:
+        if (!ha_service_expiry_counts(service))
+            return ha_err_set(err, HA_EDENIED,
+                              "no kernel ends the lease of epoch %" PRIu64 " of %s: its expiry "
+                              "proves nothing",
+                              service->open_epoch, service->config.name);
         for (uint32_t i = 0; i < cluster->watcher_count; i++)
             stopped += c->stopped >> i & 1u;
         if (stopped < ha_cluster_majority(cluster))

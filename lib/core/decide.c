@@ -205,7 +205,9 @@ static void log_position(struct ha_watcher *w, const struct ha_service *service,
     struct ha_effect *effect;
     uint64_t progress;
 
-    if (at < 0 || watched->members[at].instance != service->instance)
+    /* Only of the process that holds the epoch: one that has started anew claims none. */
+    if (at < 0 || watched->members[at].instance != service->instance ||
+        watched->members[at].status.epoch != service->epoch)
         return;
     position = &watched->members[at].status.sample.position;
     if (position->lineage.count == 0 || position->offset <= service->position.offset)
@@ -367,13 +369,6 @@ static uint64_t expired_at_ms(const struct ha_watcher *w, const struct ha_servic
     return at_ms;
 }
 
-/* Expiry proves that the holder stopped only where a kernel enforces the end (design, 6.4). */
-static bool expiry_counts(const struct ha_service *service)
-{
-    return service->open_gate == HA_GATE_NFT || service->open_gate == HA_GATE_BPF ||
-           service->open_gate == HA_GATE_BOTH || service->config.accept_process_fence;
-}
-
 static void decide_fencing(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
                            struct ha_effects *out)
 {
@@ -382,7 +377,7 @@ static void decide_fencing(struct ha_watcher *w, const struct ha_service *servic
     uint32_t mask = 0;
     uint64_t at_ms;
 
-    if (!expiry_counts(service))
+    if (!ha_service_expiry_counts(service))
         return;
     at_ms = expired_at_ms(w, service, &mask);
     if (at_ms == 0)

@@ -13,18 +13,18 @@
 #define HA_NAME_SIZE 32   /* names of services, members, daemons, with terminator */
 #define HA_HOST_SIZE 128  /* host names and numeric addresses */
 #define HA_URL_SIZE 256
-#define HA_TEXT_SIZE 192           /* reasons and evidence, as sentences */
-#define HA_LINEAGE_MAX 8           /* remembered forks of one history */
+#define HA_TEXT_SIZE 192 /* reasons and evidence, as sentences */
+#define HA_LINEAGE_MAX 8 /* remembered forks of one history */
 #ifndef HA_HISTORY_MAX
-#define HA_HISTORY_MAX 256         /* decisions kept in the replicated state */
+#define HA_HISTORY_MAX 256 /* decisions kept in the replicated state */
 #endif
 #ifndef HA_OUTBOX_MAX
-#define HA_OUTBOX_MAX 1024         /* notices waiting for a webhook */
+#define HA_OUTBOX_MAX 1024 /* notices waiting for a webhook */
 #endif
 #ifndef HA_ARCHIVE_SIZE
 #define HA_ARCHIVE_SIZE (2u << 20) /* bytes of configuration texts kept for rollback */
 #endif
-#define HA_ARCHIVE_MAX 16          /* versions kept, while they fit */
+#define HA_ARCHIVE_MAX 16 /* versions kept, while they fit */
 #define HA_CONFIG_TEXT_MAX (768u << 10)
 #define HA_OBSERVE_MAX 64   /* verdicts in one log entry */
 #define HA_POSITIONS_MAX 32 /* positions in one log entry */
