@@ -417,9 +417,10 @@ static bool positions_are_fresh(const struct ha_watcher *w, const struct ha_serv
                 return false;
             continue;
         }
-        /* A database that is gone or does not answer its agent will tell nothing. */
+        /* A database that is gone or does not answer its agent will tell nothing; but where nothing
+         * was ever compared, one that has not been asked yet may be the one with the data. */
         if (watch->status.process == HA_PROCESS_GONE ||
-            watch->status.answer_age_ms >= service->config.hang_after_ms)
+            (!first && watch->status.answer_age_ms >= service->config.hang_after_ms))
             continue;
         if (watch->position_ms < since_ms)
             return false;
