@@ -234,9 +234,9 @@ static int open_all(struct ha_daemon *daemon, bool bootstrap, struct ha_err *err
     (void)ha_text_format(name, sizeof(name), "watcher/%s", daemon->settings->name);
     code = ha_security_tls_new(&daemon->settings->security, name, true, &daemon->tls, err);
     if (code == HA_OK)
-        code = ha_promise_note_open(daemon, &daemon->note, &promise_max_ms, err);
-    if (code == HA_OK)
         code = ha_replica_open(daemon, bootstrap, err);
+    if (code == HA_OK)
+        code = ha_promise_note_open(daemon, bootstrap, &daemon->note, &promise_max_ms, err);
     if (code != HA_OK)
         return code;
     code = open_core(daemon, promise_max_ms);

@@ -13,19 +13,31 @@
 
 #define NOTE_FILE "promise" /* below the data directory: one line, "MILLISECONDS\n" */
 #define NOTE_SIZE_MAX 64u
+#define RETRY_MS 1000u
 
 struct ha_promise_note {
     struct ha_daemon *daemon;
     char path[HA_PATH_SIZE + 16];
     uv_work_t work;
+    uv_timer_t retry;
     bool writing;
     uint32_t writing_ms; /* what the worker writes; not touched while it does */
     uint32_t asked_ms;   /* newest ask; 0: none waits */
     struct ha_err err;   /* the worker's */
+    unsigned open_parts; /* of closing */
     void (*close_cb)(struct ha_daemon *daemon);
 };
 
-static int read_note(struct ha_promise_note *note, uint32_t *ret_ms, struct ha_err *err)
+static int write_note(const char *path, uint32_t ms, struct ha_err *err)
+{
+    char text[NOTE_SIZE_MAX];
+
+    (void)ha_text_format(text, sizeof(text), "%" PRIu32 "\n", ms);
+    return ha_file_write(path, text, strlen(text), 0640, err);
+}
+
+static int read_note(struct ha_promise_note *note, bool is_new, uint32_t *ret_ms,
+                     struct ha_err *err)
 {
     uint8_t *data;
     size_t size;
@@ -33,8 +45,8 @@ static int read_note(struct ha_promise_note *note, uint32_t *ret_ms, struct ha_e
     int code = ha_file_read(note->path, NOTE_SIZE_MAX, &data, &size, err);
 
     if (code == HA_ENOENT) {
-        *ret_ms = HA_LEASE_MAX_MS;
-        return HA_OK;
+        *ret_ms = is_new ? 0 : HA_LEASE_MAX_MS;
+        return is_new ? write_note(note->path, 0, err) : HA_OK;
     }
     if (code != HA_OK)
         return code;
@@ -49,8 +61,8 @@ static int read_note(struct ha_promise_note *note, uint32_t *ret_ms, struct ha_e
     return HA_OK;
 }
 
-int ha_promise_note_open(struct ha_daemon *daemon, struct ha_promise_note **ret, uint32_t *ret_ms,
-                         struct ha_err *err)
+int ha_promise_note_open(struct ha_daemon *daemon, bool is_new, struct ha_promise_note **ret,
+                         uint32_t *ret_ms, struct ha_err *err)
 {
     struct ha_promise_note *note = calloc(1, sizeof(*note));
     int code;
@@ -62,11 +74,13 @@ int ha_promise_note_open(struct ha_daemon *daemon, struct ha_promise_note **ret,
     code = ha_text_format(note->path, sizeof(note->path), "%s/%s", daemon->settings->data_dir,
                           NOTE_FILE);
     if (code == HA_OK)
-        code = read_note(note, ret_ms, err);
+        code = read_note(note, is_new, ret_ms, err);
     if (code != HA_OK) {
         free(note);
         return code;
     }
+    (void)uv_timer_init(daemon->uv, &note->retry); /* cannot fail */
+    note->retry.data = note;
     *ret = note;
     return HA_OK;
 }
@@ -75,14 +89,32 @@ int ha_promise_note_open(struct ha_daemon *daemon, struct ha_promise_note **ret,
 static void do_write(uv_work_t *work)
 {
     struct ha_promise_note *note = work->data;
-    char text[NOTE_SIZE_MAX];
 
-    (void)ha_text_format(text, sizeof(text), "%" PRIu32 "\n", note->writing_ms);
     note->err = (struct ha_err){0};
-    (void)ha_file_write(note->path, text, strlen(text), 0640, &note->err);
+    (void)write_note(note->path, note->writing_ms, &note->err);
 }
 
 static void start(struct ha_promise_note *note);
+
+static void part_closed(struct ha_promise_note *note)
+{
+    void (*cb)(struct ha_daemon * daemon) = note->close_cb;
+    struct ha_daemon *daemon = note->daemon;
+
+    assert(note->open_parts > 0);
+    if (--note->open_parts > 0)
+        return;
+    free(note);
+    cb(daemon);
+}
+
+static void on_retry(uv_timer_t *timer)
+{
+    struct ha_promise_note *note = timer->data;
+
+    if (!note->writing && note->asked_ms != 0)
+        start(note);
+}
 
 static void on_written(uv_work_t *work, int status)
 {
@@ -91,20 +123,18 @@ static void on_written(uv_work_t *work, int status)
 
     note->writing = false;
     if (note->close_cb != NULL) {
-        void (*cb)(struct ha_daemon * daemon) = note->close_cb;
-        struct ha_daemon *daemon = note->daemon;
-
-        free(note);
-        cb(daemon);
+        part_closed(note);
         return;
     }
     if (status != 0 || note->err.code != HA_OK) {
         HA_LOG(HA_LOG_ERROR, "promise-note-failed", "why=%s", HA_QUOTE(note->err.text));
-        /* No event: the core knows of no longer promise and asks again. */
-    } else {
-        event.u.persisted_ms = note->writing_ms;
-        (void)ha_daemon_step(note->daemon, &event, NULL); /* HA_OK for this kind */
+        if (note->asked_ms == 0)
+            note->asked_ms = note->writing_ms;
+        (void)uv_timer_start(&note->retry, on_retry, RETRY_MS, 0);
+        return;
     }
+    event.u.persisted_ms = note->writing_ms;
+    (void)ha_daemon_step(note->daemon, &event, NULL); /* HA_OK for this kind */
     if (note->asked_ms != 0)
         start(note);
 }
@@ -125,14 +155,14 @@ void ha_promise_note_write(struct ha_promise_note *note, uint32_t longest_ms)
         start(note);
 }
 
+static void on_retry_closed(uv_handle_t *handle)
+{
+    part_closed(handle->data);
+}
+
 void ha_promise_note_close(struct ha_promise_note *note, void (*cb)(struct ha_daemon *daemon))
 {
-    struct ha_daemon *daemon = note->daemon;
-
-    if (note->writing) {
-        note->close_cb = cb;
-        return;
-    }
-    free(note);
-    cb(daemon);
+    note->close_cb = cb;
+    note->open_parts = 1 + (note->writing ? 1u : 0u);
+    uv_close((uv_handle_t *)&note->retry, on_retry_closed);
 }
