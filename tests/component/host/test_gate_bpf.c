@@ -122,7 +122,7 @@ static void cut(const char *address, bool from_peer, struct host_stats *stats)
         fd = host_connect(address, port, 1000);
         assert_true(fd >= 0);
         set_for_ms(30 + (uint64_t)i);
-        last_ns = host_ask_until_silence(fd, 40, NULL);
+        last_ns = host_ask_until_silence(fd, 100, NULL);
         assert_int_equal(ha_gates_read(gates, port, &now, NULL), HA_OK);
         host_stats_add(stats, (int64_t)(last_ns - now.bpf_ns));
         (void)close(fd);
@@ -142,7 +142,7 @@ static void test_cut_at_the_deadline(void **state)
         cut(ways[i].address, ways[i].from_peer, &stats);
     host_stats_print(&stats, "bpf, last answer after the deadline");
     assert_true(stats.values[stats.count - 1] < LATE_MAX_NS);
-    assert_true(stats.values[0] > -40 * (int64_t)MS); /* it was open until then */
+    assert_true(stats.values[stats.count / 2] > -20 * (int64_t)MS); /* it was open until then */
 }
 
 static pid_t start_renewer(void)
@@ -154,7 +154,8 @@ static pid_t start_renewer(void)
         return pid;
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     for (;;) {
-        const struct ha_gate_ask ask = {.deadline_ns = ha_clock_boot_ns() + 100 * MS, .port = port};
+        const struct ha_gate_ask ask = {.deadline_ns = ha_clock_boot_ns() + LEASE_MS * MS,
+                                        .port = port};
 
         if (ha_gates_set(gates, &ask, NULL, NULL) != HA_OK)
             _exit(1);
@@ -172,15 +173,15 @@ static void stop_renewer_with(int signal)
         pid_t renewer;
         int fd;
 
-        set_for_ms(100);
+        set_for_ms(LEASE_MS);
         renewer = start_renewer();
         fd = host_connect("127.0.0.1", port, 1000);
         assert_true(fd >= 0);
-        until_ns = ha_clock_boot_ns() + 300 * MS; /* longer than any one deadline */
+        until_ns = ha_clock_boot_ns() + 2 * LEASE_MS * MS; /* longer than any one deadline */
         while (ha_clock_boot_ns() < until_ns)
-            assert_int_equal(host_ask(fd, 80), 0);
+            assert_int_equal(host_ask(fd, 5000), 0);
         assert_int_equal(kill(renewer, signal), 0);
-        last_ns = host_ask_until_silence(fd, 60, &gap_ns);
+        last_ns = host_ask_until_silence(fd, 200, &gap_ns);
         assert_int_equal(ha_gates_read(gates, port, &now, NULL), HA_OK);
         host_stats_add(&stats, (int64_t)(last_ns - now.bpf_ns));
         host_end(renewer);

@@ -16,6 +16,7 @@
 
 #define MS 1000000u
 #define LATE_MAX_NS ((int64_t)MS)
+#define LEASE_MS 400u /* a renewer on a busy machine gets its turn within that */
 
 static struct host host;
 static pid_t server;
@@ -111,7 +112,7 @@ static void cut(const char *address, bool from_peer, struct host_stats *stats)
         assert_true(fd >= 0);
         ask.deadline_ns = ha_clock_boot_ns() + (40 + (uint64_t)i) * MS;
         assert_int_equal(ha_gates_set(gates, &ask, &now, NULL), HA_OK);
-        last_ns = host_ask_until_silence(fd, 40, NULL);
+        last_ns = host_ask_until_silence(fd, 100, NULL);
         host_stats_add(stats, (int64_t)(last_ns - ask.deadline_ns));
         (void)close(fd);
     }
@@ -130,7 +131,7 @@ static void test_cut_at_the_deadline(void **state)
         cut(ways[i].address, ways[i].from_peer, &stats);
     host_stats_print(&stats, "nft, last answer after the deadline");
     assert_true(stats.values[stats.count - 1] < LATE_MAX_NS);
-    assert_true(stats.values[0] > -60 * (int64_t)MS);
+    assert_true(stats.values[stats.count / 2] > -20 * (int64_t)MS); /* it was open until then */
 }
 
 /* A child that renews with a handle of its own: netlink sockets are not shared. */
@@ -149,7 +150,7 @@ static pid_t start_renewer(void)
         if (ha_gates_open(&options, &mine, NULL) != HA_OK)
             _exit(1);
         for (;;) {
-            const struct ha_gate_ask ask = {.deadline_ns = ha_clock_boot_ns() + 100 * MS,
+            const struct ha_gate_ask ask = {.deadline_ns = ha_clock_boot_ns() + LEASE_MS * MS,
                                             .port = port};
 
             if (ha_gates_set(mine, &ask, NULL, NULL) != HA_OK)
@@ -168,17 +169,17 @@ static void stop_renewer_with(int signal)
         pid_t renewer;
         int fd;
 
-        (void)set_for_ms(200);
+        (void)set_for_ms(LEASE_MS);
         fd = host_connect("127.0.0.1", port, 1000);
         renewer = start_renewer();
         assert_true(fd >= 0);
-        until_ns = ha_clock_boot_ns() + 400 * MS; /* longer than any one deadline */
+        until_ns = ha_clock_boot_ns() + 2 * LEASE_MS * MS; /* longer than any one deadline */
         while (ha_clock_boot_ns() < until_ns)
-            assert_int_equal(host_ask(fd, 80), 0);
+            assert_int_equal(host_ask(fd, 5000), 0);
         assert_int_equal(kill(renewer, signal), 0);
         stopped_ns = ha_clock_boot_ns();
-        last_ns = host_ask_until_silence(fd, 60, &gap_ns);
-        host_stats_add(&stats, (int64_t)(last_ns - stopped_ns - 100 * MS));
+        last_ns = host_ask_until_silence(fd, 200, &gap_ns);
+        host_stats_add(&stats, (int64_t)(last_ns - stopped_ns - LEASE_MS * MS));
         host_stats_add(&gaps, (int64_t)gap_ns);
         host_end(renewer);
         (void)close(fd);
