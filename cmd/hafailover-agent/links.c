@@ -54,8 +54,8 @@ struct ha_links {
     struct ha_prng prng;
     uv_timer_t timer;
     struct watcher_link all[HA_WATCHERS_MAX];
-    struct ha_batch_writer batch;
-    bool batch_open;
+    uint32_t status_count;
+    struct ha_status statuses[HA_DATABASES_MAX]; /* of the next heartbeat, one per service */
     uint8_t *batch_data;
     unsigned open_parts; /* of closing */
     void (*close_cb)(struct ha_host *host);
@@ -314,36 +314,65 @@ static void dial(struct watcher_link *link)
     ha_dns_start(link->links->dns, &link->resolve, host, port, RESOLVE_MAX_MS, on_resolved);
 }
 
-static void begin_batch(struct ha_links *links)
+/* Put statuses from @at on into one message; how many it took. */
+static uint32_t fill(struct ha_links *links, uint32_t at, size_t *ret_size)
 {
-    ha_batch_begin_heartbeats(&links->batch, links->batch_data, links->host->core->instance,
+    struct ha_batch_writer batch;
+    uint32_t from = at;
+
+    ha_batch_begin_heartbeats(&batch, links->batch_data, links->host->core->instance,
                               ha_clock_boot_ms());
-    links->batch_open = true;
+    while (at < links->status_count) {
+        int code = ha_batch_add_status(&batch, &links->statuses[at]);
+
+        if (code == HA_EFULL)
+            break;
+        if (code != HA_OK)
+            HA_LOG(HA_LOG_ERROR, "status-not-sent", "service=%u why=%s",
+                   links->statuses[at].service, ha_code_text(code));
+        at++;
+    }
+    *ret_size = ha_batch_end(&batch);
+    return at - from;
+}
+
+static void beat(struct ha_links *links)
+{
+    uint32_t at = 0;
+    size_t size;
+
+    do {
+        uint32_t taken = fill(links, at, &size);
+
+        at += taken;
+        for (uint32_t i = 0; i < links->host->settings->watcher_count; i++) {
+            if (links->all[i].state == LINK_UP)
+                send_bytes(&links->all[i], links->batch_data, size);
+        }
+        if (taken == 0)
+            break;
+    } while (at < links->status_count);
+    links->status_count = 0;
 }
 
 void ha_links_flush(struct ha_links *links)
 {
-    size_t size;
-
-    if (!links->batch_open)
-        return;
-    links->batch_open = false;
-    size = ha_batch_end(&links->batch);
-    for (uint32_t i = 0; i < links->host->settings->watcher_count; i++) {
-        if (links->all[i].state == LINK_UP)
-            send_bytes(&links->all[i], links->batch_data, size);
-    }
+    if (links->status_count > 0)
+        beat(links);
 }
 
 void ha_links_status(struct ha_links *links, const struct ha_status *status)
 {
-    for (unsigned tries = 0; tries < 2; tries++) {
-        if (!links->batch_open)
-            begin_batch(links);
-        if (ha_batch_add_status(&links->batch, status) != HA_EFULL)
-            return;
-        ha_links_flush(links);
-    }
+    uint32_t at = 0;
+
+    /* What was true for a part of a turn is told to nobody. */
+    while (at < links->status_count && links->statuses[at].service != status->service)
+        at++;
+    if (at == HA_DATABASES_MAX)
+        return; /* no more services than [database] sections are joined */
+    links->statuses[at] = *status;
+    if (at == links->status_count)
+        links->status_count++;
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -362,10 +391,8 @@ static void on_timer(uv_timer_t *timer)
         else if (link->state == LINK_UP)
             quiet = quiet || now_ms - link->said_ms >= SAY_SOMETHING_MS;
     }
-    if (quiet && !links->batch_open) {
-        begin_batch(links); /* an empty heartbeat */
-        ha_links_flush(links);
-    }
+    if (quiet)
+        beat(links); /* an empty one, if there is nothing to say */
 }
 
 static void on_timer_closed(uv_handle_t *handle)
