@@ -483,7 +483,8 @@ static void on_closed(struct raft_io *inner)
         struct ha_guard_send *send = guard->sends;
 
         guard->sends = send->next;
-        send->cb(send->req, RAFT_CANCELED);
+        if (send->cb != NULL)
+            send->cb(send->req, RAFT_CANCELED);
         raft_free(send);
     }
     guard->close_cb(&guard->io);
@@ -588,7 +589,8 @@ static void finish_sends(struct ha_guard *guard)
         struct ha_guard_send *send = guard->sends;
 
         guard->sends = send->next;
-        send->cb(send->req, send->status);
+        if (send->cb != NULL) /* a TimeoutNow has none */
+            send->cb(send->req, send->status);
         raft_free(send);
     }
 }

@@ -281,8 +281,8 @@ static void publish_hash(struct ha_seat *seat)
     struct ha_proposal *p;
     uint64_t mark[2] = {seat->fsm.applied, seat->fsm.chain};
 
-    if (propose->is_publishing || seat->fsm.since_publish < HA_FSM_PUBLISH_EVERY ||
-        !ha_seat_is_acting(seat))
+    if (propose->is_publishing || ha_seat_now(seat) < propose->publish_after_ms ||
+        seat->fsm.since_publish < HA_FSM_PUBLISH_EVERY || !ha_seat_is_acting(seat))
         return;
     /* All targets are little-endian; the reader takes it through ha_get_u64. */
     p = add(seat, mark, sizeof(mark));
@@ -291,6 +291,7 @@ static void publish_hash(struct ha_seat *seat)
     p->kind = HA_FSM_HASH;
     p->origin = ORIGIN_INTERNAL;
     propose->is_publishing = true;
+    propose->publish_after_ms = ha_seat_now(seat) + HA_PROPOSE_PUBLISH_GAP_MS;
 }
 
 static void report_done(struct ha_seat *seat)

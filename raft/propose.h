@@ -14,6 +14,7 @@
 #define HA_PROPOSE_FLIGHT_MAX 64u /* handed to libraft and not yet applied */
 #define HA_PROPOSE_FLIGHT_BYTES_MAX (256u * 1024)
 #define HA_PROPOSE_RETRY_MS 20u
+#define HA_PROPOSE_PUBLISH_GAP_MS 1000u
 
 struct ha_frame_answer;
 struct ha_frame_forward;
@@ -29,7 +30,8 @@ struct ha_propose {
     size_t in_flight_bytes;
     uint64_t next_seq;
     bool is_publishing; /* a chain hash is in flight */
-    bool is_dirty;      /* something changed since the last turn */
+    uint64_t publish_after_ms;
+    bool is_dirty; /* something changed since the last turn */
 };
 
 void ha_propose_init(struct ha_propose *propose, uint64_t first_seq);

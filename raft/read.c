@@ -140,6 +140,7 @@ static void start_barrier(struct ha_seat *seat)
     if (raft_barrier(&seat->raft, &barrier->req, on_barrier) == 0)
         return;
     on_barrier(&barrier->req, RAFT_NOTLEADER);
+    seat->reads.is_dirty = false; /* tried again with the next event, not at once */
 }
 
 static void ask(struct ha_seat *seat, struct ha_read *read, uint32_t leader, uint64_t now_ms)
