@@ -331,7 +331,8 @@ static void put_lookup(struct nlmsghdr *message, const struct step *step)
 {
     mnl_attr_put_strz(message, NFTA_LOOKUP_SET, ha_nft_sets[step->what].name);
     mnl_attr_put_u32(message, NFTA_LOOKUP_SREG, slot_register(step));
-    mnl_attr_put_u32(message, NFTA_LOOKUP_FLAGS, htonl(step->op == NOT_IN ? (uint32_t)NFT_LOOKUP_F_INV : 0u));
+    mnl_attr_put_u32(message, NFTA_LOOKUP_FLAGS,
+                     htonl(step->op == NOT_IN ? (uint32_t)NFT_LOOKUP_F_INV : 0u));
 }
 
 static void put_load(struct nlmsghdr *message, const struct step *step)

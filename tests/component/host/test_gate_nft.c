@@ -290,6 +290,26 @@ static void test_flushed_ruleset_comes_back(void **state)
     check_comes_back("nft add table inet hafailover { flags dormant ; }");
 }
 
+/* A renewal does not wait for the check to come round. */
+static void test_renewal_puts_a_flushed_ruleset_back(void **state)
+{
+    unsigned found;
+    int fd;
+
+    (void)state;
+    host_run("nft flush ruleset");
+    (void)set_for_ms(10000);
+    fd = host_connect("127.0.0.1", port, 1000);
+    assert_int_equal(host_ask(fd, 1000), 0);
+    (void)close(fd);
+    assert_int_equal(ha_gates_check(gates, &found, NULL), HA_OK);
+    assert_int_equal(found, HA_GATE_FIXED_TABLES);
+    assert_int_equal(ha_gates_check(gates, &found, NULL), HA_OK);
+    assert_int_equal(found, 0);
+    assert_int_equal(ha_gates_shut(gates, port, NULL), HA_OK);
+    assert_int_equal(host_connect("127.0.0.1", port, 50), -1);
+}
+
 static void test_others_tables_are_left_alone(void **state)
 {
     unsigned found;
@@ -466,6 +486,7 @@ static const struct CMUnitTest tests[] = {
     TEST(test_expired_then_renewed),
     TEST(test_tiny_deadlines_close),
     TEST(test_flushed_ruleset_comes_back),
+    TEST(test_renewal_puts_a_flushed_ruleset_back),
     TEST(test_others_tables_are_left_alone),
     TEST(test_foreign_element_is_taken_away),
     TEST(test_restarted_agent_finds_its_gate),
