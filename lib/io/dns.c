@@ -140,7 +140,7 @@ static void on_wake_closed(uv_handle_t *handle)
 
 static void close_if_idle(struct ha_dns *dns)
 {
-    if (dns->closing && dns->open_requests == 0)
+    if (dns->closing && dns->open_requests == 0 && !uv_is_closing((uv_handle_t *)&dns->wake))
         uv_close((uv_handle_t *)&dns->wake, on_wake_closed);
 }
 
