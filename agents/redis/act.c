@@ -11,6 +11,9 @@
 #include "lib/io/clock.h"
 #include "lib/io/log.h"
 
+/* Not 0: a timer that is due at once would run again before the loop looks at its sockets. */
+#define LAST_LOOK_MS 1
+
 static void on_rewritten(void *data, const struct ha_redis_outcome *outcome)
 {
     (void)data;
@@ -107,7 +110,7 @@ static void on_deadline(uv_timer_t *timer)
     /* Timers run before sockets: after a pause of this process the answer may be waiting. */
     if (!act->last_look) {
         act->last_look = true;
-        (void)uv_timer_start(timer, on_deadline, 0, 0);
+        (void)uv_timer_start(timer, on_deadline, LAST_LOOK_MS, 0);
         return;
     }
     (void)ha_text_format(act->acted.text, sizeof(act->acted.text),

@@ -10,6 +10,7 @@
 
 #define USER_TIMEOUT_MS 5000
 #define KEEPALIVE_S 5
+#define LISTEN_MS 1
 #define ATTEMPT_MAX_MS 60000 /* the owner of the batch gives up long before */
 
 static void connect_next(struct ha_redis_link *link);
@@ -228,22 +229,37 @@ static void take_reply(struct ha_redis_link *link, redisReply *reply)
     }
 }
 
-static void on_open(void *ctx, struct ha_stream *stream)
+/* A server with too many clients says so and hangs up at once. A write to it would fail and end the
+ * connection before that was read, so the first write waits a moment. */
+static void on_listened(uv_timer_t *timer)
 {
-    struct ha_redis_link *link = ctx;
-    int rc = open_reader(link);
+    struct ha_redis_link *link = timer->data;
+    int rc = HA_OK;
 
-    assert(link->stream == stream);
+    assert(link->state == HA_REDIS_LINK_LISTENING);
     link->state = HA_REDIS_LINK_OPEN;
-    if (rc == HA_OK && link->password[0] != '\0')
+    if (link->password[0] != '\0')
         rc = send_auth(link);
     else
         link->authenticated = true;
-    if (rc != HA_OK) {
+    if (rc != HA_OK)
         fail(link, rc, "out of memory");
+    else
+        flush(link);
+}
+
+static void on_open(void *ctx, struct ha_stream *stream)
+{
+    struct ha_redis_link *link = ctx;
+
+    assert(link->stream == stream);
+    if (open_reader(link) != HA_OK) {
+        fail(link, HA_ENOMEM, "out of memory");
         return;
     }
-    flush(link);
+    link->state = HA_REDIS_LINK_LISTENING;
+    (void)uv_timer_start(&link->kick, on_listened, LISTEN_MS,
+                         0); /* fails only without a callback */
 }
 
 static void on_data(void *ctx, struct ha_stream *stream, const uint8_t *data, size_t size)
@@ -275,10 +291,9 @@ static void on_data(void *ctx, struct ha_stream *stream, const uint8_t *data, si
 static void on_end(void *ctx, struct ha_stream *stream, const struct ha_err *err)
 {
     struct ha_redis_link *link = ctx;
-    bool was_open = link->state == HA_REDIS_LINK_OPEN;
 
     assert(link->stream == stream);
-    if (!was_open && link->addr_next < link->addr_count) {
+    if (link->state == HA_REDIS_LINK_CONNECTING && link->addr_next < link->addr_count) {
         ha_stream_close(stream, 0, on_stream_closed, link);
         link->stream = NULL;
         connect_next(link);

@@ -32,6 +32,7 @@ enum ha_redis_link_state {
     HA_REDIS_LINK_IDLE,
     HA_REDIS_LINK_RESOLVING,
     HA_REDIS_LINK_CONNECTING,
+    HA_REDIS_LINK_LISTENING, /* connected; hear first whether the server sends us away */
     HA_REDIS_LINK_OPEN,
 };
 
@@ -62,7 +63,7 @@ struct ha_redis_link { /* embedded by its owner; fields are private but for data
     bool resolving; /* the request is lent */
     struct ha_stream *stream;
     unsigned open_handles; /* streams not yet closed and the timer */
-    uv_timer_t kick;       /* brings failures of a call to the loop */
+    uv_timer_t kick;       /* brings failures of a call to the loop; ends LISTENING */
     struct ha_err kick_err;
     redisReader *reader;
     redisReplyObjectFunctions functions;    /* the reader's, with bounded arrays */

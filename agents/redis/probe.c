@@ -8,6 +8,11 @@
 #include "lib/base/text.h"
 #include "lib/io/clock.h"
 
+/* Enough to outlive a dying process's listener, few enough not to harass a living one. */
+#define TRIES 5
+/* Not 0: a timer that is due at once would run again before the loop looks at its sockets. */
+#define LAST_LOOK_MS 1
+
 /* The only way out; the callback is the last touch. */
 static void finish(struct ha_redis_probe *probe, struct ha_probed *probed)
 {
@@ -22,12 +27,19 @@ static void finish(struct ha_redis_probe *probe, struct ha_probed *probed)
     probe->cb(probe->data, probed);
 }
 
+static int ask(struct ha_redis_probe *probe);
+
 static void on_answers(void *data, const struct ha_redis_outcome *outcome)
 {
     struct ha_redis_probe *probe = data;
     struct ha_probed probed = {.code = HA_OK};
     struct ha_redis_facts facts;
 
+    /* A process that is killed closes its connections a moment before its listener: whoever comes
+     * in between is taken and dropped. Ask again, and the answer is the clearer "refused". */
+    probe->batch = NULL;
+    if (outcome->code == HA_ECLOSED && probe->fresh && probe->tries_left > 0 && ask(probe) == HA_OK)
+        return;
     ha_redis_facts_read(outcome, 0, &facts);
     probed.sample = facts.sample;
     probed.pid = facts.pid;
@@ -44,7 +56,7 @@ static void on_deadline(uv_timer_t *timer)
      * is only what is still silent after one look at the socket. */
     if (!probe->last_look && probe->err.code == HA_OK) {
         probe->last_look = true;
-        (void)uv_timer_start(timer, on_deadline, 0, 0);
+        (void)uv_timer_start(timer, on_deadline, LAST_LOOK_MS, 0);
         return;
     }
     if (probe->err.code != HA_OK)
@@ -68,9 +80,22 @@ void ha_redis_probe_init(struct ha_redis_probe *probe, struct ha_redis_link *lin
     (void)uv_timer_init(link->loop, &probe->timer); /* always 0 */
 }
 
+static int ask(struct ha_redis_probe *probe)
+{
+    struct ha_redis_batch *batch = ha_redis_batch_new(on_answers, probe);
+    int rc;
+
+    probe->tries_left--;
+    probe->fresh = probe->link->state != HA_REDIS_LINK_OPEN;
+    ha_redis_facts_ask(batch);
+    rc = ha_redis_link_send(probe->link, batch, probe->timeout_ms);
+    if (rc == HA_OK)
+        probe->batch = batch;
+    return rc;
+}
+
 int ha_redis_probe_start(struct ha_redis_probe *probe, uint32_t timeout_ms, ha_link_probe_cb cb)
 {
-    struct ha_redis_batch *batch;
     int rc;
 
     assert(timeout_ms > 0);
@@ -84,10 +109,8 @@ int ha_redis_probe_start(struct ha_redis_probe *probe, uint32_t timeout_ms, ha_l
     probe->timeout_ms = timeout_ms;
     probe->start_ms = ha_clock_mono_ms();
     probe->err = (struct ha_err){0};
-    batch = ha_redis_batch_new(on_answers, probe);
-    ha_redis_facts_ask(batch);
-    rc = ha_redis_link_send(probe->link, batch, timeout_ms);
-    probe->batch = rc == HA_OK ? batch : NULL;
+    probe->tries_left = TRIES;
+    rc = ask(probe);
     if (rc != HA_OK)
         (void)ha_err_set(&probe->err, rc, "the probe could not be sent: %s", ha_code_text(rc));
     uv_update_time(probe->link->loop); /* the loop's clock is as old as its turn */

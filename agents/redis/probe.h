@@ -15,6 +15,8 @@ struct ha_redis_probe { /* private */
     uv_timer_t timer;
     bool active;
     bool last_look; /* the deadline passed; one more turn of the loop */
+    bool fresh;     /* the connection was made for this probe */
+    unsigned tries_left;
     uint32_t timeout_ms;
     uint64_t start_ms;
     struct ha_err err;
