@@ -97,8 +97,10 @@ uint64_t ha_address_hash(const char *host)
     if (numeric.bits != 0)
         return ha_hash(hash, numeric.bytes, sizeof(numeric.bytes));
     for (; *host != '\0'; host++) {
-        char lower = *host >= 'A' && *host <= 'Z' ? (char)(*host - 'A' + 'a') : *host;
+        uint8_t lower = (uint8_t)*host;
 
+        if (lower >= 'A' && lower <= 'Z')
+            lower = (uint8_t)(lower + 'a' - 'A');
         hash = ha_hash(hash, &lower, 1);
     }
     return hash;

@@ -247,90 +247,94 @@ static int check_service(const struct ha_service_config *s, uint32_t watchers,
  * its limits is checked in linear time. A slot holds 1 + service * (HA_MEMBERS_MAX + 1) + member;
  * "member" HA_MEMBERS_MAX is the service's virtual address. */
 #define SLOTS 16384u
-_Static_assert(HA_SERVICES_MAX *(HA_MEMBERS_MAX + 1) <= SLOTS / 2, "the table stays half empty");
-_Static_assert(HA_SERVICES_MAX *(HA_MEMBERS_MAX + 1) < UINT16_MAX, "a slot holds any of them");
+_Static_assert((HA_MEMBERS_MAX + 1) * HA_SERVICES_MAX <= SLOTS / 2, "the table stays half empty");
+_Static_assert((HA_MEMBERS_MAX + 1) * HA_SERVICES_MAX < UINT16_MAX, "a slot holds any of them");
 
 struct met {
     const struct ha_config *config;
     uint16_t slots[SLOTS];
 };
 
-static const char *host_of(const struct met *met, uint32_t service, uint32_t member)
-{
-    const struct ha_service_config *s = &met->config->services[service];
+struct place {
+    uint32_t service, member; /* indexes; member HA_MEMBERS_MAX: the service's vip */
+};
 
-    return member == HA_MEMBERS_MAX ? s->vip : s->members[member].host;
+static const char *host_of(const struct met *met, struct place at)
+{
+    const struct ha_service_config *s = &met->config->services[at.service];
+
+    return at.member == HA_MEMBERS_MAX ? s->vip : s->members[at.member].host;
 }
 
 /* A virtual address (port 0) meets every port of its host; two ports of one host do not meet. */
-static uint32_t port_of(const struct met *met, uint32_t service, uint32_t member)
+static uint32_t port_of(const struct met *met, struct place at)
 {
-    return member == HA_MEMBERS_MAX ? 0 : met->config->services[service].members[member].port;
+    return at.member == HA_MEMBERS_MAX ? 0
+                                       : met->config->services[at.service].members[at.member].port;
 }
 
 /* Adds one, or returns false with the one it collides with. */
-static bool met_add(struct met *met, uint32_t service, uint32_t member, uint32_t *ret_service,
-                    uint32_t *ret_member)
+static bool met_add(struct met *met, struct place new, struct place *ret_old)
 {
-    const char *host = host_of(met, service, member);
-    uint32_t port = port_of(met, service, member);
+    const char *host = host_of(met, new);
+    uint32_t port = port_of(met, new);
     uint32_t at = (uint32_t)ha_address_hash(host) % SLOTS;
 
     for (; met->slots[at] != 0; at = (at + 1) % SLOTS) {
-        uint32_t other_service = (met->slots[at] - 1u) / (HA_MEMBERS_MAX + 1);
-        uint32_t other_member = (met->slots[at] - 1u) % (HA_MEMBERS_MAX + 1);
-        uint32_t other_port = port_of(met, other_service, other_member);
+        struct place old = {.service = (met->slots[at] - 1u) / (HA_MEMBERS_MAX + 1),
+                            .member = (met->slots[at] - 1u) % (HA_MEMBERS_MAX + 1)};
+        uint32_t old_port = port_of(met, old);
 
-        if (port != 0 && other_port != 0 && port != other_port)
+        if (port != 0 && old_port != 0 && port != old_port)
             continue;
-        if (!ha_address_equal(host, host_of(met, other_service, other_member)))
+        if (!ha_address_equal(host, host_of(met, old)))
             continue;
-        *ret_service = other_service;
-        *ret_member = other_member;
+        *ret_old = old;
         return false;
     }
-    met->slots[at] = (uint16_t)(1 + service * (HA_MEMBERS_MAX + 1) + member);
+    met->slots[at] = (uint16_t)(1 + new.service *(HA_MEMBERS_MAX + 1) + new.member);
     return true;
 }
 
-static int refuse_met(const struct met *met, const struct ha_config_fault *fault, uint32_t service,
-                      uint32_t member, struct ha_err *err)
+static int refuse_met(const struct met *met, struct place new, struct place old, struct ha_err *err)
 {
-    const struct ha_service_config *s = &met->config->services[fault->service];
-    const struct ha_service_config *other = &met->config->services[service];
-    const char *host = host_of(met, fault->service, fault->member);
-    char whose[2 * HA_NAME_SIZE + 32];
+    const struct ha_service_config *s = &met->config->services[new.service];
+    const struct ha_service_config *other = &met->config->services[old.service];
+    char whose[2 * HA_NAME_SIZE + 32]; /* two names fit */
 
-    if (member == HA_MEMBERS_MAX)
+    if (old.member == HA_MEMBERS_MAX)
         (void)ha_text_format(whose, sizeof(whose), "the vip of service %s", other->name);
     else
         (void)ha_text_format(whose, sizeof(whose), "the address of member %s/%s", other->name,
-                             other->members[member].name);
-    if (fault->what == HA_CONFIG_FAULT_SERVICE)
-        return ha_err_set(err, HA_EINVAL, "service %s: vip: %s is %s already", s->name, host,
+                             other->members[old.member].name);
+    if (new.member == HA_MEMBERS_MAX)
+        return ha_err_set(err, HA_EINVAL, "service %s: vip: %s is %s already", s->name, s->vip,
                           whose);
     return ha_err_set(err, HA_EINVAL, "member %s/%s: host: %s port %u is %s already", s->name,
-                      s->members[fault->member].name, host, s->members[fault->member].port, whose);
+                      s->members[new.member].name, s->members[new.member].host,
+                      s->members[new.member].port, whose);
 }
 
 static int check_addresses(const struct ha_config *config, struct ha_config_fault *fault,
                            struct ha_err *err)
 {
     struct met met = {.config = config};
-    uint32_t service = 0, member = 0;
+    struct place new = {0}, old = {0};
 
-    for (uint32_t i = 0; i < config->service_count; i++) {
-        for (uint32_t m = 0; m <= HA_MEMBERS_MAX; m++) {
-            bool is_vip = m == HA_MEMBERS_MAX;
+    for (; new.service < config->service_count; new.service++) {
+        const struct ha_service_config *s = &config->services[new.service];
 
-            if (is_vip ? config->services[i].vip[0] == '\0' : m >= config->services[i].member_count)
+        for (new.member = 0; new.member <= HA_MEMBERS_MAX; new.member++) {
+            bool is_vip = new.member == HA_MEMBERS_MAX;
+
+            if (is_vip ? s->vip[0] == '\0' : new.member >= s->member_count)
                 continue;
-            if (met_add(&met, i, m, &service, &member))
+            if (met_add(&met, new, &old))
                 continue;
             fault->what = is_vip ? HA_CONFIG_FAULT_SERVICE : HA_CONFIG_FAULT_MEMBER;
-            fault->service = i;
-            fault->member = m;
-            return refuse_met(&met, fault, service, member, err);
+            fault->service = new.service;
+            fault->member = is_vip ? 0 : new.member;
+            return refuse_met(&met, new, old, err);
         }
     }
     return HA_OK;
@@ -389,10 +393,9 @@ static int check_webhook(const struct ha_config *config, uint32_t at, struct ha_
 static int check_services(const struct ha_config *config, uint32_t watchers,
                           struct ha_config_fault *fault, struct ha_err *err)
 {
-    int rv;
-
     for (uint32_t i = 0; i < config->service_count; i++) {
         const struct ha_service_config *s = &config->services[i];
+        int rv;
 
         *fault = (struct ha_config_fault){.what = HA_CONFIG_FAULT_SERVICE, .service = i};
         if (service_named(config, s->name, i) != NULL)

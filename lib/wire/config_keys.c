@@ -27,14 +27,16 @@ enum kind {
 
 struct ha_config_key {
     const char *name;
-    enum kind kind;
     size_t offset, size;
+    enum kind kind;
     bool required;
 };
 
-#define KEY(type, kind, key, field, required)                                                   \
-    {                                                                                           \
-        key, kind, offsetof(struct type, field), sizeof(((struct type *)NULL)->field), required \
+#define KEY(type, kind_value, key, field, is_required)                      \
+    {                                                                       \
+        .name = (key), .offset = offsetof(struct type, field),              \
+        .size = sizeof(((struct type *)NULL)->field), .kind = (kind_value), \
+        .required = (is_required)                                           \
     }
 
 #define SERVICE(kind, field) KEY(ha_service_config, kind, #field, field, false)
@@ -192,7 +194,7 @@ static int read_rate(struct ha_service_config *service, const char *text, struct
     char count[8] = "";
     uint64_t number = 0;
     size_t length;
-    uint32_t period_ms;
+    uint32_t period_ms = 0;
 
     if (strcmp(text, "any") == 0) {
         service->rate_count = 0;

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
@@ -15,20 +14,48 @@
 #include "lib/base/text.h"
 #include "lib/wire/json.h"
 
+#define DAY_MS UINT64_C(86400000)
+#define LAST_MS UINT64_C(253402300799999) /* of the year 9999: later ones are nonsense */
+
+struct date {
+    uint32_t year, month, day;
+};
+
+static bool is_leap(uint32_t year)
+{
+    return (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+}
+
+/* Day 0 is 1 January 1970. By hand, because this room sees no clock and <time.h> is one. */
+static struct date date_of(uint64_t days)
+{
+    static const uint8_t lengths[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    struct date date = {.year = 1970, .month = 1};
+    uint64_t length;
+
+    for (; days >= (length = is_leap(date.year) ? 366 : 365); date.year++)
+        days -= length;
+    for (;; date.month++) {
+        length = lengths[date.month - 1] + (date.month == 2 && is_leap(date.year) ? 1u : 0u);
+        if (days < length)
+            break;
+        days -= length;
+    }
+    date.day = (uint32_t)days + 1;
+    return date;
+}
+
 void ha_time_text(uint64_t wall_ms, char ret_text[HA_TIME_TEXT_SIZE])
 {
-    time_t seconds = (time_t)(wall_ms / 1000);
-    struct tm tm;
-    size_t size;
+    uint64_t ms = wall_ms > LAST_MS ? LAST_MS : wall_ms;
+    struct date date = date_of(ms / DAY_MS);
+    uint32_t in_day = (uint32_t)(ms % DAY_MS);
 
-    /* The year of a time that is nonsense does not fit. */
-    if (gmtime_r(&seconds, &tm) == NULL || tm.tm_year > 9999 - 1900) {
-        (void)ha_text_copy(ret_text, HA_TIME_TEXT_SIZE, "9999-12-31T23:59:59.999Z");
-        return;
-    }
-    size = strftime(ret_text, HA_TIME_TEXT_SIZE, "%Y-%m-%dT%H:%M:%S", &tm);
-    assert(size > 0);
-    (void)ha_text_append(ret_text, HA_TIME_TEXT_SIZE, ".%03uZ", (unsigned)(wall_ms % 1000));
+    (void)ha_text_format(ret_text, HA_TIME_TEXT_SIZE,
+                         "%04" PRIu32 "-%02" PRIu32 "-%02" PRIu32 "T%02" PRIu32 ":%02" PRIu32
+                         ":%02" PRIu32 ".%03" PRIu32 "Z",
+                         date.year, date.month, date.day, in_day / 3600000, in_day / 60000 % 60,
+                         in_day / 1000 % 60, in_day % 1000); /* 24 characters */
 }
 
 /* The setters are no-ops without an object and jansson takes NULL values as failures, so that a

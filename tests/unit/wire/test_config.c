@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "lib/base/err.h"
+#include "lib/base/text.h"
 #include "tests/support/cmocka_ha.h"
 #include "tests/unit/wire/generate.h"
 
@@ -239,20 +240,22 @@ static void test_limits(void **state)
     assert_string_equal(err.text, "the text has 786433 bytes, the limit is 786432");
     assert_int_equal(ha_config_parse(text, HA_CONFIG_TEXT_MAX, WATCHERS, config, &err), HA_OK);
     for (unsigned i = 0; i <= HA_SERVICES_MAX; i++)
-        size += (size_t)sprintf(text + size,
-                                "[service s%u]\nengine=redis\n[member s%u/a]\n"
-                                "host=10.1.%u.%u\nport=1\n",
-                                i, i, i / 256, i % 256);
+        size += (size_t)snprintf(text + size, HA_CONFIG_TEXT_MAX - size,
+                                 "[service s%u]\nengine=redis\n[member s%u/a]\n"
+                                 "host=10.1.%u.%u\nport=1\n",
+                                 i, i, i / 256, i % 256);
     assert_int_equal(ha_config_parse(text, size, WATCHERS, config, &err), HA_EINVAL);
     assert_string_equal(err.text, "line 5121: service s1024: more than 1024 services");
-    size = (size_t)sprintf(text, "%s", SERVICE);
+    size = (size_t)snprintf(text, HA_CONFIG_TEXT_MAX, "%s", SERVICE);
     for (unsigned i = 0; i <= HA_MEMBERS_MAX; i++)
-        size += (size_t)sprintf(text + size, "[member cache/m%u]\nhost=h%u\nport=1\n", i, i);
+        size += (size_t)snprintf(text + size, HA_CONFIG_TEXT_MAX - size,
+                                 "[member cache/m%u]\nhost=h%u\nport=1\n", i, i);
     assert_int_equal(ha_config_parse(text, size, WATCHERS, config, &err), HA_EINVAL);
     assert_string_equal(err.text, "line 24: member cache/m7: more than 7 members");
     size = 0;
     for (unsigned i = 0; i <= HA_WEBHOOKS_MAX; i++)
-        size += (size_t)sprintf(text + size, "[webhook w%u]\nurl=http://h/\n", i);
+        size += (size_t)snprintf(text + size, HA_CONFIG_TEXT_MAX - size,
+                                 "[webhook w%u]\nurl=http://h/\n", i);
     assert_int_equal(ha_config_parse(text, size, WATCHERS, config, &err), HA_EINVAL);
     assert_string_equal(err.text, "line 17: webhook w8: more than 8 webhooks");
     free(text);
@@ -471,12 +474,11 @@ static const struct {
      "webhook c added: url http://c/\n"},
 };
 
+#define LINES_SIZE 4096u
+
 static void add_line(void *arg, const char *line)
 {
-    char *lines = arg;
-
-    (void)strcat(lines, line);
-    (void)strcat(lines, "\n");
+    assert_int_equal(ha_text_append(arg, LINES_SIZE, "%s\n", line), HA_OK);
 }
 
 static void test_diff(void **state)
@@ -484,7 +486,7 @@ static void test_diff(void **state)
     struct ha_config *old = *state, *new = old + 1;
 
     for (size_t i = 0; i < HA_ARRAY_LEN(diffs); i++) {
-        char lines[4096] = "";
+        char lines[LINES_SIZE] = "";
         uint32_t count, want = 0;
 
         assert_int_equal(parse(diffs[i].old, old, NULL), HA_OK);
@@ -496,7 +498,7 @@ static void test_diff(void **state)
         assert_int_equal(count, want);
     }
     {
-        char lines[4096] = "";
+        char lines[LINES_SIZE] = "";
 
         assert_int_equal(parse(GOOD, new, NULL), HA_OK);
         assert_int_equal(ha_config_diff(NULL, new, add_line, lines), 2);

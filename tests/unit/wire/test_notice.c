@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <jansson.h>
 
@@ -165,6 +166,23 @@ static void test_time(void **state)
     }
 }
 
+/* The calendar is written by hand: the C library's says the same of every 11th day. */
+static void test_calendar(void **state)
+{
+    (void)state;
+    for (uint64_t day = 0; day * 86400 < 253402300800; day += 11) {
+        time_t seconds = (time_t)(day * 86400 + day % 86400);
+        char text[HA_TIME_TEXT_SIZE], want[HA_TIME_TEXT_SIZE];
+        struct tm tm;
+
+        assert_non_null(gmtime_r(&seconds, &tm));
+        assert_true(strftime(want, sizeof(want), "%Y-%m-%dT%H:%M:%S.007Z", &tm) > 0);
+        ha_time_text((uint64_t)seconds * 1000 + 7, text);
+        if (strcmp(text, want) != 0)
+            fail_msg("%s is not %s", text, want);
+    }
+}
+
 /* From the openssl command: printf '1700000000.{"a":1}' | openssl dgst -sha256 -hmac 'secret key'
  */
 static void test_signature(void **state)
@@ -181,7 +199,8 @@ static void test_signature(void **state)
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_body),         cmocka_unit_test(test_body_of_the_cluster),
     cmocka_unit_test(test_text_is_utf8), cmocka_unit_test(test_any_notice),
-    cmocka_unit_test(test_time),         cmocka_unit_test(test_signature),
+    cmocka_unit_test(test_time),         cmocka_unit_test(test_calendar),
+    cmocka_unit_test(test_signature),
 };
 
 HA_TEST_MAIN("wire/notice", tests)
