@@ -216,6 +216,7 @@ void ha_held_acted(struct ha_held *held, int code, const char *text, uint64_t no
                    struct ha_effects *out)
 {
     (void)now_ms;
+    held->replica_seen = 0; /* what it was before says nothing about it now */
     if (code != HA_OK) {
         fail(held, text);
         /* What was promoted half-way is nobody's primary: its epoch is over for this host. */

@@ -194,8 +194,13 @@ static void on_tick(struct ha_watcher *w, uint64_t now_ms, struct ha_effects *ou
     }
 }
 
-static void find_self(struct ha_watcher *w)
+/* "How many": under another set than before, promises of the old one count nowhere and may still
+ * stand: as after a start, nothing is promised until the longest has passed. */
+static void meet_set(struct ha_watcher *w, uint64_t now_ms)
 {
+    if (w->set_id != 0 && w->set_id != w->cluster.set_id)
+        w->blind_until_ms = now_ms + w->promise_durable_ms + ha_drift_ms(w->promise_durable_ms);
+    w->set_id = w->cluster.set_id;
     w->self = HA_WATCHERS_MAX;
     for (uint32_t i = 0; i < w->cluster.watcher_count; i++)
         if (strcmp(w->cluster.watchers[i], w->options.name) == 0)
@@ -269,7 +274,7 @@ static int on_committed(struct ha_watcher *w, const struct ha_event_committed *c
         consider(w, service, now_ms, out);
     }
     if (command->kind == HA_COMMAND_WATCHERS)
-        find_self(w);
+        meet_set(w, now_ms);
     if (command->kind == HA_COMMAND_CONFIG)
         realign_all(w, now_ms);
     if (command->kind == HA_COMMAND_WATCHERS || command->kind == HA_COMMAND_CONFIG)
@@ -438,7 +443,7 @@ int ha_watcher_step(struct ha_watcher *w, const struct ha_event *event, struct h
     case HA_EVENT_COMMITTED:
         return on_committed(w, &event->u.committed, now_ms, out, err);
     case HA_EVENT_RESTORED:
-        find_self(w);
+        meet_set(w, now_ms);
         realign_all(w, now_ms);
         w->next_tick_ms = now_ms;
         return HA_OK;

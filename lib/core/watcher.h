@@ -75,8 +75,9 @@ struct ha_watcher {
     struct ha_cluster cluster;
 
     struct ha_watcher_options options;
-    uint32_t self; /* index in the set; HA_WATCHERS_MAX until the log names it */
-    bool leader;   /* its own barrier has committed */
+    uint64_t set_id; /* as last seen in the log; 0: none yet */
+    uint32_t self;   /* index in the set; HA_WATCHERS_MAX until the log names it */
+    bool leader;     /* its own barrier has committed */
     uint64_t term;
     uint64_t leader_ms;          /* since */
     bool caught_up;              /* applied what a leader named after this start */
