@@ -1,0 +1,197 @@
+/* The programs together: three watchers, three agents, three Redis, real processes on loopback.
+ * The cases share one cluster and build on each other. */
+#include "tests/support/cmocka_ha.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/component/cmd/lab.h"
+
+#define SETTLE_MS 20000u
+#define FAILOVER_MS 5000u
+
+static struct lab lab;
+
+static int open_lab(void **state)
+{
+    (void)state;
+    lab_open(&lab);
+    return 0;
+}
+
+static int close_lab(void **state)
+{
+    (void)state;
+    lab_close(&lab);
+    return 0;
+}
+
+static void write_services(const char *extra)
+{
+    char path[128], members[512] = "";
+
+    for (int i = 0; i < LAB_HOSTS; i++)
+        (void)snprintf(members + strlen(members), sizeof(members) - strlen(members),
+                       "[member cache/%c]\nagent = db%d\nhost = 127.0.0.1\nport = %u\n", 'a' + i,
+                       i + 1, lab.redis_ports[i]);
+    (void)snprintf(path, sizeof(path), "%s/services.conf", lab.dir);
+    lab_write(path, "[service cache]\nengine = redis\naccept_process_fence = yes\nrate = any\n%s%s",
+              extra, members);
+}
+
+static int apply(char **ret)
+{
+    char path[128];
+
+    (void)snprintf(path, sizeof(path), "%s/services.conf", lab.dir);
+    return lab_ctl(&lab, 0, ret, (const char *const[]){"apply", "-f", path, NULL});
+}
+
+static json_int_t config_version(int at)
+{
+    json_t *status = lab_status(&lab, at);
+    json_int_t version = json_integer_value(json_object_get(status, "config_version"));
+
+    json_decref(status);
+    return version;
+}
+
+static void test_apply_gives_a_primary(void **state)
+{
+    (void)state;
+    (void)lab_leader(&lab, 0);
+    write_services("");
+    assert_int_equal(apply(NULL), 0);
+    /* The one that was primary already keeps its place. */
+    assert_int_equal(lab_wait_primary(&lab, 0, 3, -1, SETTLE_MS), 0);
+    for (int i = 0; i < LAB_HOSTS; i++)
+        assert_int_equal(lab_wait_primary(&lab, i, 3, -1, SETTLE_MS), 0);
+}
+
+static void test_bad_configuration_changes_nothing(void **state)
+{
+    json_int_t before = config_version(0);
+    char *text;
+
+    (void)state;
+    write_services("down_aftr = 800ms\n");
+    assert_int_equal(apply(&text), 1);
+    assert_non_null(strstr(text, "line 5"));
+    assert_non_null(strstr(text, "down_aftr"));
+    free(text);
+    assert_int_equal(config_version(0), before);
+}
+
+static void test_kill_promotes_another_at_once(void **state)
+{
+    int old = lab_wait_primary(&lab, 0, 3, -1, SETTLE_MS), now;
+    uint64_t killed_ms;
+    char answer[128];
+
+    (void)state;
+    assert_true(lab_redis(&lab, old, answer, (const char *const[]){"set", "k", "before", NULL}));
+    assert_true(lab_redis(&lab, old, answer, (const char *const[]){"wait", "2", "1000", NULL}));
+    assert_string_equal(answer, "2");
+    killed_ms = lab_now_ms();
+    lab_end(&lab.databases[old], SIGKILL);
+    now = lab_wait_primary(&lab, 0, 2, old, FAILOVER_MS);
+    print_message("# steady again %u ms after the kill\n", (unsigned)(lab_now_ms() - killed_ms));
+    assert_true(lab_redis(&lab, now, answer, (const char *const[]){"get", "k", NULL}));
+    assert_string_equal(answer, "before");
+}
+
+static void test_old_primary_returns_as_replica(void **state)
+{
+    int primary = lab_wait_primary(&lab, 0, 2, -1, SETTLE_MS), old = 0;
+    char answer[128];
+
+    (void)state;
+    while (old < LAB_HOSTS && lab.databases[old] != 0)
+        old++;
+    assert_true(old < LAB_HOSTS);
+    lab_start_database(&lab, old);
+    /* It starts as an empty primary, and must not be taken for one. */
+    assert_int_equal(lab_wait_primary(&lab, 0, 3, -1, SETTLE_MS), primary);
+    assert_true(lab_redis(&lab, old, answer, (const char *const[]){"get", "k", NULL}));
+    assert_string_equal(answer, "before");
+}
+
+static void test_leader_and_primary_die_together(void **state)
+{
+    int leader = lab_leader(&lab, 0), other = (leader + 1) % LAB_HOSTS;
+    int old = lab_wait_primary(&lab, other, 3, -1, SETTLE_MS);
+    uint64_t killed_ms = lab_now_ms();
+
+    (void)state;
+    (void)kill(lab.watchers[leader], SIGKILL);
+    (void)kill(lab.databases[old], SIGKILL);
+    lab_end(&lab.watchers[leader], SIGKILL);
+    lab_end(&lab.databases[old], SIGKILL);
+    (void)lab_wait_primary(&lab, other, 2, old, FAILOVER_MS);
+    print_message("# leader and primary lost: steady after %u ms\n",
+                  (unsigned)(lab_now_ms() - killed_ms));
+    lab_start_watcher(&lab, leader, false);
+    lab_start_database(&lab, old);
+    (void)lab_wait_primary(&lab, leader, 3, -1, SETTLE_MS);
+}
+
+static void test_operator_moves_the_primary(void **state)
+{
+    int old = lab_wait_primary(&lab, 0, 3, -1, SETTLE_MS), to = (old + 1) % LAB_HOSTS;
+    char name[2] = {(char)('a' + to), '\0'};
+    char *text;
+
+    (void)state;
+    /* Asked of a follower: it forwards. */
+    assert_int_equal(lab_ctl(&lab, (lab_leader(&lab, 0) + 1) % LAB_HOSTS, NULL,
+                             (const char *const[]){"failover", "cache", "--to", name, NULL}),
+                     0);
+    assert_int_equal(lab_wait_primary(&lab, 0, 2, old, FAILOVER_MS), to);
+    assert_int_equal(lab_ctl(&lab, 0, &text, (const char *const[]){"history", NULL}), 0);
+    assert_non_null(strstr(text, "operator"));
+    free(text);
+    assert_int_equal(lab_ctl(&lab, 0, &text, (const char *const[]){"explain", "1", NULL}), 0);
+    assert_non_null(strstr(text, "decision 1"));
+    free(text);
+    /* Without a gate in the kernel the old primary's process was its fence. */
+    lab_end(&lab.databases[old], SIGKILL);
+    lab_start_database(&lab, old);
+    assert_int_equal(lab_wait_primary(&lab, 0, 3, -1, SETTLE_MS), to);
+}
+
+static void test_watchers_restart_with_equal_state(void **state)
+{
+    int primary = lab_wait_primary(&lab, 0, 3, -1, SETTLE_MS);
+    json_int_t before = config_version(0);
+
+    (void)state;
+    for (int i = 0; i < LAB_HOSTS; i++)
+        lab_end(&lab.watchers[i], i == 0 ? SIGKILL : SIGTERM);
+    for (int i = 0; i < LAB_HOSTS; i++)
+        lab_start_watcher(&lab, i, false);
+    for (int i = 0; i < LAB_HOSTS; i++) {
+        (void)lab_wait_primary(&lab, i, 3, -1, SETTLE_MS);
+        assert_int_equal(config_version(i), before);
+    }
+    print_message("# primary before %d, after %d\n", primary, lab_primary(&lab, 0, 3));
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(test_apply_gives_a_primary),
+    cmocka_unit_test(test_bad_configuration_changes_nothing),
+    cmocka_unit_test(test_kill_promotes_another_at_once),
+    cmocka_unit_test(test_old_primary_returns_as_replica),
+    cmocka_unit_test(test_leader_and_primary_die_together),
+    cmocka_unit_test(test_operator_moves_the_primary),
+    cmocka_unit_test(test_watchers_restart_with_equal_state),
+};
+
+int main(int argc, char *argv[])
+{
+    cmocka_set_message_output(CM_OUTPUT_TAP);
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
+    return cmocka_run_group_tests_name("cmd/failover", tests, open_lab, close_lab);
+}
