@@ -11,8 +11,8 @@
 #include "lib/base/err.h"
 
 /* Read the regular file @path. Gives *ret_data (free() it), @ret_size bytes and a NUL after them.
- * HA_ENOENT, HA_EDENIED, HA_EFULL: more than @size_max, HA_EINVAL: not a regular file, HA_EIO,
- * HA_ENOMEM. */
+ * HA_ENOENT, HA_EDENIED, HA_EFULL: more than @size_max, HA_EINVAL: not a regular file, HA_EBUSY: it
+ * grew meanwhile, HA_EIO, HA_ENOMEM. */
 int ha_file_read(const char *path, size_t size_max, uint8_t **ret_data, size_t *ret_size,
                  struct ha_err *err);
 
@@ -25,9 +25,9 @@ int ha_file_read_secret(const char *path, size_t size_max, uint8_t **ret_data, s
 int ha_file_check_secret(const char *path, struct ha_err *err);
 
 /* Make @path hold exactly @data: a temporary file beside it, fsync, rename, fsync of the folder.
- * After HA_OK the new content survives power loss; after an error the old content is untouched.
- * The file gets @mode whatever the umask. HA_ENOENT: no such folder, HA_EDENIED, HA_EFULL: no
- * space, HA_EINVAL: path too long, HA_EIO. */
+ * After HA_OK the new content survives power loss; after an error the old content is there, or,
+ * when only the last step failed, the new one. The file gets @mode whatever the umask. HA_ENOENT:
+ * no such folder, HA_EDENIED, HA_EFULL: no space, HA_EINVAL: path too long, HA_EIO. */
 int ha_file_write(const char *path, const void *data, size_t size, mode_t mode, struct ha_err *err);
 
 /* Overwrite memory in a way the compiler keeps. */

@@ -173,13 +173,14 @@ static void emit(enum ha_log_level level, const char *line)
 {
     char out[HA_LOG_LINE_SIZE + 8];
 
-    /* The ring holds "time level program event ...": the journal adds the first and third itself.
-     */
+    /* The ring holds "time level program event ...": the journal has the first three by itself. */
     if (to_journal) {
-        const char *rest = strchr(line, ' ');
+        const char *rest = line;
 
-        rest = rest == NULL ? line : rest + 1;
-        (void)ha_text_format(out, sizeof(out), "<%d>%s\n", (int)level, rest);
+        for (unsigned i = 0; i < 3 && rest != NULL; i++)
+            rest = strchr(rest + (i > 0 ? 1 : 0), ' ');
+        (void)ha_text_format(out, sizeof(out), "<%d>%s\n", (int)level,
+                             rest == NULL ? line : rest + 1);
     } else {
         (void)ha_text_format(out, sizeof(out), "%s\n", line);
     }

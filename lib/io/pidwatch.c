@@ -1,4 +1,5 @@
-/* lib/io/pidwatch.c - the death of a process that need not be our child. */
+#include "lib/io/pidwatch.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
@@ -7,8 +8,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "lib/base/err.h"
 #include "lib/base/text.h"
-#include "lib/io/process.h"
 
 struct ha_pidwatch {
     uv_poll_t poll;

@@ -8,10 +8,11 @@
  *   on_data   bytes came (borrowed for the call); not while paused
  *   on_drain  after a write was refused with HA_EFULL: half of the queue is free again
  *   on_end    at most once, the last hook: the connection is over. Codes:
- *     HA_EREFUSED   nobody listens there           HA_EUNREACH  no route to it
+ *     HA_EREFUSED   nobody listens there           HA_EUNREACH  no route, or not permitted
  *     HA_ETIMEDOUT  no connection or handshake by the deadline, or the peer fell silent
  *     HA_ECLOSED    the peer closed in order       HA_EIO       reset or another socket error
  *     HA_EAUTH      wrong key, name or certificate HA_EPROTO    bytes that are not TLS
+ *     HA_ENOMEM     no memory for a TLS record
  *   A server refuses a client's certificate after the client's on_open: HA_EAUTH may follow it. */
 #ifndef HA_IO_STREAM_H
 #define HA_IO_STREAM_H

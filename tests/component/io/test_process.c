@@ -14,6 +14,7 @@
 #include "lib/base/text.h"
 #include "lib/io/clock.h"
 #include "lib/io/notify.h"
+#include "lib/io/pidwatch.h"
 #include "tests/component/io/harness.h"
 #include "tests/support/cmocka_ha.h"
 
