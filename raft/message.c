@@ -1,26 +1,31 @@
 #include "raft/message.h"
 
-#include <assert.h>
 #include <string.h>
 
 #include "lib/base/bytes.h"
-#include "lib/base/err.h"
 #include "raft/guard.h"
+#include "raft/guard_check.h"
+#include "raft/members.h"
 
-/* Sizes on the wire: type; then per type. */
-enum {
-    ENTRY_HEADER = 8 + 1 + 4, /* term, type, size */
-    SERVER_SIZE = 8 + 1,      /* id, role */
-    SERVERS_MAX = HA_RAFT_PEERS_MAX,
-};
+#define APPEND_HEADER_SIZE 38u
+#define ENTRY_HEADER_SIZE 13u
+#define SNAPSHOT_HEADER_SIZE 38u
 
-static size_t append_size(const struct raft_append_entries *args)
+static unsigned entries_that_fit(const struct raft_append_entries *args, size_t *ret_size)
 {
-    size_t size = 1 + 4 * 8 + 4;
+    unsigned n = 0;
+    size_t size = 0;
 
-    for (unsigned i = 0; i < args->n_entries; i++)
-        size += ENTRY_HEADER + args->entries[i].buf.len;
-    return size;
+    while (n < args->n_entries && n < HA_GUARD_ENTRIES_MAX) {
+        size_t more = ENTRY_HEADER_SIZE + args->entries[n].buf.len;
+
+        if (n > 0 && size + more > HA_MESSAGE_ENTRIES_BYTES_MAX)
+            break;
+        size += more;
+        n++;
+    }
+    *ret_size = size;
+    return n;
 }
 
 size_t ha_message_size(const struct raft_message *message)
@@ -29,269 +34,213 @@ size_t ha_message_size(const struct raft_message *message)
 
     switch (message->type) {
     case RAFT_IO_REQUEST_VOTE:
-        size = 1 + 4 * 8 + 1;
-        break;
+        return 2 + 4 * 8 + 2;
     case RAFT_IO_REQUEST_VOTE_RESULT:
-        size = 1 + 8 + 1 + 1;
-        break;
+        return 2 + 8 + 2;
     case RAFT_IO_APPEND_ENTRIES:
-        size = append_size(&message->append_entries);
-        break;
+        (void)entries_that_fit(&message->append_entries, &size);
+        return APPEND_HEADER_SIZE + size;
     case RAFT_IO_APPEND_ENTRIES_RESULT:
-        size = 1 + 3 * 8;
-        break;
+        return 2 + 3 * 8;
     case RAFT_IO_INSTALL_SNAPSHOT:
-        size = 1 + 4 * 8 + 1 + message->install_snapshot.conf.n * SERVER_SIZE + 4 +
-               message->install_snapshot.data.len;
-        break;
+        return SNAPSHOT_HEADER_SIZE + message->install_snapshot.data.len;
     default:
         return 0;
     }
-    return size > HA_MESSAGE_SIZE_MAX ? 0 : size;
 }
 
 static void put_append(struct ha_writer *w, const struct raft_append_entries *args)
 {
+    size_t size;
+    unsigned n = entries_that_fit(args, &size);
+
     ha_put_u64(w, args->term);
     ha_put_u64(w, args->prev_log_index);
     ha_put_u64(w, args->prev_log_term);
     ha_put_u64(w, args->leader_commit);
-    ha_put_u32(w, args->n_entries);
-    for (unsigned i = 0; i < args->n_entries; i++) {
-        ha_put_u64(w, args->entries[i].term);
-        ha_put_u8(w, (uint8_t)args->entries[i].type);
-        ha_put_u32(w, (uint32_t)args->entries[i].buf.len);
-        ha_put_bytes(w, args->entries[i].buf.base, args->entries[i].buf.len);
+    ha_put_u32(w, n);
+    for (unsigned i = 0; i < n; i++) {
+        const struct raft_entry *entry = &args->entries[i];
+
+        ha_put_u64(w, entry->term);
+        ha_put_u8(w, (uint8_t)entry->type);
+        ha_put_u32(w, (uint32_t)entry->buf.len);
+        ha_put_bytes(w, entry->buf.base, entry->buf.len);
     }
 }
 
-static void put_snapshot(struct ha_writer *w, const struct raft_install_snapshot *args)
-{
-    ha_put_u64(w, args->term);
-    ha_put_u64(w, args->last_index);
-    ha_put_u64(w, args->last_term);
-    ha_put_u64(w, args->conf_index);
-    ha_put_u8(w, (uint8_t)args->conf.n);
-    for (unsigned i = 0; i < args->conf.n; i++) {
-        ha_put_u64(w, args->conf.servers[i].id);
-        ha_put_u8(w, (uint8_t)args->conf.servers[i].role);
-    }
-    ha_put_u32(w, (uint32_t)args->data.len);
-    ha_put_bytes(w, args->data.base, args->data.len);
-}
-
-void ha_message_encode(const struct raft_message *message, void *to, size_t size)
+bool ha_message_encode(const struct raft_message *message, void *to, size_t size)
 {
     const struct raft_request_vote *vote = &message->request_vote;
+    const struct raft_request_vote_result *voted = &message->request_vote_result;
+    const struct raft_append_entries_result *appended = &message->append_entries_result;
+    const struct raft_install_snapshot *install = &message->install_snapshot;
     struct ha_writer w;
 
     ha_writer_init(&w, to, size);
-    ha_put_u8(&w, (uint8_t)message->type);
+    ha_put_u16(&w, message->type);
     switch (message->type) {
     case RAFT_IO_REQUEST_VOTE:
         ha_put_u64(&w, vote->term);
         ha_put_u64(&w, vote->candidate_id);
         ha_put_u64(&w, vote->last_log_index);
         ha_put_u64(&w, vote->last_log_term);
-        ha_put_u8(&w, (uint8_t)((vote->disrupt_leader ? 1 : 0) | (vote->pre_vote ? 2 : 0)));
+        ha_put_u8(&w, vote->disrupt_leader);
+        ha_put_u8(&w, vote->pre_vote);
         break;
     case RAFT_IO_REQUEST_VOTE_RESULT:
-        ha_put_u64(&w, message->request_vote_result.term);
-        ha_put_u8(&w, message->request_vote_result.vote_granted ? 1 : 0);
-        ha_put_u8(&w, (uint8_t)message->request_vote_result.pre_vote);
+        ha_put_u64(&w, voted->term);
+        ha_put_u8(&w, voted->vote_granted);
+        ha_put_u8(&w, (uint8_t)voted->pre_vote);
         break;
     case RAFT_IO_APPEND_ENTRIES:
         put_append(&w, &message->append_entries);
         break;
     case RAFT_IO_APPEND_ENTRIES_RESULT:
-        ha_put_u64(&w, message->append_entries_result.term);
-        ha_put_u64(&w, message->append_entries_result.rejected);
-        ha_put_u64(&w, message->append_entries_result.last_log_index);
+        ha_put_u64(&w, appended->term);
+        ha_put_u64(&w, appended->rejected);
+        ha_put_u64(&w, appended->last_log_index);
         break;
     case RAFT_IO_INSTALL_SNAPSHOT:
-        put_snapshot(&w, &message->install_snapshot);
+        ha_put_u64(&w, install->term);
+        ha_put_u64(&w, install->last_index);
+        ha_put_u64(&w, install->last_term);
+        ha_put_u64(&w, install->conf_index);
+        ha_put_u32(&w, (uint32_t)install->data.len);
+        ha_put_bytes(&w, install->data.base, install->data.len);
         break;
     default:
-        assert(!"size is 0 for such a message");
+        return false;
     }
-    assert(!w.failed && w.size == size);
+    return !w.failed && w.size == size;
 }
 
-static int get_vote(struct ha_reader *r, struct raft_request_vote *vote)
+static bool get_entry(struct ha_reader *r, struct raft_entry *entry)
 {
-    uint8_t flags;
+    size_t size;
 
-    vote->term = ha_get_u64(r);
-    vote->candidate_id = ha_get_u64(r);
-    vote->last_log_index = ha_get_u64(r);
-    vote->last_log_term = ha_get_u64(r);
-    flags = ha_get_u8(r);
-    vote->disrupt_leader = (flags & 1u) != 0;
-    vote->pre_vote = (flags & 2u) != 0;
-    return ha_reader_done(r) && flags <= 3 ? HA_OK : HA_EPROTO;
-}
-
-static int get_vote_result(struct ha_reader *r, struct raft_request_vote_result *result)
-{
-    uint8_t pre_vote;
-
-    result->term = ha_get_u64(r);
-    result->vote_granted = ha_get_bool(r);
-    pre_vote = ha_get_u8(r);
-    result->pre_vote = (raft_tribool)pre_vote;
-    return ha_reader_done(r) && pre_vote <= raft_tribool_unknown ? HA_OK : HA_EPROTO;
-}
-
-static int get_append_result(struct ha_reader *r, struct raft_append_entries_result *result)
-{
-    result->term = ha_get_u64(r);
-    result->rejected = ha_get_u64(r);
-    result->last_log_index = ha_get_u64(r);
-    return ha_reader_done(r) ? HA_OK : HA_EPROTO;
-}
-
-static void free_entries(struct raft_entry *entries, unsigned count)
-{
-    for (unsigned i = 0; i < count; i++)
-        raft_free(entries[i].batch);
-    raft_free(entries);
-}
-
-static int get_entry(struct ha_reader *r, struct raft_entry *entry)
-{
-    uint64_t term = ha_get_u64(r);
-    uint8_t type = ha_get_u8(r);
-    uint32_t size = ha_get_u32(r);
-
-    if (r->failed || size > ha_reader_left(r) || size > HA_GUARD_ENTRY_MAX ||
-        (type != RAFT_COMMAND && type != RAFT_BARRIER && type != RAFT_CHANGE))
-        return HA_EPROTO;
-    *entry = (struct raft_entry){.term = term, .type = type};
-    entry->batch = raft_malloc(size == 0 ? 1 : size);
-    if (entry->batch == NULL)
-        return HA_ENOMEM;
-    entry->buf.base = entry->batch;
+    entry->term = ha_get_u64(r);
+    entry->type = ha_get_u8(r);
+    size = ha_get_u32(r);
+    if (r->failed || size == 0 || size % 8 != 0 || size > HA_GUARD_ENTRY_MAX ||
+        size > ha_reader_left(r))
+        return false;
+    entry->buf.base = raft_malloc(size);
+    if (entry->buf.base == NULL)
+        return false;
     entry->buf.len = size;
+    entry->batch = entry->buf.base;
     ha_get_bytes(r, entry->buf.base, size);
-    return HA_OK;
+    return true;
 }
 
-static int get_entries(struct ha_reader *r, struct raft_append_entries *args)
+static bool get_append(struct ha_reader *r, struct raft_append_entries *args)
 {
-    int rv = HA_OK;
-    unsigned i;
+    uint32_t n;
 
-    args->entries = raft_malloc(args->n_entries * sizeof(*args->entries));
-    if (args->entries == NULL)
-        return HA_ENOMEM;
-    for (i = 0; i < args->n_entries && rv == HA_OK; i++)
-        rv = get_entry(r, &args->entries[i]);
-    if (rv == HA_OK && ha_reader_done(r))
-        return HA_OK;
-    free_entries(args->entries, rv == HA_OK ? i : i - 1);
-    return rv == HA_OK ? HA_EPROTO : rv;
-}
-
-static int get_append(struct ha_reader *r, struct raft_append_entries *args)
-{
     args->term = ha_get_u64(r);
     args->prev_log_index = ha_get_u64(r);
     args->prev_log_term = ha_get_u64(r);
     args->leader_commit = ha_get_u64(r);
-    args->n_entries = ha_get_u32(r);
-    /* A count is believed only as far as the bytes that came can hold it. */
-    if (r->failed || args->n_entries > HA_GUARD_ENTRIES_MAX ||
-        args->n_entries > ha_reader_left(r) / ENTRY_HEADER)
-        return HA_EPROTO;
+    n = ha_get_u32(r);
     args->entries = NULL;
-    if (args->n_entries == 0)
-        return ha_reader_done(r) ? HA_OK : HA_EPROTO;
-    return get_entries(r, args);
-}
-
-static int get_configuration(struct ha_reader *r, struct raft_configuration *conf)
-{
-    uint8_t count = ha_get_u8(r);
-
-    raft_configuration_init(conf);
-    if (r->failed || count == 0 || count > SERVERS_MAX)
-        return HA_EPROTO;
-    for (uint8_t i = 0; i < count; i++) {
-        uint64_t id = ha_get_u64(r);
-        uint8_t role = ha_get_u8(r);
-
-        if (r->failed || id == 0 || id > HA_RAFT_PEERS_MAX ||
-            (role != RAFT_VOTER && role != RAFT_STANDBY && role != RAFT_SPARE) ||
-            raft_configuration_add(conf, id, ha_guard_address((uint32_t)id), role) != 0) {
-            raft_configuration_close(conf);
-            return HA_EPROTO;
-        }
+    args->n_entries = 0;
+    /* Every entry has at least a header and eight bytes: the count is no lie we would pay for. */
+    if (r->failed || n > HA_GUARD_ENTRIES_MAX || n > ha_reader_left(r) / (ENTRY_HEADER_SIZE + 8))
+        return false;
+    if (n == 0)
+        return true;
+    args->entries = raft_calloc(n, sizeof(*args->entries));
+    if (args->entries == NULL)
+        return false;
+    while (args->n_entries < n) {
+        if (!get_entry(r, &args->entries[args->n_entries]))
+            return false;
+        args->n_entries++;
     }
-    return HA_OK;
+    return true;
 }
 
-static int get_snapshot(struct ha_reader *r, struct raft_install_snapshot *args)
+static bool get_snapshot(struct ha_reader *r, const uint32_t *ids, uint32_t id_count,
+                         struct raft_install_snapshot *install)
 {
-    uint32_t size;
-    int rv;
+    size_t size;
 
-    args->term = ha_get_u64(r);
-    args->last_index = ha_get_u64(r);
-    args->last_term = ha_get_u64(r);
-    args->conf_index = ha_get_u64(r);
-    rv = get_configuration(r, &args->conf);
-    if (rv != HA_OK)
-        return rv;
+    memset(install, 0, sizeof(*install));
+    install->term = ha_get_u64(r);
+    install->last_index = ha_get_u64(r);
+    install->last_term = ha_get_u64(r);
+    install->conf_index = ha_get_u64(r);
     size = ha_get_u32(r);
-    /* libraft takes an empty snapshot for a programming error and dies of it. */
-    if (r->failed || size == 0 || size != ha_reader_left(r)) {
-        raft_configuration_close(&args->conf);
-        return HA_EPROTO;
-    }
-    args->data.base = raft_malloc(size);
-    if (args->data.base == NULL) {
-        raft_configuration_close(&args->conf);
-        return HA_ENOMEM;
-    }
-    args->data.len = size;
-    ha_get_bytes(r, args->data.base, size);
-    return HA_OK;
+    if (r->failed || size == 0 || size != ha_reader_left(r) || size > HA_MESSAGE_SIZE_MAX)
+        return false;
+    if (ha_members_build(&install->conf, ids, id_count) != 0)
+        return false;
+    install->data.base = raft_malloc(size);
+    if (install->data.base == NULL)
+        return false;
+    install->data.len = size;
+    ha_get_bytes(r, install->data.base, size);
+    return true;
 }
 
-int ha_message_decode(const void *data, size_t size, raft_id from, struct raft_message *ret)
+static bool get_vote_result(struct ha_reader *r, struct raft_request_vote_result *voted)
 {
-    struct raft_message message = {.server_id = from,
-                                   .server_address = ha_guard_address((uint32_t)from)};
+    uint8_t pre_vote;
+
+    voted->term = ha_get_u64(r);
+    voted->vote_granted = ha_get_bool(r);
+    pre_vote = ha_get_u8(r);
+    voted->pre_vote = pre_vote == raft_tribool_true    ? raft_tribool_true
+                      : pre_vote == raft_tribool_false ? raft_tribool_false
+                                                       : raft_tribool_unknown;
+    return pre_vote <= raft_tribool_false;
+}
+
+static bool get_body(struct ha_reader *r, const uint32_t *ids, uint32_t id_count,
+                     struct raft_message *ret)
+{
+    struct raft_request_vote *vote = &ret->request_vote;
+    struct raft_append_entries_result *appended = &ret->append_entries_result;
+
+    switch (ret->type) {
+    case RAFT_IO_REQUEST_VOTE:
+        vote->term = ha_get_u64(r);
+        vote->candidate_id = ha_get_u64(r);
+        vote->last_log_index = ha_get_u64(r);
+        vote->last_log_term = ha_get_u64(r);
+        vote->disrupt_leader = ha_get_bool(r);
+        vote->pre_vote = ha_get_bool(r);
+        return true;
+    case RAFT_IO_REQUEST_VOTE_RESULT:
+        return get_vote_result(r, &ret->request_vote_result);
+    case RAFT_IO_APPEND_ENTRIES:
+        return get_append(r, &ret->append_entries);
+    case RAFT_IO_APPEND_ENTRIES_RESULT:
+        appended->term = ha_get_u64(r);
+        appended->rejected = ha_get_u64(r);
+        appended->last_log_index = ha_get_u64(r);
+        return true;
+    case RAFT_IO_INSTALL_SNAPSHOT:
+        return get_snapshot(r, ids, id_count, &ret->install_snapshot);
+    default:
+        return false;
+    }
+}
+
+bool ha_message_decode(const void *data, size_t size, uint32_t from, const uint32_t *ids,
+                       uint32_t id_count, struct raft_message *ret)
+{
     struct ha_reader r;
-    int rv = HA_EPROTO;
+    bool is_good;
 
-    if (size == 0 || size > HA_MESSAGE_SIZE_MAX)
-        return HA_EPROTO;
+    memset(ret, 0, sizeof(*ret));
     ha_reader_init(&r, data, size);
-    message.type = ha_get_u8(&r);
-    if (message.type == RAFT_IO_REQUEST_VOTE)
-        rv = get_vote(&r, &message.request_vote);
-    else if (message.type == RAFT_IO_REQUEST_VOTE_RESULT)
-        rv = get_vote_result(&r, &message.request_vote_result);
-    else if (message.type == RAFT_IO_APPEND_ENTRIES)
-        rv = get_append(&r, &message.append_entries);
-    else if (message.type == RAFT_IO_APPEND_ENTRIES_RESULT)
-        rv = get_append_result(&r, &message.append_entries_result);
-    else if (message.type == RAFT_IO_INSTALL_SNAPSHOT)
-        rv = get_snapshot(&r, &message.install_snapshot);
-    if (rv == HA_OK)
-        *ret = message;
-    return rv;
-}
-
-void ha_message_free(struct raft_message *message)
-{
-    if (message->type == RAFT_IO_APPEND_ENTRIES && message->append_entries.n_entries > 0) {
-        free_entries(message->append_entries.entries, message->append_entries.n_entries);
-        message->append_entries.n_entries = 0;
-    } else if (message->type == RAFT_IO_INSTALL_SNAPSHOT) {
-        raft_configuration_close(&message->install_snapshot.conf);
-        raft_free(message->install_snapshot.data.base);
-        message->install_snapshot.data.base = NULL;
-    }
+    ret->server_id = from;
+    ret->server_address = ha_guard_address(from);
+    ret->type = ha_get_u16(&r);
+    is_good = get_body(&r, ids, id_count, ret) && ha_reader_done(&r);
+    if (!is_good)
+        ha_guard_release(ret);
+    return is_good;
 }

@@ -1,29 +1,28 @@
-/* raft/message.h - libraft's messages as bytes: the only place that trusts a length from the wire,
- * after checking it. Internal to raft/.
+/* raft/message.h - libraft's messages to bytes and back, believing no length. Internal to raft/.
  *
- * Pure but for raft_malloc. Every count and size is bounded before memory is taken for it; what is
- * taken never exceeds what arrived. TimeoutNow is not carried (guard, G3). */
+ * Pure but for raft_malloc. The sender's id is not in the bytes: it is who the link proved it to
+ * be. The membership of a snapshot is not either: it is fixed. TimeoutNow does not exist here. */
 #ifndef HA_RAFT_MESSAGE_H
 #define HA_RAFT_MESSAGE_H
 
 #include <raft.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#define HA_MESSAGE_SIZE_MAX (8u * 1024 * 1024) /* of one encoded message */
+/* Entries beyond this go with a later message; one entry always fits. */
+#define HA_MESSAGE_ENTRIES_BYTES_MAX (1024u * 1024)
+#define HA_MESSAGE_SIZE_MAX (5u * 1024 * 1024) /* a snapshot and its header */
 
-/* Bytes of the encoding; 0 for a message that is not carried or too large. */
+/* Bytes of @message, with as many of its entries as are sent at once. 0: it is never sent. */
 size_t ha_message_size(const struct raft_message *message);
 
-/* Write exactly ha_message_size() bytes to @to. */
-void ha_message_encode(const struct raft_message *message, void *to, size_t size);
+/* Encode into @to[@size], where @size is ha_message_size's. */
+bool ha_message_encode(const struct raft_message *message, void *to, size_t size);
 
-/* Decode what the authenticated peer @from sent. Entries and snapshot data come from raft_malloc and
- * belong to whoever takes the message (libraft), each entry in a batch of its own (guard, G6).
- * HA_EPROTO, HA_ENOMEM: nothing is allocated, *ret is untouched. */
-int ha_message_decode(const void *data, size_t size, raft_id from, struct raft_message *ret);
-
-/* Free what a decoded message owns; for one that nobody took. */
-void ha_message_free(struct raft_message *message);
+/* Decode a message from @from; @ids are all voters. Entries get one allocation each, batch set
+ * (rule G6); ha_guard_release frees what it owns. False: malformed, over a limit, or no memory. */
+bool ha_message_decode(const void *data, size_t size, uint32_t from, const uint32_t *ids,
+                       uint32_t id_count, struct raft_message *ret);
 
 #endif /* HA_RAFT_MESSAGE_H */

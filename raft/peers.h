@@ -1,9 +1,9 @@
-/* raft/peers.h - authenticated links among watchers: frames out on the link we dialled, frames in on
- * the link the peer dialled. Internal to raft/.
+/* raft/peers.h - authenticated links among watchers: frames out on the link we dialled, frames in
+ * on the link the peer dialled. Internal to raft/.
  *
- * Loop thread. One outbound link per peer, dialled again with back-off and jitter (50 ms to 1 s) for
- * as long as the hub lives; one inbound link per peer, the newest. The first frame of a link is a
- * hello that must name this cluster, this set of watchers, us, and the peer whose name TLS has
+ * Loop thread. One outbound link per peer, dialled again with back-off and jitter (50 ms to 1 s)
+ * for as long as the hub lives; one inbound link per peer, the newest. The first frame of a link is
+ * a hello that must name this cluster, this set of watchers, us, and the peer whose name TLS has
  * proven. A peer that does not take what is queued for it is cut off and dialled again. */
 #ifndef HA_RAFT_PEERS_H
 #define HA_RAFT_PEERS_H
