@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "lib/base/check.h"
 #include "lib/base/err.h"
 #include "lib/base/text.h"
 #include "lib/core/cluster_parts.h"
@@ -82,8 +83,7 @@ static uint32_t free_member_id(const struct ha_member_state *members, uint32_t c
         if (!used)
             return id;
     }
-    assert(!"more members than ids");
-    return HA_MEMBER_NONE;
+    HA_UNREACHABLE(); /* there are as many ids as members */
 }
 
 /* Members keep what is known of them by name; new ones get ids no current member has. */
@@ -128,8 +128,7 @@ static struct ha_service *new_service(struct ha_cluster *cluster,
         ha_cluster_found(cluster, service);
         return service;
     }
-    assert(!"checked before");
-    return NULL;
+    HA_UNREACHABLE(); /* check_all has counted */
 }
 
 static void set_webhooks(struct ha_cluster *cluster, const struct ha_config *config)
