@@ -11,7 +11,7 @@
 #include "lib/io/log.h"
 #include "lib/io/stream_private.h"
 
-#define RETRY_MS 100
+#define RETRY_MS 10
 
 struct conn {
     TAILQ_ENTRY(conn) link; /* in pending or open */
@@ -34,6 +34,7 @@ struct ha_listener {
     uv_loop_t *loop;
     struct ha_listener_options options;
     union socket sockets[HA_LISTENER_ADDRS_MAX];
+    bool stalled[HA_LISTENER_ADDRS_MAX]; /* that socket's offer was not taken for want of memory */
     unsigned socket_count;
     uv_timer_t anchor; /* accepts again after memory ran out; a handle to close in any case */
     unsigned open_handles;
@@ -167,8 +168,10 @@ static void admit(struct ha_listener *listener, struct conn *conn)
 static void on_retry(uv_timer_t *timer);
 
 /* libuv offers a connection once, and no other before it was taken. */
-static void retry_later(struct ha_listener *listener)
+static void retry_later(struct ha_listener *listener, const uv_stream_t *server)
 {
+    for (unsigned i = 0; i < listener->socket_count; i++)
+        listener->stalled[i] = listener->stalled[i] || &listener->sockets[i].stream == server;
     HA_LOG(HA_LOG_ERROR, "accept-failed", "reason=%s", ha_code_text(HA_ENOMEM));
     (void)uv_timer_start(&listener->anchor, on_retry, RETRY_MS, 0);
 }
@@ -191,14 +194,14 @@ static void on_connection(uv_stream_t *server, int status)
     }
     conn = calloc(1, sizeof(*conn));
     if (conn == NULL) {
-        retry_later(listener);
+        retry_later(listener, server);
         return;
     }
     conn->listener = listener;
     accept.gone_ctx = conn;
     if (ha_stream_accept(&conn->stream, &accept, &pending_hooks, conn) != HA_OK) {
         free(conn);
-        retry_later(listener);
+        retry_later(listener, server);
         return;
     }
     listener->stats.accepted++;
@@ -206,13 +209,16 @@ static void on_connection(uv_stream_t *server, int status)
     admit(listener, conn);
 }
 
-/* UNTESTED: needs memory to run out between two accepts. */
 static void on_retry(uv_timer_t *timer)
 {
     struct ha_listener *listener = timer->data;
 
-    for (unsigned i = 0; i < listener->socket_count; i++)
+    for (unsigned i = 0; i < listener->socket_count; i++) {
+        if (!listener->stalled[i])
+            continue;
+        listener->stalled[i] = false;
         on_connection(&listener->sockets[i].stream, 0);
+    }
 }
 
 static void on_handle_closed(uv_handle_t *handle)

@@ -289,7 +289,7 @@ const char *folder_file(struct folder *folder, const char *name, char *buffer, s
     return buffer;
 }
 
-static void run_script(struct folder *folder, const char *script, const char *name)
+void run_script(const char *folder, const char *script, const char *name)
 {
     pid_t pid = fork();
     int status;
@@ -298,7 +298,7 @@ static void run_script(struct folder *folder, const char *script, const char *na
     if (pid == 0) {
         int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 
-        if (chdir(folder->path) != 0 || dup2(fd, 1) < 0 || dup2(fd, 2) < 0)
+        if (chdir(folder) != 0 || dup2(fd, 1) < 0 || dup2(fd, 2) < 0)
             _exit(126);
         (void)umask(077);
         (void)execl("/bin/sh", "sh", "-ec", script, "sh", name, (char *)NULL);
@@ -321,7 +321,7 @@ void folder_certs(struct folder *folder, const char *const *names, size_t count)
         " openssl x509 -req -in \"$f.csr\" -CA ca.pem -CAkey ca.key -CAcreateserial -days 2"
         " -extfile \"$f.ext\" -out \"$f.pem\"";
 
-    run_script(folder, ca, "");
+    run_script(folder->path, ca, "");
     for (size_t i = 0; i < count; i++)
-        run_script(folder, leaf, names[i]);
+        run_script(folder->path, leaf, names[i]);
 }

@@ -65,6 +65,9 @@ void dial_with(struct host *host, struct end *end, const struct ha_stream_connec
 struct ha_tls *tls_secret(const char *name, uint8_t fill);
 struct ha_tls *tls_derived(const char *name, uint8_t secret_fill);
 
+/* Run @script with sh -e in @folder, @name as $1; fails the test when it fails. */
+void run_script(const char *folder, const char *script, const char *name);
+
 /* A blocking client socket for hostile bytes. */
 int raw_connect(const struct ha_addr *addr);
 

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "lib/base/bytes.h"
+#include "lib/io/clock.h"
 #include "tests/component/io/harness.h"
 #include "tests/support/cmocka_ha.h"
 
@@ -275,10 +276,63 @@ static void test_large_over_tls(void **state)
     ha_tls_unref(client);
 }
 
+static void on_ping(void *ctx, struct ha_frames *frames, uint8_t type, const uint8_t *data,
+                    size_t size)
+{
+    struct side *side = ctx;
+    struct ha_slice slice = {data, size};
+
+    side->count++;
+    assert_int_equal(ha_frames_send(frames, type, &slice, 1), HA_OK);
+}
+
+static const struct ha_frames_hooks ping_hooks = {.on_frame = on_ping, .on_end = on_end};
+
+/* Not a limit, a number for the reader. */
+static void measure(struct ha_tls *server, struct ha_tls *client, const char *what)
+{
+    struct host *host = host_new();
+    struct end end = {.stream = NULL};
+    struct side sides[2] = {{.count = 0}, {.count = 0}};
+    struct ha_slice slice = {"0123456789abcdef0123456789abcdef", 32};
+    uint64_t start_ns;
+
+    host_listen(host, server, NULL);
+    dial(host, &end, client, "watcher/w1");
+    run_until_count(&host->loop.uv, &host->count, 1, 1000);
+    run_until(&host->loop.uv, &end.opened, 1000);
+    assert_int_equal(
+        ha_frames_open(&sides[0].frames, host->ends[0].stream, &no_limits, &ping_hooks, &sides[0]),
+        HA_OK);
+    host->ends[0].stream = NULL;
+    assert_int_equal(
+        ha_frames_open(&sides[1].frames, end.stream, &no_limits, &ping_hooks, &sides[1]), HA_OK);
+    assert_int_equal(ha_frames_send(sides[1].frames, 1, &slice, 1), HA_OK);
+    start_ns = ha_clock_mono_ns();
+    run_until_count(&host->loop.uv, &sides[1].count, 2000, 10000);
+    print_message("# %s: %u ns per round trip, both ends on this loop\n", what,
+                  (unsigned)((ha_clock_mono_ns() - start_ns) / sides[1].count));
+    ha_frames_close(sides[1].frames, 0, NULL, NULL);
+    run_until(&host->loop.uv, &sides[0].ended, 1000);
+    host_free(host);
+}
+
+static void test_round_trips(void **state)
+{
+    struct ha_tls *server = tls_secret("watcher/w1", 1);
+    struct ha_tls *client = tls_secret("watcher/w2", 1);
+
+    (void)state;
+    measure(NULL, NULL, "plain");
+    measure(server, client, "TLS");
+    ha_tls_unref(server);
+    ha_tls_unref(client);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_any_cut),        cmocka_unit_test(test_hostile),
     cmocka_unit_test(test_pause),          cmocka_unit_test(test_hand_over),
-    cmocka_unit_test(test_large_over_tls),
+    cmocka_unit_test(test_large_over_tls), cmocka_unit_test(test_round_trips),
 };
 
 HA_TEST_MAIN("io/frames", tests)

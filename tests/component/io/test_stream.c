@@ -2,12 +2,14 @@
 #include "lib/io/stream.h"
 
 #include <netinet/tcp.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "lib/base/bytes.h"
 #include "lib/base/text.h"
+#include "lib/io/clock.h"
 #include "tests/component/io/harness.h"
 #include "tests/support/cmocka_ha.h"
 
@@ -336,6 +338,45 @@ static void test_peer_uid(void **state)
     folder_free(&folder);
 }
 
+/* The link is cut without a word while bytes are under way: TCP_USER_TIMEOUT ends it, as a timeout
+ * and not as a reset. In a network namespace of our own, so this test comes last. */
+static void test_silence(void **state)
+{
+    struct ha_tls *server = tls_secret("watcher/w1", 1);
+    struct ha_tls *client = tls_secret("watcher/w2", 1);
+    struct ha_stream_connect_options options = {.tls = client,
+                                                .server_name = "watcher/w1",
+                                                .alpn = HA_ALPN_FRAMES,
+                                                .deadline_ms = 1000,
+                                                .tuning = {.user_timeout_ms = 400}};
+    struct host *host = host_new();
+    struct end end = {.stream = NULL};
+    uint64_t cut_ms;
+
+    (void)state;
+    if (getuid() != 0 || access("/usr/sbin/nft", X_OK) != 0 || unshare(CLONE_NEWNET) != 0)
+        skip();
+    run_script("/", "ip link set lo up", "");
+    host_listen(host, server, NULL);
+    options.addr = host->addr;
+    dial_with(host, &end, &options);
+    run_until_count(&host->loop.uv, &host->count, 1, 1000);
+    run_script(
+        "/",
+        "nft add table inet t; nft add chain inet t c '{ type filter hook input priority 0; }';"
+        " nft add rule inet t c drop",
+        "");
+    cut_ms = ha_clock_mono_ms();
+    assert_int_equal(ha_stream_write(end.stream, "x", 1), HA_OK);
+    run_until(&host->loop.uv, &end.ended, 5000);
+    print_message("# %s after %u ms\n", end.err.text, (unsigned)(ha_clock_mono_ms() - cut_ms));
+    assert_int_equal(end.err.code, HA_ETIMEDOUT);
+    assert_in_range(ha_clock_mono_ms() - cut_ms, 350, 1500);
+    host_free(host);
+    ha_tls_unref(server);
+    ha_tls_unref(client);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_plain_ipv4),
     cmocka_unit_test(test_plain_ipv6),
@@ -351,6 +392,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_close_at_every_stage),
     cmocka_unit_test(test_close_inside_hooks),
     cmocka_unit_test(test_peer_uid),
+    cmocka_unit_test(test_silence),
 };
 
 HA_TEST_MAIN("io/stream", tests)
