@@ -10,9 +10,8 @@
 #include "lib/base/text.h"
 #include "lib/io/clock.h"
 
-#define NS_PER_MS 1000000u
 /* How much later than asked an element may be told to end: whole milliseconds, and the tick. */
-#define SLACK_NS (20 * NS_PER_MS)
+#define SLACK_NS 20000000u
 
 static int unknown_port(struct ha_err *err, uint16_t port)
 {
@@ -274,7 +273,7 @@ int ha_gates_read(struct ha_gates *gates, uint16_t port, struct ha_gate_state *r
 int ha_gates_shut(struct ha_gates *gates, uint16_t port, struct ha_err *err)
 {
     const struct ha_gate_ask ask = {.port = port, .with_vip = true};
-    struct ha_gate_state state;
+    struct ha_gate_state state = {0};
     unsigned found;
     int code = ha_gates_set(gates, &ask, NULL, err);
 

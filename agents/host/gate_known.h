@@ -15,7 +15,7 @@
 #include "lib/base/err.h"
 
 #define HA_KNOWN_VIPS_MAX 2 /* one per family */
-#define HA_KNOWN_ORPHANS_MAX (HA_GATE_PORTS_MAX * HA_KNOWN_VIPS_MAX)
+#define HA_KNOWN_ORPHANS_MAX ((size_t)HA_GATE_PORTS_MAX * HA_KNOWN_VIPS_MAX)
 #define HA_KNOWN_CONTENT_MAX (HA_GATE_PORTS_MAX * (2 + 4 * HA_KNOWN_VIPS_MAX) + HA_GATE_EXEMPT_MAX)
 
 struct ha_known_port {

@@ -26,8 +26,8 @@
 #define COMMENT_PREFIX "gates, instance "
 #define DUMP_TRIES 5
 #define PUT_MAX 64 /* elements in one call */
-/* The kernel turns a timeout into ticks, rounding down, and takes none for "never ends". The
- * slowest clock ticks each 10 ms. */
+/* The kernel turns a timeout into ticks, rounding down, and no kernel may be trusted not to take
+ * none for "never ends". The slowest clock ticks each 10 ms. */
 #define TIMEOUT_MIN_MS 20u
 /* A call that takes longer than this is repeated with the time that is left then. */
 #define CALL_MAX_NS NS_PER_MS

@@ -1,6 +1,7 @@
 /* agents/host/gate_open.c - gates come into being, are found again, and go. */
 #include "agents/host/gate.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -177,7 +178,7 @@ void ha_gates_close(struct ha_gates *gates)
 int ha_gates_load(const struct ha_gate_options *options, struct ha_err *err)
 {
     struct ha_gate_options found = *options;
-    struct ha_gates *gates;
+    struct ha_gates *gates = NULL;
     uint64_t instance;
     int code = check_options(options, err);
 
@@ -191,6 +192,7 @@ int ha_gates_load(const struct ha_gate_options *options, struct ha_err *err)
         code = ha_gates_open(&found, &gates, err);
         if (code != HA_OK)
             return code;
+        assert(gates != NULL);
         if (!gates->has_nft) {
             code = ha_err_set(err, HA_ENOTSUP, "%s", gates->text);
             ha_gates_close(gates);
@@ -198,6 +200,7 @@ int ha_gates_load(const struct ha_gate_options *options, struct ha_err *err)
         }
         instance = gates->instance;
         ha_gates_close(gates);
+        gates = NULL;
     } else {
         instance = random_instance();
     }

@@ -13,8 +13,8 @@
 #include "agents/host/nl.h"
 #include "lib/base/check.h"
 
-#define MESSAGE_MAX 2048 /* no single message of ours is longer */
-#define PRIORITY (-300)  /* before connection tracking: early */
+#define MESSAGE_MAX 2048u /* no single message of ours is longer */
+#define PRIORITY (-300)   /* before connection tracking: early */
 
 /* nft(8)'s type numbers; a concatenation shifts by six bits per part. */
 #define TYPE_IPV4 7u
@@ -196,7 +196,7 @@ static struct nlmsghdr *begin(struct ha_nft_batch *batch, uint16_t type, uint16_
     struct nfgenmsg *nfg;
 
     /* A full batch goes on being written over its end's reserve, and is never sent. */
-    if (batch->size + 2 * MESSAGE_MAX > HA_NFT_BATCH_SIZE) {
+    if (batch->size > HA_NFT_BATCH_SIZE - 2 * MESSAGE_MAX) {
         batch->full = true;
         batch->size = batch->last;
     }

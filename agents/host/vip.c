@@ -228,7 +228,7 @@ int ha_vip_find(struct ha_vip *vip, int nic_index, const struct ha_ip *addr,
                 struct ha_vip_addr *ret, struct ha_err *err)
 {
     struct ha_vip_addr list[256];
-    size_t count;
+    size_t count = 0;
     int code = ha_vip_list(vip, nic_index, list, HA_ARRAY_LEN(list), &count, err);
 
     if (code != HA_OK)

@@ -28,10 +28,10 @@
 #define WORDS_MAX 24
 #define CLIENTS_MAX 64
 
-int host_try(const char *command)
+/* @output -1: ours. */
+static pid_t spawn(const char *command, int output)
 {
     char text[512], *words[WORDS_MAX + 1] = {NULL}, *rest = text;
-    int status = -1;
     pid_t pid;
 
     assert_int_equal(ha_text_copy(text, sizeof(text), command), HA_OK);
@@ -40,12 +40,42 @@ int host_try(const char *command)
     pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
-        (void)execvp(words[0], words);
+        if (output < 0 || dup2(output, STDOUT_FILENO) >= 0)
+            (void)execvp(words[0], words);
         _exit(127);
     }
+    return pid;
+}
+
+static int reap(pid_t pid)
+{
+    int status = -1;
+
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         continue;
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+int host_try(const char *command)
+{
+    return reap(spawn(command, -1));
+}
+
+int host_capture(const char *command, char *output, size_t size)
+{
+    int ends[2];
+    size_t count = 0;
+    ssize_t got;
+    pid_t pid;
+
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    pid = spawn(command, ends[1]);
+    (void)close(ends[1]);
+    while (count + 1 < size && (got = read(ends[0], output + count, size - 1 - count)) > 0)
+        count += (size_t)got;
+    output[count] = '\0';
+    (void)close(ends[0]);
+    return reap(pid);
 }
 
 void host_run(const char *command)
@@ -345,9 +375,11 @@ int host_ask(int fd, int wait_ms)
 
 uint64_t host_ask_until_silence(int fd, int silence_ms, uint64_t *ret_gap_ns)
 {
+    const uint64_t start_ns = ha_clock_boot_ns();
     uint64_t last_ns = 0, gap_ns = 0, now_ns;
 
-    while (ask(fd, silence_ms, &now_ns) == 0) {
+    /* Ten seconds without silence are a gate that does not close: the caller sees it as late. */
+    while (ha_clock_boot_ns() - start_ns < 10000000000u && ask(fd, silence_ms, &now_ns) == 0) {
         if (last_ns != 0 && now_ns - last_ns > gap_ns)
             gap_ns = now_ns - last_ns;
         last_ns = now_ns;

@@ -3,8 +3,8 @@
  *
  * Everything lives in namespaces without a name and ends with the test process; cgroups are removed
  * by a guardian process that notices its end. Needs root. */
-#ifndef HA_TESTS_COMPONENT_HOST_NET_H
-#define HA_TESTS_COMPONENT_HOST_NET_H
+#ifndef HA_TESTS_COMPONENT_HOST_HOST_NET_H
+#define HA_TESTS_COMPONENT_HOST_HOST_NET_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -34,6 +34,8 @@ int host_new_ns(void);
 /* Run a command line, fail the test if it fails; split at spaces. */
 void host_run(const char *command);
 int host_try(const char *command);
+/* The same with what it prints, cut to @size. */
+int host_capture(const char *command, char *output, size_t size);
 
 /* An echo server on all addresses of the database host, started inside @cgroup (NULL: outside).
  * Returns its pid; *ret_port is the kernel's choice. */
@@ -57,4 +59,4 @@ void host_stats_add(struct host_stats *stats, int64_t ns);
 /* As a comment line, in microseconds. */
 void host_stats_print(struct host_stats *stats, const char *what);
 
-#endif /* HA_TESTS_COMPONENT_HOST_NET_H */
+#endif /* HA_TESTS_COMPONENT_HOST_HOST_NET_H */

@@ -320,7 +320,11 @@ static void test_others_tables_are_left_alone(void **state)
     assert_int_equal(found, 0);
     host_run("nft delete table inet hafailover");
     assert_int_equal(ha_gates_check(gates, &found, NULL), HA_OK);
-    host_run("nft list table inet theirs");
+    {
+        char output[256];
+
+        assert_int_equal(host_capture("nft list table inet theirs", output, sizeof(output)), 0);
+    }
     host_run("nft delete table inet theirs");
 }
 
