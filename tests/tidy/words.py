@@ -30,6 +30,9 @@ def banned():
         for number, line in enumerate(code_of(path).splitlines(), 1):
             for match in CALL.finditer(line):
                 word = match[1]
+                # A test may run other programs and wait for them; a loop may not.
+                if word in ("system", "popen") and path.parts[0] == "tests":
+                    continue
                 if (str(path), word) not in ALLOWED:
                     yield f"{path}:{number}: {word}() is banned: use {BANNED[word]}"
 
