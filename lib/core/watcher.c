@@ -31,13 +31,13 @@ static void realign(struct ha_watched *watched, const struct ha_service *service
     const struct ha_watched before = *watched;
 
     for (uint32_t i = 0; i < HA_MEMBERS_MAX; i++) {
-        uint32_t id = i < service->config.member_count ? service->members[i].id : HA_MEMBER_NONE;
+        const char *name = i < service->config.member_count ? service->config.members[i].name : "";
 
-        watched->ids[i] = id;
+        (void)ha_text_copy(watched->names[i], sizeof(watched->names[i]), name);
         memset(&watched->members[i], 0, sizeof(watched->members[i]));
         watched->members[i].verdict_ms = now_ms;
         for (uint32_t k = 0; k < HA_MEMBERS_MAX; k++)
-            if (id != HA_MEMBER_NONE && before.ids[k] == id)
+            if (name[0] != '\0' && strcmp(before.names[k], name) == 0)
                 watched->members[i] = before.members[k];
     }
 }

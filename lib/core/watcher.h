@@ -53,11 +53,12 @@ struct ha_watched {
         uint64_t epoch; /* claimed epoch it stopped for */
         uint64_t until_ms;
     } stopped[HA_WATCHERS_MAX];
-    uint64_t fencing_ms;          /* leader: when it began to ask */
-    uint64_t proposed_ms;         /* a move of this service is in flight since; 0: none */
-    uint64_t position_ms;         /* leader: when a position was last logged */
-    bool ready_told;              /* leader: the last readiness told by a notice */
-    uint32_t ids[HA_MEMBERS_MAX]; /* whom `members` is about; realigned with the configuration */
+    uint64_t fencing_ms;  /* leader: when it began to ask */
+    uint64_t proposed_ms; /* a move of this service is in flight since; 0: none */
+    uint64_t position_ms; /* leader: when a position was last logged */
+    bool ready_told;      /* leader: the last readiness told by a notice */
+    /* whom `members` is about; realigned with the configuration */
+    char names[HA_MEMBERS_MAX][HA_NAME_SIZE];
     struct ha_watch members[HA_MEMBERS_MAX];
 };
 
