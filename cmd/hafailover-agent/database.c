@@ -15,12 +15,14 @@
 #include "cmd/hafailover-agent/daemon.h"
 #include "lib/base/err.h"
 #include "lib/base/text.h"
+#include "lib/io/clock.h"
 #include "lib/io/log.h"
 #include "lib/io/pidwatch.h"
 
 #define NS_PER_MS 1000000u
 #define PROBE_TIMEOUT_MIN_MS 100u
 #define PROBE_TIMEOUT_MAX_MS 2000u
+#define RENEW_MIN_MS 50u
 #define PID_BITS 22 /* of pid_max; the rest of a process's name is its start time */
 
 struct database {
@@ -34,7 +36,9 @@ struct database {
     bool probing, probe_again;
     bool acting, act_waits;
     struct ha_act act; /* the one that waits for the canceled one to end */
-    bool close_owed;   /* the gate must be closed and is not, as far as is known */
+    uint64_t gate_ms;  /* the deadline that is set, boot clock; 0: closed, or not known */
+    bool gate_vip;
+    bool close_owed; /* the gate must be closed and is not, as far as is known */
     bool reset_owed;
     bool process_told; /* the core knows of some process */
     int32_t pid;       /* watched; 0: none */
@@ -305,6 +309,7 @@ static void close_gate(struct database *database)
     int code;
 
     database->close_owed = true;
+    database->gate_ms = 0;
     if (ha_gates_class(gates) == HA_GATE_PROCESS) {
         close_by_process(database);
         return;
@@ -339,12 +344,22 @@ static void set_gate(struct database *database, uint64_t deadline_ms)
     database->close_owed = false;
     if (ha_gates_class(gates) == HA_GATE_PROCESS)
         return;
+    /* Renewals in quick succession wait for each other in the kernel; one that adds little to what
+     * is left anyway is left out, which only closes the gate earlier. */
+    if (ask.with_vip == database->gate_vip && deadline_ms >= database->gate_ms &&
+        deadline_ms - database->gate_ms < RENEW_MIN_MS &&
+        database->gate_ms > ha_clock_boot_ms() + RENEW_MIN_MS)
+        return;
+    database->gate_ms = 0;
     code = ha_gates_set(gates, &ask, NULL, &err);
     if (code == HA_ENOENT && ha_gates_guard(gates, ask.port, &err) == HA_OK)
         code = ha_gates_set(gates, &ask, NULL, &err);
     if (code != HA_OK)
         HA_LOG(HA_LOG_ERROR, "gate-not-set", "service=%s port=%u why=%s",
                database->section->service, ask.port, HA_QUOTE(err.text));
+    else
+        database->gate_ms = deadline_ms;
+    database->gate_vip = ask.with_vip;
 }
 
 void ha_databases_gate(struct ha_databases *databases, const struct ha_effect_gate *gate)
