@@ -29,7 +29,7 @@ struct uv_loop_s;
 #define HA_RAFT_APP_MAX 65536u    /* bytes of one application frame */
 #define HA_RAFT_SNAPSHOT_MAX (4u * 1024 * 1024)
 #define HA_RAFT_QUEUE_MAX 1024u /* own and forwarded proposals waiting or in flight */
-#define HA_RAFT_REASON_SIZE 128u
+#define HA_RAFT_REASON_SIZE 256u
 
 /* A watcher. Ids are 1..HA_RAFT_PEERS_MAX and are never reused for another machine: a watcher that
  * lost its directory comes back under a new id. */

@@ -1,519 +1,464 @@
 #include "raft/peers.h"
 
 #include <assert.h>
-#include <inttypes.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
-#include <uv.h>
 
-#include "lib/base/err.h"
-#include "lib/base/prng.h"
 #include "lib/base/text.h"
 #include "lib/io/clock.h"
-#include "lib/io/dns.h"
-#include "lib/io/frames.h"
 #include "lib/io/log.h"
-#include "raft/frame.h"
 #include "raft/message.h"
 
-enum {
-    BACKOFF_MIN_MS = 50,
-    BACKOFF_MAX_MS = 1000,
-    DIAL_MS = 2000,   /* name, connect and handshake */
-    HELLO_MS = 2000,  /* from the handshake to the hello frame */
-    PENDING_MAX = 16, /* accepted links whose hello has not come */
+#define DNS_MS 1000u
+#define CONNECT_MS 1000u
+#define STEADY_MS 1000u /* a link that lived so long was good: back-off starts anew */
+
+/* Payload limits by type, plus one; 0 refuses the type. */
+static const uint32_t hello_limits[256] = {[HA_FRAME_HELLO] = HA_FRAME_HELLO_SIZE + 1};
+static const uint32_t peer_limits[256] = {
+    [HA_FRAME_RAFT] = HA_MESSAGE_SIZE_MAX + 1,
+    [HA_FRAME_FORWARD] = HA_FRAME_FORWARD_HEADER_SIZE + HA_RAFT_ENTRY_MAX + 1,
+    [HA_FRAME_ANSWER] = 64 + 1,
+    [HA_FRAME_READ] = 64 + 1,
+    [HA_FRAME_READ_ANSWER] = 64 + 1,
+    [HA_FRAME_APP] = HA_RAFT_APP_MAX + 1,
 };
+static const uint32_t no_limits[256];
 
-enum dial_state { DIAL_WAITING, DIAL_RESOLVING, DIAL_CONNECTING, DIAL_UP };
+static const struct ha_frames_options hello_options = {.payload_max = HA_FRAME_HELLO_SIZE,
+                                                       .type_limits = hello_limits};
+static const struct ha_frames_options peer_options = {.payload_max = HA_MESSAGE_SIZE_MAX,
+                                                      .type_limits = peer_limits};
+static const struct ha_frames_options out_options = {.payload_max = 64, .type_limits = no_limits};
 
-/* One watcher as this one sees it. */
-struct peer {
-    struct ha_peers *hub;
-    uint32_t id;
-    char name[HA_RAFT_NAME_SIZE];
-    char host[HA_DNS_HOST_SIZE];
-    uint16_t port;
-    enum dial_state state;
-    uint32_t backoff_ms;
-    bool timer_open;
-    uv_timer_t timer; /* until the next try */
-    bool resolving;
-    struct ha_dns_request dns;
-    struct ha_stream *stream; /* while connecting */
-    struct ha_frames *out;
-    struct ha_frames *in;
-    uint64_t heard_ms; /* 0: never */
-    char last_error[HA_RAFT_REASON_SIZE];
-};
-
-/* An accepted link before its hello frame. */
-struct pending {
-    struct ha_peers *hub;
-    struct ha_frames *frames; /* NULL: free */
-    uint64_t since_ms;
-};
-
-struct ha_peers {
-    uv_loop_t *loop;
-    struct ha_raft_options options;
-    struct ha_peers_hooks hooks;
-    uint64_t set_id;
-    struct ha_prng prng;
-    struct ha_dns *dns;
-    bool closing;
-    unsigned open; /* handles, requests and streams whose close has not been confirmed */
-    void (*close_cb)(void *arg);
-    void *close_arg;
-    struct peer peers[HA_RAFT_PEERS_MAX];
-    struct pending pending[PENDING_MAX];
-};
-
-static void dial(struct peer *peer);
-
-static void done(struct ha_peers *hub)
+static void finish_close(struct ha_peers *peers)
 {
-    assert(hub->open > 0);
-    hub->open--;
-    if (hub->open > 0 || !hub->closing)
-        return;
-    hub->close_cb(hub->close_arg);
-    free(hub);
+    if (peers->is_closing && peers->open == 0 && peers->close_cb != NULL) {
+        void (*cb)(void *arg) = peers->close_cb;
+
+        peers->close_cb = NULL;
+        cb(peers->close_arg);
+    }
 }
 
 static void on_closed(void *ctx)
 {
-    done(ctx);
+    struct ha_peers *peers = ctx;
+
+    assert(peers->open > 0);
+    peers->open--;
+    finish_close(peers);
 }
 
-static void close_frames(struct ha_peers *hub, struct ha_frames **frames)
+static void close_frames(struct ha_peers *peers, struct ha_frames **frames)
 {
     if (*frames == NULL)
         return;
-    hub->open++;
-    ha_frames_close(*frames, 0, on_closed, hub);
+    peers->open++;
+    ha_frames_close(*frames, 0, on_closed, peers);
     *frames = NULL;
 }
 
-static void close_stream(struct ha_peers *hub, struct ha_stream **stream)
+static void close_stream(struct ha_peers *peers, struct ha_stream *stream)
 {
-    if (*stream == NULL)
-        return;
-    hub->open++;
-    ha_stream_close(*stream, 0, on_closed, hub);
-    *stream = NULL;
+    peers->open++;
+    ha_stream_close(stream, 0, on_closed, peers);
 }
 
-static struct peer *find(struct ha_peers *hub, uint32_t id)
+/* --- our own links ------------------------------------------------------------------------ */
+
+static void note_error(struct ha_peer *peer, const char *why)
 {
-    for (uint32_t i = 0; i < hub->options.peer_count; i++)
-        if (hub->peers[i].id == id && id != hub->options.own_id)
-            return &hub->peers[i];
-    return NULL;
+    if (strcmp(peer->last_error, why) != 0)
+        HA_LOG(HA_LOG_INFO, "watcher-link-down", "peer=%s why=%s", peer->name, HA_QUOTE(why));
+    (void)snprintf(peer->last_error, sizeof(peer->last_error), "%s", why);
 }
 
-/* The outbound link */
-
-static void on_timer(uv_timer_t *timer)
+/* The one way down: whatever there is of the link goes, the next try is set. */
+static void drop_link(struct ha_peer *peer, const char *why)
 {
-    dial(timer->data);
-}
+    struct ha_peers *peers = peer->peers;
+    uint64_t now_ms = ha_clock_mono_ms();
 
-/* The link is down, for the reason given; try again after a while that grows. */
-static void retry(struct peer *peer, const char *why)
-{
-    struct ha_peers *hub = peer->hub;
-    bool was_up = peer->state == DIAL_UP;
-    uint64_t wait_ms;
-
-    close_stream(hub, &peer->stream);
-    close_frames(hub, &peer->out);
-    peer->state = DIAL_WAITING;
-    (void)ha_text_format(peer->last_error, sizeof(peer->last_error), "%s", why);
-    if (hub->closing)
-        return;
-    if (was_up) {
-        HA_LOG(HA_LOG_INFO, "watcher-link-down", "peer=%s why=\"%s\"", peer->name, why);
-        hub->hooks.link(hub->hooks.ctx, peer->id, false);
+    if (peer->state == HA_PEER_UP) {
+        peer->was_down = true;
+        if (now_ms - peer->up_ms >= STEADY_MS)
+            peer->backoff_ms = HA_PEERS_BACKOFF_MIN_MS;
     }
-    wait_ms = peer->backoff_ms / 2 + ha_prng_below(&hub->prng, peer->backoff_ms);
-    peer->backoff_ms =
-        peer->backoff_ms * 2 > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : peer->backoff_ms * 2;
-    (void)uv_timer_start(&peer->timer, on_timer, wait_ms, 0);
+    note_error(peer, why);
+    close_frames(peers, &peer->out);
+    if (peer->stream != NULL)
+        close_stream(peers, peer->stream);
+    peer->stream = NULL;
+    peer->state = HA_PEER_IDLE;
+    peer->retry_ms = now_ms + ha_prng_between(&peers->prng, peer->backoff_ms / 2, peer->backoff_ms);
+    peer->backoff_ms *= 2;
+    if (peer->backoff_ms > HA_PEERS_BACKOFF_MAX_MS)
+        peer->backoff_ms = HA_PEERS_BACKOFF_MAX_MS;
 }
 
-static void out_frame(void *ctx, struct ha_frames *frames, uint8_t type, const uint8_t *data,
-                      size_t size)
+static void on_out_frame(void *ctx, struct ha_frames *frames, uint8_t type, const uint8_t *data,
+                         size_t size)
 {
-    struct peer *peer = ctx;
-
+    (void)ctx; /* out_options refuses every type */
     (void)frames;
     (void)type;
     (void)data;
     (void)size;
-    retry(peer, "the peer speaks on a link that is ours to speak on");
 }
 
-static void out_end(void *ctx, struct ha_frames *frames, const struct ha_err *err)
+static void on_out_end(void *ctx, struct ha_frames *frames, const struct ha_err *err)
 {
     (void)frames;
-    retry(ctx, err->text);
+    drop_link(ctx, err->text[0] != '\0' ? err->text : ha_code_text(err->code));
 }
 
-static void send_hello(struct peer *peer)
+static const struct ha_frames_hooks out_hooks = {.on_frame = on_out_frame, .on_end = on_out_end};
+
+static void send_hello(struct ha_peer *peer)
 {
-    struct ha_peers *hub = peer->hub;
-    const struct ha_frame_hello hello = {
-        .protocol = HA_FRAME_PROTOCOL,
-        .from_id = (uint16_t)hub->options.own_id,
-        .to_id = (uint16_t)peer->id,
-        .cluster_id = hub->options.cluster_id,
-        .set_id = hub->set_id,
-    };
+    const struct ha_peers *peers = peer->peers;
+    const struct ha_frame_hello hello = {.protocol = HA_FRAME_PROTOCOL,
+                                         .from_id = (uint16_t)peers->options->own_id,
+                                         .to_id = (uint16_t)peer->id,
+                                         .cluster_id = peers->options->cluster_id,
+                                         .set_id = peers->set_id};
     uint8_t bytes[HA_FRAME_HELLO_SIZE];
-    struct ha_slice slice = {bytes, ha_frame_put_hello(bytes, sizeof(bytes), &hello)};
+    struct ha_slice slice = {.data = bytes};
 
-    (void)ha_frames_send(peer->out, HA_FRAME_HELLO, &slice, 1); /* the queue is empty */
+    slice.size = ha_frame_put_hello(bytes, sizeof(bytes), &hello);
+    assert(slice.size == sizeof(bytes));
+    if (ha_frames_send(peer->out, HA_FRAME_HELLO, &slice, 1) != HA_OK)
+        drop_link(peer, "the hello could not be sent");
 }
 
-static void out_open(void *ctx, struct ha_stream *stream)
+static void on_open(void *ctx, struct ha_stream *stream)
 {
-    static const struct ha_frames_hooks hooks = {.on_frame = out_frame, .on_end = out_end};
-    static const struct ha_frames_options options = {.payload_max = 1};
-    struct peer *peer = ctx;
+    struct ha_peer *peer = ctx;
 
-    if (ha_frames_open(&peer->out, stream, &options, &hooks, peer) != HA_OK) {
-        retry(peer, "out of memory");
+    assert(peer->stream == stream);
+    if (ha_frames_open(&peer->out, stream, &out_options, &out_hooks, peer) != HA_OK) {
+        drop_link(peer, "no memory");
         return;
     }
-    peer->stream = NULL;
-    peer->state = DIAL_UP;
-    peer->backoff_ms = BACKOFF_MIN_MS;
+    peer->stream = NULL; /* the frames own it now */
+    peer->state = HA_PEER_UP;
+    peer->up_ms = ha_clock_mono_ms();
     peer->last_error[0] = '\0';
-    send_hello(peer);
     HA_LOG(HA_LOG_INFO, "watcher-link-up", "peer=%s", peer->name);
-    peer->hub->hooks.link(peer->hub->hooks.ctx, peer->id, true);
+    send_hello(peer);
 }
 
-static void stream_end(void *ctx, struct ha_stream *stream, const struct ha_err *err)
+static void on_stream_end(void *ctx, struct ha_stream *stream, const struct ha_err *err)
 {
     (void)stream;
-    retry(ctx, err->text);
+    drop_link(ctx, err->text[0] != '\0' ? err->text : ha_code_text(err->code));
 }
 
-static void connect_to(struct peer *peer, const struct ha_addr *addr)
-{
-    static const struct ha_stream_hooks hooks = {.on_open = out_open, .on_end = stream_end};
-    struct ha_peers *hub = peer->hub;
-    const struct ha_stream_connect_options options = {
-        .addr = *addr,
-        .tls = hub->options.plain ? NULL : hub->options.tls,
-        .server_name = peer->name,
-        .alpn = HA_ALPN_FRAMES,
-        .deadline_ms = DIAL_MS,
-        .tuning = {.send_queue_max = HA_PEERS_QUEUE_MAX + HA_MESSAGE_SIZE_MAX,
-                   .user_timeout_ms = 2 * hub->options.election_ms},
-    };
-    int rv = ha_stream_connect(&peer->stream, hub->loop, &options, &hooks, peer);
-
-    if (rv != HA_OK) {
-        peer->stream = NULL;
-        retry(peer, ha_code_text(rv));
-        return;
-    }
-    peer->state = DIAL_CONNECTING;
-}
+static const struct ha_stream_hooks stream_hooks = {.on_open = on_open, .on_end = on_stream_end};
 
 static void on_resolved(struct ha_dns_request *request, int code)
 {
-    struct peer *peer = request->data;
+    struct ha_peer *peer = request->data;
+    struct ha_peers *peers = peer->peers;
+    struct ha_stream_connect_options options = {
+        .tls = peers->options->plain ? NULL : peers->options->tls,
+        .server_name = peers->options->plain ? NULL : peer->name,
+        .alpn = peers->options->plain ? HA_ALPN_NONE : HA_ALPN_FRAMES,
+        .deadline_ms = CONNECT_MS,
+        .tuning = {.send_queue_max = HA_PEERS_QUEUE_MAX + HA_MESSAGE_SIZE_MAX + 65536,
+                   .user_timeout_ms = 2 * peers->options->election_ms,
+                   .keepalive_s = 1}};
 
-    peer->resolving = false;
-    if (!peer->hub->closing) {
-        if (code == HA_OK && request->addr_count > 0)
-            connect_to(peer, &request->addrs[0]);
-        else
-            retry(peer, request->err.text[0] != '\0' ? request->err.text : ha_code_text(code));
+    assert(peers->open > 0);
+    peers->open--;
+    if (peers->is_closing) {
+        finish_close(peers);
+        return;
     }
-    done(peer->hub);
-}
-
-static void dial(struct peer *peer)
-{
-    struct ha_peers *hub = peer->hub;
-
-    if (hub->closing || peer->resolving)
+    peer->state = HA_PEER_CONNECTING;
+    if (code != HA_OK) {
+        drop_link(peer, request->err.text[0] != '\0' ? request->err.text : ha_code_text(code));
         return;
-    peer->state = DIAL_RESOLVING;
-    peer->resolving = true;
-    peer->dns.data = peer;
-    hub->open++;
-    ha_dns_start(hub->dns, &peer->dns, peer->host, peer->port, DIAL_MS, on_resolved);
+    }
+    options.addr = request->addrs[peer->next_addr++ % request->addr_count];
+    code = ha_stream_connect(&peer->stream, peers->loop, &options, &stream_hooks, peer);
+    if (code != HA_OK) {
+        peer->stream = NULL;
+        drop_link(peer, ha_code_text(code));
+    }
 }
 
-/* The inbound link */
-
-static void in_frame(void *ctx, struct ha_frames *frames, uint8_t type, const uint8_t *data,
-                     size_t size)
+static void dial(struct ha_peer *peer)
 {
-    struct peer *peer = ctx;
-    struct ha_peers *hub = peer->hub;
-
-    peer->heard_ms = ha_clock_mono_ms();
-    if (type != HA_FRAME_HELLO && hub->hooks.frame(hub->hooks.ctx, peer->id, type, data, size))
-        return;
-    if (peer->in != frames)
-        return; /* replaced or closed meanwhile */
-    HA_LOG(HA_LOG_WARN, "watcher-frame-refused", "peer=%s type=%u size=%zu", peer->name,
-           (unsigned)type, size);
-    close_frames(hub, &peer->in);
+    peer->state = HA_PEER_RESOLVING;
+    peer->request.data = peer;
+    peer->peers->open++;
+    ha_dns_start(peer->peers->dns, &peer->request, peer->host, peer->port, DNS_MS, on_resolved);
 }
 
-static void in_end(void *ctx, struct ha_frames *frames, const struct ha_err *err)
+/* --- links of the others ------------------------------------------------------------------ */
+
+static void on_in_frame(void *ctx, struct ha_frames *frames, uint8_t type, const uint8_t *data,
+                        size_t size)
 {
-    struct peer *peer = ctx;
+    struct ha_peer *peer = ctx;
+    struct ha_peers *peers = peer->peers;
 
     (void)frames;
-    (void)err; /* our own link to it tells the same */
-    close_frames(peer->hub, &peer->in);
+    peer->has_heard = true;
+    peer->heard_ms = ha_clock_mono_ms();
+    peers->hooks.on_frame(peers->hooks.ctx, peer->id, (enum ha_frame_type)type, data, size);
 }
 
-static const struct ha_frames_hooks in_hooks = {.on_frame = in_frame, .on_end = in_end};
-static const struct ha_frames_options in_options = {.payload_max = HA_MESSAGE_SIZE_MAX};
-
-static void refuse(struct pending *pending, const char *why)
+static void on_in_end(void *ctx, struct ha_frames *frames, const struct ha_err *err)
 {
-    const char *name = ha_stream_peer_name(ha_frames_stream(pending->frames));
+    struct ha_peer *peer = ctx;
 
-    HA_LOG(HA_LOG_WARN, "watcher-refused", "name=%s why=\"%s\"", name, why);
-    close_frames(pending->hub, &pending->frames);
+    if (err->code != HA_ECLOSED)
+        HA_LOG(HA_LOG_INFO, "watcher-inbound-end", "peer=%s why=%s", peer->name,
+               HA_QUOTE(err->text));
+    assert(peer->in == frames);
+    close_frames(peer->peers, &peer->in);
 }
 
-/* Whom the hello says it is from, if everything in it is as it should be. */
-static struct peer *check_hello(struct pending *pending, const struct ha_frame_hello *hello,
-                                const char **ret_why)
-{
-    struct ha_peers *hub = pending->hub;
-    struct peer *peer = find(hub, hello->from_id);
-    const char *name = ha_stream_peer_name(ha_frames_stream(pending->frames));
+static const struct ha_frames_hooks in_hooks = {.on_frame = on_in_frame, .on_end = on_in_end};
 
-    *ret_why = NULL;
+static const char *refusal(const struct ha_peers *peers, const struct ha_frame_hello *hello,
+                           const char *stream_name)
+{
+    const struct ha_peer *peer = ha_peers_find(peers, hello->from_id);
+
     if (hello->protocol != HA_FRAME_PROTOCOL)
-        *ret_why = "it speaks another version of the protocol";
-    else if (hello->cluster_id != hub->options.cluster_id)
-        *ret_why = "it belongs to another cluster";
-    else if (hello->set_id != hub->set_id)
-        *ret_why = "its configuration names other watchers";
-    else if (hello->to_id != hub->options.own_id)
-        *ret_why = "it means another watcher";
-    else if (peer == NULL)
-        *ret_why = "no such watcher is configured";
-    else if (!hub->options.plain && strcmp(peer->name, name) != 0)
-        *ret_why = "its key or certificate is another watcher's";
-    return *ret_why == NULL ? peer : NULL;
+        return "another protocol version";
+    if (hello->cluster_id != peers->options->cluster_id)
+        return "another cluster";
+    if (hello->set_id != peers->set_id)
+        return "another set of watchers in its settings";
+    if (hello->to_id != peers->options->own_id)
+        return "it means another watcher";
+    if (peer == NULL)
+        return "its id is not configured";
+    if (!peers->options->plain && strcmp(peer->name, stream_name) != 0)
+        return "its name is not that of its id";
+    return NULL;
 }
 
-static void pending_frame(void *ctx, struct ha_frames *frames, uint8_t type, const uint8_t *data,
-                          size_t size)
+static void on_hello(void *ctx, struct ha_frames *frames, uint8_t type, const uint8_t *data,
+                     size_t size)
 {
-    struct pending *pending = ctx;
+    struct ha_peer_pending *pending = ctx;
+    struct ha_peers *peers = pending->peers;
+    const char *name = ha_stream_peer_name(ha_frames_stream(frames));
     struct ha_frame_hello hello;
-    struct peer *peer;
-    const char *why;
+    const char *why = "its hello is malformed";
+    struct ha_peer *peer;
 
-    if (type != HA_FRAME_HELLO || !ha_frame_get_hello(data, size, &hello)) {
-        refuse(pending, "its first frame is no hello");
-        return;
-    }
-    peer = check_hello(pending, &hello, &why);
-    if (peer == NULL) {
-        refuse(pending, why);
+    assert(type == HA_FRAME_HELLO);
+    if (ha_frame_get_hello(data, size, &hello))
+        why = refusal(peers, &hello, name);
+    if (why != NULL) {
+        HA_LOG(HA_LOG_WARN, "watcher-refused", "peer=%s why=%s", HA_QUOTE(name), HA_QUOTE(why));
+        close_frames(peers, &pending->frames);
         return;
     }
     pending->frames = NULL;
-    close_frames(peer->hub, &peer->in); /* the newest link is the one that counts */
+    for (peer = peers->peer; peer->id != hello.from_id; peer++)
+        assert(peer < peers->peer + peers->count);
+    close_frames(peers, &peer->in); /* the newest link of a peer is the one that lives */
     peer->in = frames;
+    peer->has_heard = true;
     peer->heard_ms = ha_clock_mono_ms();
-    ha_frames_set_hooks(frames, &in_options, &in_hooks, peer);
-    /* It is there: no need to wait for our own next try. */
-    if (peer->state == DIAL_WAITING) {
-        (void)uv_timer_stop(&peer->timer);
-        dial(peer);
+    ha_frames_set_hooks(frames, &peer_options, &in_hooks, peer);
+    /* It lives: no reason to wait with our own link. */
+    if (peer->state == HA_PEER_IDLE) {
+        peer->retry_ms = 0;
+        peer->backoff_ms = HA_PEERS_BACKOFF_MIN_MS;
     }
 }
 
-static void pending_end(void *ctx, struct ha_frames *frames, const struct ha_err *err)
+static void on_pending_end(void *ctx, struct ha_frames *frames, const struct ha_err *err)
 {
-    struct pending *pending = ctx;
+    struct ha_peer_pending *pending = ctx;
 
-    (void)frames;
-    (void)err;
-    close_frames(pending->hub, &pending->frames);
+    HA_LOG(HA_LOG_INFO, "watcher-inbound-end", "peer=%s why=%s",
+           HA_QUOTE(ha_stream_peer_name(ha_frames_stream(frames))), HA_QUOTE(err->text));
+    close_frames(pending->peers, &pending->frames);
 }
 
-/* A free place; those whose hello is late make room. */
-static struct pending *free_pending(struct ha_peers *hub)
+static const struct ha_frames_hooks pending_hooks = {.on_frame = on_hello,
+                                                     .on_end = on_pending_end};
+
+static struct ha_peer_pending *pending_slot(struct ha_peers *peers)
+{
+    struct ha_peer_pending *oldest = &peers->pending[0];
+
+    for (size_t i = 0; i < HA_PEERS_PENDING_MAX; i++) {
+        struct ha_peer_pending *pending = &peers->pending[i];
+
+        if (pending->frames == NULL)
+            return pending;
+        if (pending->deadline_ms < oldest->deadline_ms)
+            oldest = pending;
+    }
+    close_frames(peers, &oldest->frames);
+    return oldest;
+}
+
+void ha_peers_adopt(struct ha_peers *peers, struct ha_stream *stream)
+{
+    const char *name = ha_stream_peer_name(stream);
+    struct ha_peer_pending *pending;
+
+    if (peers->is_closing || (!peers->options->plain && ha_peers_find_name(peers, name) == NULL)) {
+        if (!peers->is_closing)
+            HA_LOG(HA_LOG_WARN, "watcher-refused", "peer=%s why=unknown", HA_QUOTE(name));
+        close_stream(peers, stream);
+        return;
+    }
+    pending = pending_slot(peers);
+    pending->peers = peers;
+    pending->deadline_ms = ha_clock_mono_ms() + HA_PEERS_HELLO_MS;
+    if (ha_frames_open(&pending->frames, stream, &hello_options, &pending_hooks, pending) !=
+        HA_OK) {
+        pending->frames = NULL;
+        close_stream(peers, stream);
+    }
+}
+
+/* --- all of them -------------------------------------------------------------------------- */
+
+int ha_peers_init(struct ha_peers *peers, uv_loop_t *loop, const struct ha_raft_options *options,
+                  const struct ha_peers_hooks *hooks, struct ha_err *err)
+{
+    memset(peers, 0, sizeof(*peers));
+    peers->loop = loop;
+    peers->options = options;
+    peers->set_id = ha_raft_set_id(options);
+    peers->hooks = *hooks;
+    ha_prng_seed(&peers->prng, options->seed ^ 0x70656572u);
+    for (uint32_t i = 0; i < options->peer_count; i++) {
+        const struct ha_raft_peer *from = &options->peers[i];
+        struct ha_peer *peer = &peers->peer[peers->count];
+
+        if (from->id == options->own_id)
+            continue;
+        peer->peers = peers;
+        peer->id = from->id;
+        peer->backoff_ms = HA_PEERS_BACKOFF_MIN_MS;
+        memcpy(peer->name, from->name, sizeof(peer->name));
+        if (ha_text_host_port(from->address, peer->host, sizeof(peer->host), &peer->port, 0) !=
+            HA_OK)
+            return ha_err_set(err, HA_EINVAL, "watcher %s: address \"%s\" is not host:port",
+                              from->name, from->address);
+        peers->count++;
+    }
+    if (ha_dns_open(&peers->dns, loop) != HA_OK)
+        return ha_err_set(err, HA_EIO, "the resolver cannot be set up");
+    return HA_OK;
+}
+
+void ha_peers_start(struct ha_peers *peers)
+{
+    for (uint32_t i = 0; i < peers->count; i++)
+        dial(&peers->peer[i]);
+}
+
+void ha_peers_tick(struct ha_peers *peers)
 {
     uint64_t now_ms = ha_clock_mono_ms();
-    struct pending *place = NULL;
 
-    for (unsigned i = 0; i < PENDING_MAX; i++) {
-        struct pending *pending = &hub->pending[i];
-
-        if (pending->frames != NULL && now_ms - pending->since_ms >= HELLO_MS)
-            refuse(pending, "its hello is late");
-        if (pending->frames == NULL)
-            place = pending;
-    }
-    return place;
-}
-
-void ha_peers_adopt(struct ha_peers *hub, struct ha_stream *stream)
-{
-    static const struct ha_frames_hooks hooks = {.on_frame = pending_frame, .on_end = pending_end};
-    static const struct ha_frames_options options = {.payload_max = HA_FRAME_HELLO_SIZE + 1};
-    struct pending *pending = hub->closing ? NULL : free_pending(hub);
-
-    if (pending == NULL ||
-        ha_frames_open(&pending->frames, stream, &options, &hooks, pending) != HA_OK) {
-        if (pending != NULL)
-            pending->frames = NULL;
-        close_stream(hub, &stream);
+    if (peers->is_closing)
         return;
-    }
-    pending->hub = hub;
-    pending->since_ms = ha_clock_mono_ms();
-}
+    for (uint32_t i = 0; i < peers->count; i++)
+        if (peers->peer[i].state == HA_PEER_IDLE && now_ms >= peers->peer[i].retry_ms)
+            dial(&peers->peer[i]);
+    for (size_t i = 0; i < HA_PEERS_PENDING_MAX; i++) {
+        struct ha_peer_pending *pending = &peers->pending[i];
 
-/* The hub */
-
-static int open_peer(struct ha_peers *hub, struct peer *peer, const struct ha_raft_peer *from)
-{
-    int rv;
-
-    peer->hub = hub;
-    peer->id = from->id;
-    peer->backoff_ms = BACKOFF_MIN_MS;
-    memcpy(peer->name, from->name, sizeof(peer->name));
-    rv = ha_text_host_port(from->address, peer->host, sizeof(peer->host), &peer->port, 0);
-    if (rv != HA_OK || peer->id == hub->options.own_id)
-        return rv;
-    (void)uv_timer_init(hub->loop, &peer->timer);
-    peer->timer.data = peer;
-    peer->timer_open = true;
-    return HA_OK;
-}
-
-static void ignore(void *arg)
-{
-    (void)arg;
-}
-
-int ha_peers_open(struct uv_loop_s *loop, const struct ha_raft_options *options,
-                  const struct ha_peers_hooks *hooks, struct ha_peers **ret)
-{
-    struct ha_peers *hub = calloc(1, sizeof(*hub));
-    int rv;
-
-    if (hub == NULL)
-        return HA_ENOMEM;
-    hub->loop = loop;
-    hub->options = *options;
-    hub->hooks = *hooks;
-    hub->set_id = ha_raft_set_id(options);
-    ha_prng_seed(&hub->prng, options->seed ^ options->own_id);
-    rv = ha_dns_open(&hub->dns, loop);
-    if (rv != HA_OK) {
-        free(hub);
-        return rv;
-    }
-    for (uint32_t i = 0; i < options->peer_count && rv == HA_OK; i++)
-        rv = open_peer(hub, &hub->peers[i], &options->peers[i]);
-    if (rv != HA_OK) {
-        ha_peers_close(hub, ignore, NULL);
-        return rv;
-    }
-    *ret = hub;
-    return HA_OK;
-}
-
-void ha_peers_start(struct ha_peers *hub)
-{
-    for (uint32_t i = 0; i < hub->options.peer_count; i++)
-        if (hub->peers[i].id != hub->options.own_id)
-            dial(&hub->peers[i]);
-}
-
-static void on_timer_closed(uv_handle_t *handle)
-{
-    struct peer *peer = handle->data;
-
-    done(peer->hub);
-}
-
-void ha_peers_close(struct ha_peers *hub, void (*cb)(void *arg), void *arg)
-{
-    assert(!hub->closing);
-    hub->closing = true;
-    hub->close_cb = cb;
-    hub->close_arg = arg;
-    for (unsigned i = 0; i < PENDING_MAX; i++)
-        if (hub->pending[i].frames != NULL)
-            close_frames(hub, &hub->pending[i].frames);
-    for (uint32_t i = 0; i < HA_RAFT_PEERS_MAX; i++) {
-        struct peer *peer = &hub->peers[i];
-
-        close_stream(hub, &peer->stream);
-        close_frames(hub, &peer->out);
-        close_frames(hub, &peer->in);
-        if (!peer->timer_open)
+        if (pending->frames == NULL || now_ms < pending->deadline_ms)
             continue;
-        hub->open++;
-        uv_close((uv_handle_t *)&peer->timer, on_timer_closed);
+        HA_LOG(HA_LOG_WARN, "watcher-refused", "why=%s", HA_QUOTE("no hello in time"));
+        close_frames(peers, &pending->frames);
     }
-    hub->open++;
-    ha_dns_close(hub->dns, on_closed, hub);
 }
 
-int ha_peers_send(struct ha_peers *hub, uint32_t id, uint8_t type, const void *data, size_t size)
+void ha_peers_turn(struct ha_peers *peers)
 {
-    struct peer *peer = find(hub, id);
-    struct ha_slice slice = {data, size};
+    for (uint32_t i = 0; i < peers->count && !peers->is_closing; i++) {
+        struct ha_peer *peer = &peers->peer[i];
+        bool is_up = peer->state == HA_PEER_UP;
+
+        if (peer->was_down && peer->is_told_up) {
+            peer->is_told_up = false;
+            peers->hooks.on_link(peers->hooks.ctx, peer->id, false);
+        }
+        peer->was_down = false;
+        if (is_up && !peer->is_told_up) {
+            peer->is_told_up = true;
+            peers->hooks.on_link(peers->hooks.ctx, peer->id, true);
+        }
+    }
+}
+
+void ha_peers_close(struct ha_peers *peers, void (*cb)(void *arg), void *arg)
+{
+    assert(!peers->is_closing);
+    peers->is_closing = true;
+    peers->close_cb = cb;
+    peers->close_arg = arg;
+    for (uint32_t i = 0; i < peers->count; i++) {
+        struct ha_peer *peer = &peers->peer[i];
+
+        if (peer->stream != NULL)
+            close_stream(peers, peer->stream);
+        peer->stream = NULL;
+        close_frames(peers, &peer->out);
+        close_frames(peers, &peer->in);
+    }
+    for (size_t i = 0; i < HA_PEERS_PENDING_MAX; i++)
+        close_frames(peers, &peers->pending[i].frames);
+    peers->open++;
+    ha_dns_close(peers->dns, on_closed, peers); /* ends lookups first, through on_resolved */
+}
+
+int ha_peers_send(struct ha_peers *peers, uint32_t id, enum ha_frame_type type, const void *data,
+                  size_t size)
+{
+    struct ha_peer *peer = peers->peer;
+    struct ha_slice slice = {.data = data, .size = size};
     size_t queued;
-    int rv;
+    int code;
 
-    if (peer == NULL || peer->out == NULL)
+    while (peer < peers->peer + peers->count && peer->id != id)
+        peer++;
+    if (peer == peers->peer + peers->count || peer->state != HA_PEER_UP || peers->is_closing)
         return HA_EUNREACH;
-    /* What is queued is bounded; one large message into an empty queue is not refused for it. */
     queued = ha_stream_queued(ha_frames_stream(peer->out));
-    rv = queued > 0 && queued + size > HA_PEERS_QUEUE_MAX
-             ? HA_EFULL
-             : ha_frames_send(peer->out, type, &slice, size == 0 ? 0 : 1);
-    if (rv == HA_EFULL)
-        retry(peer, "it does not take what is sent to it");
-    return rv;
-}
-
-bool ha_peers_is_peer(const struct ha_peers *hub, const char *name)
-{
-    for (uint32_t i = 0; i < hub->options.peer_count; i++)
-        if (hub->peers[i].id != hub->options.own_id && strcmp(hub->peers[i].name, name) == 0)
-            return true;
-    return false;
-}
-
-void ha_peers_get_status(const struct ha_peers *hub, struct ha_raft_peer_status *ret)
-{
-    for (uint32_t i = 0; i < hub->options.peer_count; i++) {
-        const struct peer *peer = &hub->peers[i];
-
-        if (peer->id != ret->id)
-            continue;
-        ret->is_self = peer->id == hub->options.own_id;
-        ret->connected = ret->is_self || peer->state == DIAL_UP;
-        ret->heard_ago_ms = ret->is_self          ? 0
-                            : peer->heard_ms == 0 ? UINT64_MAX
-                                                  : ha_clock_mono_ms() - peer->heard_ms;
-        memcpy(ret->last_error, peer->last_error, sizeof(ret->last_error));
-        return;
+    if (type == HA_FRAME_APP && queued > HA_PEERS_APP_QUEUE_MAX)
+        return HA_EFULL;
+    if (queued > HA_PEERS_QUEUE_MAX) {
+        drop_link(peer, "it does not take what is sent: queue full");
+        return HA_EFULL;
     }
+    code = ha_frames_send(peer->out, (uint8_t)type, &slice, 1);
+    if (code != HA_OK)
+        drop_link(peer, ha_code_text(code));
+    return code;
+}
+
+const struct ha_peer *ha_peers_find(const struct ha_peers *peers, uint32_t id)
+{
+    for (uint32_t i = 0; i < peers->count; i++)
+        if (peers->peer[i].id == id)
+            return &peers->peer[i];
+    return NULL;
+}
+
+const struct ha_peer *ha_peers_find_name(const struct ha_peers *peers, const char *name)
+{
+    for (uint32_t i = 0; i < peers->count; i++)
+        if (strcmp(peers->peer[i].name, name) == 0)
+            return &peers->peer[i];
+    return NULL;
 }

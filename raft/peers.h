@@ -1,51 +1,108 @@
-/* raft/peers.h - authenticated links among watchers: frames out on the link we dialled, frames in
- * on the link the peer dialled. Internal to raft/.
+/* raft/peers.h - frame links among the watchers. Internal to raft/.
  *
- * Loop thread. One outbound link per peer, dialled again with back-off and jitter (50 ms to 1 s)
- * for as long as the hub lives; one inbound link per peer, the newest. The first frame of a link is
- * a hello that must name this cluster, this set of watchers, us, and the peer whose name TLS has
- * proven. A peer that does not take what is queued for it is cut off and dialled again. */
+ * Loop thread. To each peer we dial one link and only send on it; what it sends comes on the link
+ * that it dialled. Dialling is repeated with back-off for ever. A link belongs to an id when its
+ * hello says so and TLS proved the configured name of that id. Hooks are only called from
+ * ha_peers_turn (on_link) or from the loop (on_frame). */
 #ifndef HA_RAFT_PEERS_H
 #define HA_RAFT_PEERS_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <uv.h>
 
+#include "lib/base/prng.h"
+#include "lib/io/dns.h"
+#include "lib/io/frames.h"
+#include "raft/frame.h"
 #include "raft/node.h"
 
-#define HA_PEERS_QUEUE_MAX (256u * 1024)
+#define HA_PEERS_QUEUE_MAX (256u * 1024)     /* above: the link is dropped and dialled again */
+#define HA_PEERS_APP_QUEUE_MAX (128u * 1024) /* above: application frames wait with the caller */
+#define HA_PEERS_PENDING_MAX 16u             /* accepted links without a hello yet */
+#define HA_PEERS_HELLO_MS 2000u
+#define HA_PEERS_BACKOFF_MIN_MS 50u
+#define HA_PEERS_BACKOFF_MAX_MS 1000u
 
-struct ha_peers; /* opaque */
+struct ha_peers;
+
+enum ha_peer_state {
+    HA_PEER_IDLE, /* next try at retry_ms */
+    HA_PEER_RESOLVING,
+    HA_PEER_CONNECTING,
+    HA_PEER_UP,
+};
+
+struct ha_peer {
+    struct ha_peers *peers;
+    uint32_t id;
+    char name[HA_RAFT_NAME_SIZE];
+    char host[HA_RAFT_ADDRESS_SIZE];
+    uint16_t port;
+    enum ha_peer_state state;
+    struct ha_stream *stream; /* while connecting */
+    struct ha_frames *out;    /* while up */
+    struct ha_frames *in;     /* or NULL */
+    struct ha_dns_request request;
+    unsigned next_addr;
+    uint32_t backoff_ms;
+    uint64_t retry_ms;
+    uint64_t up_ms;
+    bool has_heard;
+    uint64_t heard_ms;
+    bool is_told_up; /* what on_link said last */
+    bool was_down;   /* between two turns */
+    char last_error[HA_RAFT_REASON_SIZE];
+};
+
+/* An accepted stream that has not said who it is. */
+struct ha_peer_pending {
+    struct ha_peers *peers;
+    struct ha_frames *frames; /* NULL: free */
+    uint64_t deadline_ms;
+};
 
 struct ha_peers_hooks {
     void *ctx;
-    /* An authenticated frame of @peer, HELLO excepted; borrows. False: malformed, its link ends. */
-    bool (*frame)(void *ctx, uint32_t peer, uint8_t type, const void *data, size_t size);
-    /* The outbound link came up or went down. */
-    void (*link)(void *ctx, uint32_t peer, bool is_up);
+    void (*on_frame)(void *ctx, uint32_t from, enum ha_frame_type type, const void *data,
+                     size_t size);
+    void (*on_link)(void *ctx, uint32_t peer, bool is_up);
 };
 
-/* Copies @options (tls borrowed) and @hooks. Dials nothing yet. HA_ENOMEM, HA_EIO. */
-int ha_peers_open(struct uv_loop_s *loop, const struct ha_raft_options *options,
-                  const struct ha_peers_hooks *hooks, struct ha_peers **ret);
+struct ha_peers {
+    uv_loop_t *loop;
+    struct ha_dns *dns;
+    const struct ha_raft_options *options; /* borrowed */
+    uint64_t set_id;
+    struct ha_prng prng;
+    struct ha_peers_hooks hooks;
+    uint32_t count;
+    struct ha_peer peer[HA_RAFT_PEERS_MAX]; /* all but us */
+    struct ha_peer_pending pending[HA_PEERS_PENDING_MAX];
+    uint32_t open; /* streams, frames and dns whose close callback is due */
+    bool is_closing;
+    void (*close_cb)(void *arg);
+    void *close_arg;
+};
 
-/* Begin to dial. */
+/* HA_EINVAL: an address; HA_ENOMEM, HA_EIO. @options is borrowed until closed. */
+int ha_peers_init(struct ha_peers *peers, uv_loop_t *loop, const struct ha_raft_options *options,
+                  const struct ha_peers_hooks *hooks, struct ha_err *err);
 void ha_peers_start(struct ha_peers *peers);
-
-/* Everything closes; @cb is the last touch. */
+/* Every heartbeat: dial again, give up late hellos. */
+void ha_peers_tick(struct ha_peers *peers);
+/* Tell on_link what has changed. */
+void ha_peers_turn(struct ha_peers *peers);
+/* @cb is the last touch, from the loop. */
 void ha_peers_close(struct ha_peers *peers, void (*cb)(void *arg), void *arg);
 
-/* Queue one frame; copied. HA_EUNREACH: no link now. HA_EFULL: the peer is slow; the link ends. */
-int ha_peers_send(struct ha_peers *peers, uint32_t peer, uint8_t type, const void *data,
+/* HA_OK; HA_EUNREACH: no link; HA_EFULL: over the queue's limit, see above; HA_ENOMEM. */
+int ha_peers_send(struct ha_peers *peers, uint32_t id, enum ha_frame_type type, const void *data,
                   size_t size);
-
-/* As ha_raft_adopt. */
 void ha_peers_adopt(struct ha_peers *peers, struct ha_stream *stream);
-
-bool ha_peers_is_peer(const struct ha_peers *peers, const char *name);
-
-/* Fill in connected, heard_ago_ms and last_error of @ret->id. */
-void ha_peers_get_status(const struct ha_peers *peers, struct ha_raft_peer_status *ret);
+/* NULL: not another configured watcher. */
+const struct ha_peer *ha_peers_find(const struct ha_peers *peers, uint32_t id);
+const struct ha_peer *ha_peers_find_name(const struct ha_peers *peers, const char *name);
 
 #endif /* HA_RAFT_PEERS_H */

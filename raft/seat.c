@@ -5,7 +5,6 @@
 
 #include "lib/base/err.h"
 #include "raft/code.h"
-#include "raft/members.h"
 
 static void on_fatal(void *arg, int code, const char *why)
 {
@@ -47,18 +46,6 @@ int ha_seat_init(struct ha_seat *seat, struct raft_io *inner, const struct ha_se
     raft_set_snapshot_trailing(&seat->raft, options->snapshot_trailing);
     raft_set_pre_vote(&seat->raft, !options->no_pre_vote);
     return HA_OK;
-}
-
-int ha_seat_bootstrap(struct ha_seat *seat)
-{
-    struct raft_configuration conf;
-    int rv = ha_members_build(&conf, seat->options.peer_ids, seat->options.peer_count);
-
-    if (rv != 0)
-        return ha_raft_code(rv);
-    rv = raft_bootstrap(&seat->raft, &conf);
-    raft_configuration_close(&conf);
-    return ha_raft_code(rv);
 }
 
 int ha_seat_start(struct ha_seat *seat)

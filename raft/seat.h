@@ -60,9 +60,6 @@ struct ha_seat {
 int ha_seat_init(struct ha_seat *seat, struct raft_io *inner, const struct ha_seat_options *options,
                  const struct ha_raft_hooks *hooks, ha_seat_send_cb send);
 
-/* Write the first configuration through the inner io's bootstrap. Before start. */
-int ha_seat_bootstrap(struct ha_seat *seat);
-
 /* Load, restore, begin. */
 int ha_seat_start(struct ha_seat *seat);
 

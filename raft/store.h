@@ -49,6 +49,9 @@ int ha_store_open(struct ha_store **ret, const struct ha_store_options *options,
 /* Read and verify everything: checksums, chain, gaps, end. HA_ECORRUPT, HA_EIO, HA_ENOMEM. */
 int ha_store_load(struct ha_store *store, struct ha_store_state *ret, struct ha_err *err);
 
+/* Free a state that libraft never took. */
+void ha_store_state_fini(struct ha_store_state *state);
+
 int ha_store_set_term(struct ha_store *store, raft_term term, struct ha_err *err);
 int ha_store_set_vote(struct ha_store *store, raft_id vote, struct ha_err *err);
 

@@ -256,9 +256,25 @@ int ha_store_load(struct ha_store *store, struct ha_store_state *ret, struct ha_
         code = check_head(store, err);
     if (code == HA_OK)
         code = check_watermark(store, err);
-    if (code != HA_OK)
+    if (code != HA_OK) {
+        ha_store_state_fini(ret);
         return code;
+    }
     ret->term = store->term;
     ret->vote = store->vote;
     return HA_OK;
+}
+
+void ha_store_state_fini(struct ha_store_state *state)
+{
+    for (size_t i = 0; i < state->count; i++)
+        raft_free(state->entries[i].buf.base);
+    raft_free(state->entries);
+    if (state->snapshot != NULL) {
+        raft_configuration_close(&state->snapshot->configuration);
+        raft_free(state->snapshot->bufs[0].base);
+        raft_free(state->snapshot->bufs);
+        raft_free(state->snapshot);
+    }
+    *state = (struct ha_store_state){0};
 }
