@@ -26,6 +26,8 @@
 #define HA_REDIS_MAX_LAG_S "1"       /* with min-replicas-to-write: the shortest there is */
 #define HA_REDIS_SAVE_MAX_MS 20000u  /* for a snapshot, over repeated orders of one epoch */
 #define HA_REDIS_PAUSE_MAX_MS 60000u /* of CLIENT PAUSE */
+#define HA_REDIS_WAIT_MS 100u        /* DRAIN: of writes refused, for replicas that hang */
+#define HA_REDIS_CLOSED "2147483647" /* min-replicas-to-write that refuses every write */
 #define HA_REDIS_POLL_MS 10u         /* between two looks while something is waited for */
 #define HA_REDIS_REWRITE_MS 250u     /* after an act */
 #define HA_REDIS_ASKS_MAX 4          /* one under way, those before it canceled and not yet told */
@@ -64,6 +66,7 @@ struct ha_redis_act { /* private to act*.c */
     struct ha_acted acted;
     struct ha_redis_facts facts; /* of the last look */
 
+    bool drain_closes;     /* DRAIN: writes are refused while WAIT asks */
     uint64_t drain_offset; /* DRAIN: every replica should acknowledge this */
     uint64_t drained_run;  /* run id that was drained to the last byte; 0: none */
 

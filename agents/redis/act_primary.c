@@ -64,10 +64,25 @@ static void on_served(struct ha_redis_act *act, const struct ha_redis_outcome *o
         ha_redis_act_done(act);
 }
 
+/* What min-replicas-to-write should be; NULL: as it is. */
+static const char *wanted_min(const struct ha_redis_act *act, const redisReply *now, char *to,
+                              size_t size)
+{
+    if (act->ask.min_replicas != UINT32_MAX) {
+        (void)ha_text_format(to, size, "%" PRIu32, act->ask.min_replicas);
+        return to;
+    }
+    /* A drain that lost its agent half-way left it closed. */
+    return is_value(now, HA_REDIS_CLOSED) ? "0" : NULL;
+}
+
 static void on_serve_seen(struct ha_redis_act *act, const struct ha_redis_outcome *outcome)
 {
+    const redisReply *min_now = outcome->replies[HA_REDIS_FACTS_COMMANDS];
+    const redisReply *lag_now = outcome->replies[HA_REDIS_FACTS_COMMANDS + 1];
     struct ha_redis_batch *batch;
-    char wanted[16];
+    const char *min;
+    char text[16];
 
     if (!ha_redis_act_look(act, outcome, 0))
         return;
@@ -78,31 +93,34 @@ static void on_serve_seen(struct ha_redis_act *act, const struct ha_redis_outcom
     act->doing = "settings of a primary";
     batch = ha_redis_act_batch(act);
     ha_redis_batch_add(batch, "CLIENT", "UNPAUSE", NULL);
-    if (act->ask.min_replicas != UINT32_MAX) {
-        (void)ha_text_format(wanted, sizeof(wanted), "%" PRIu32, act->ask.min_replicas);
-        act->changed = !is_value(outcome->replies[HA_REDIS_FACTS_COMMANDS], wanted) ||
-                       !is_value(outcome->replies[HA_REDIS_FACTS_COMMANDS + 1], HA_REDIS_MAX_LAG_S);
-        if (act->changed) {
-            ha_redis_batch_add(batch, "CONFIG", "SET", "min-replicas-max-lag", HA_REDIS_MAX_LAG_S,
-                               NULL);
-            ha_redis_batch_add(batch, "CONFIG", "SET", "min-replicas-to-write", wanted, NULL);
-        }
+    min = wanted_min(act, min_now, text, sizeof(text));
+    if (min != NULL && !is_value(min_now, min)) {
+        ha_redis_batch_add(batch, "CONFIG", "SET", "min-replicas-to-write", min, NULL);
+        act->changed = true;
+    }
+    if (act->ask.min_replicas != UINT32_MAX && !is_value(lag_now, HA_REDIS_MAX_LAG_S)) {
+        ha_redis_batch_add(batch, "CONFIG", "SET", "min-replicas-max-lag", HA_REDIS_MAX_LAG_S,
+                           NULL);
+        act->changed = true;
     }
     ha_redis_facts_ask(batch);
     ha_redis_act_send(act, batch, on_served);
 }
 
-void ha_redis_act_serve(struct ha_redis_act *act)
+static void ask_with_min(struct ha_redis_act *act, ha_redis_act_step step)
 {
     struct ha_redis_batch *batch = ha_redis_act_batch(act);
 
     act->drained_run = 0;
     ha_redis_facts_ask(batch);
-    if (act->ask.min_replicas != UINT32_MAX) {
-        ha_redis_batch_add(batch, "CONFIG", "GET", "min-replicas-to-write", NULL);
-        ha_redis_batch_add(batch, "CONFIG", "GET", "min-replicas-max-lag", NULL);
-    }
-    ha_redis_act_send(act, batch, on_serve_seen);
+    ha_redis_batch_add(batch, "CONFIG", "GET", "min-replicas-to-write", NULL);
+    ha_redis_batch_add(batch, "CONFIG", "GET", "min-replicas-max-lag", NULL);
+    ha_redis_act_send(act, batch, step);
+}
+
+void ha_redis_act_serve(struct ha_redis_act *act)
+{
+    ask_with_min(act, on_serve_seen);
 }
 
 /* --- DRAIN --- */
@@ -202,21 +220,67 @@ static void on_drain_seen(struct ha_redis_act *act, const struct ha_redis_outcom
         go_on_draining(act);
 }
 
-static void on_paused(struct ha_redis_act *act, const struct ha_redis_outcome *outcome)
+/* The answers to stop_writes, by place. */
+enum { CLOSE, AT_CLOSE, WAIT, PAUSE, REOPEN, CLIENTS, LOOK };
+
+static void on_stopped(struct ha_redis_act *act, const struct ha_redis_outcome *outcome)
 {
-    if (!ha_redis_act_check(act, outcome, 0) || !ha_redis_act_look(act, outcome, 2))
+    struct ha_redis_info at_close = {0};
+    const redisReply *info = outcome->replies[AT_CLOSE];
+
+    if (!ha_redis_act_check(act, outcome, PAUSE) || !ha_redis_act_look(act, outcome, LOOK))
         return;
-    read_clients(act, outcome->replies[1]);
-    act->drain_offset = act->facts.info.master_offset;
+    read_clients(act, outcome->replies[CLIENTS]);
     act->doing = "waiting for the replicas";
+    act->drain_offset = act->facts.info.master_offset;
+    /* What came after the close is WAIT's own question to the replicas, no write. */
+    if (act->drain_closes && outcome->replies[CLOSE]->type == REDIS_REPLY_STATUS &&
+        info->type == REDIS_REPLY_STRING &&
+        ha_redis_info_parse(&at_close, info->str, (size_t)info->len, NULL) == HA_OK)
+        act->drain_offset = at_close.master_offset;
     go_on_draining(act);
 }
 
-static void on_drain_begin(struct ha_redis_act *act, const struct ha_redis_outcome *outcome)
+/* A paused server does not ask its replicas what they have, and they tell unasked only every second
+ * or two. So writes are first refused, by a min-replicas-to-write that no service can reach; then
+ * WAIT asks the replicas, which takes a round trip; then the pause takes over from the refusal. All
+ * in one batch, so that the refusal lasts a moment. */
+static void stop_writes(struct ha_redis_act *act, const char *min_now)
 {
-    struct ha_redis_batch *batch;
+    struct ha_redis_batch *batch = ha_redis_act_batch(act);
     uint64_t pause_ms = (uint64_t)act->ask.deadline_ms * 2;
-    char text[16];
+    char online[16], pause[16], wait[16];
+
+    /* Longer than the act, so that writes stay out until the gate is closed; bounded, so that
+     * nobody has to remember to end it. */
+    if (pause_ms > HA_REDIS_PAUSE_MAX_MS)
+        pause_ms = HA_REDIS_PAUSE_MAX_MS;
+    (void)ha_text_format(pause, sizeof(pause), "%" PRIu64, pause_ms);
+    (void)ha_text_format(online, sizeof(online), "%" PRIu32, act->facts.info.online);
+    (void)ha_text_format(wait, sizeof(wait), "%" PRIu32, HA_REDIS_WAIT_MS);
+    act->doing = "stopping writes";
+    if (act->drain_closes) {
+        ha_redis_batch_add(batch, "CONFIG", "SET", "min-replicas-to-write", HA_REDIS_CLOSED, NULL);
+        ha_redis_batch_add(batch, "INFO", "replication", NULL);
+        ha_redis_batch_add(batch, "WAIT", online, wait, NULL);
+    } else {
+        for (int i = CLOSE; i <= WAIT; i++)
+            ha_redis_batch_add(batch, "PING", NULL); /* keeps the places */
+    }
+    ha_redis_batch_add(batch, "CLIENT", "PAUSE", pause, "WRITE", NULL);
+    if (act->drain_closes)
+        ha_redis_batch_add(batch, "CONFIG", "SET", "min-replicas-to-write", min_now, NULL);
+    else
+        ha_redis_batch_add(batch, "PING", NULL);
+    ha_redis_batch_add(batch, "CLIENT", "LIST", "TYPE", "replica", NULL);
+    ha_redis_facts_ask(batch);
+    ha_redis_act_send(act, batch, on_stopped);
+}
+
+static void on_drain_seen_first(struct ha_redis_act *act, const struct ha_redis_outcome *outcome)
+{
+    const redisReply *lag = outcome->replies[HA_REDIS_FACTS_COMMANDS + 1];
+    const char *min_now = config_value(outcome->replies[HA_REDIS_FACTS_COMMANDS]);
 
     if (!ha_redis_act_look(act, outcome, 0))
         return;
@@ -224,24 +288,15 @@ static void on_drain_begin(struct ha_redis_act *act, const struct ha_redis_outco
         ha_redis_act_fail(act, HA_ESTALE, "it is not a primary");
         return;
     }
-    /* Longer than the act, so that writes stay out until the gate is closed; bounded, so that
-     * nobody has to remember to end it. */
-    if (pause_ms > HA_REDIS_PAUSE_MAX_MS)
-        pause_ms = HA_REDIS_PAUSE_MAX_MS;
-    (void)ha_text_format(text, sizeof(text), "%" PRIu64, pause_ms);
-    act->doing = "CLIENT PAUSE";
-    batch = ha_redis_act_batch(act);
-    ha_redis_batch_add(batch, "CLIENT", "PAUSE", text, "WRITE", NULL);
-    ha_redis_batch_add(batch, "CLIENT", "LIST", "TYPE", "replica", NULL);
-    ha_redis_facts_ask(batch);
-    ha_redis_act_send(act, batch, on_paused);
+    if (min_now != NULL && strcmp(min_now, HA_REDIS_CLOSED) == 0)
+        min_now = "0"; /* left by a drain that lost its agent */
+    /* With a lag of 0 Redis does not look at the number at all. */
+    act->drain_closes = act->facts.info.online > 0 && min_now != NULL &&
+                        config_value(lag) != NULL && !is_value(lag, "0");
+    stop_writes(act, min_now);
 }
 
 void ha_redis_act_drain(struct ha_redis_act *act)
 {
-    struct ha_redis_batch *batch = ha_redis_act_batch(act);
-
-    act->drained_run = 0;
-    ha_redis_facts_ask(batch);
-    ha_redis_act_send(act, batch, on_drain_begin);
+    ask_with_min(act, on_drain_seen_first);
 }

@@ -292,13 +292,18 @@ void run_for(uv_loop_t *loop, unsigned ms)
     run(loop, NULL, NULL, 0, ms, false);
 }
 
+void client_probe_begin(struct client *client, uint32_t timeout_ms)
+{
+    client->probing = true;
+    assert_int_equal(engine->probe(client->link, timeout_ms, on_probed), 0);
+    assert_true(client->probing); /* never from inside */
+}
+
 enum ha_answer client_probe(struct client *client, uint32_t timeout_ms)
 {
     const unsigned before = client->probes;
 
-    client->probing = true;
-    assert_int_equal(engine->probe(client->link, timeout_ms, on_probed), 0);
-    assert_true(client->probing); /* never from inside */
+    client_probe_begin(client, timeout_ms);
     run_until_count(client->loop, &client->probes, before + 1, timeout_ms + 5000);
     assert_int_equal(client->probed.code, 0);
     return client->probed.sample.answer;

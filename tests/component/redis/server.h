@@ -58,6 +58,8 @@ void client_open_local(struct client *client, uv_loop_t *loop, const struct serv
 void client_open_remote(struct client *client, uv_loop_t *loop, const struct server *server);
 /* Probe and wait for the answer, which is in client->probed. */
 enum ha_answer client_probe(struct client *client, uint32_t timeout_ms);
+/* Begin a probe without running the loop. */
+void client_probe_begin(struct client *client, uint32_t timeout_ms);
 /* Act and wait; returns the code. */
 int client_act(struct client *client, struct ha_act act);
 struct ha_act act_of(enum ha_order_kind kind);

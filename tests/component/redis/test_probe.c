@@ -95,25 +95,19 @@ static void test_killed_while_probing(void **state)
 {
     struct server server;
     struct client client;
-    struct ha_probed probed;
 
     server_start(&server, NULL);
     client_open_remote(&client, *state, &server);
     assert_int_equal(client_probe(&client, 1000), HA_ANSWER_OK);
     server_signal(&server, SIGSTOP);
-    client.probing = true;
-    run_for(*state, 1);
-    client.probing = false;
-    assert_int_equal(client_probe(&client, 100), HA_ANSWER_NONE);
-    server_signal(&server, SIGCONT);
-    assert_int_equal(client_probe(&client, 1000), HA_ANSWER_OK);
-    probed = client.probed;
-    assert_int_equal(probed.sample.answer, HA_ANSWER_OK);
-    server_signal(&server, SIGSTOP);
-    assert_int_equal(kill(server.pid, SIGKILL), 0); /* dies at the next turn, unread bytes reset */
-    (void)client_probe(&client, 1000);
-    assert_true(client.probed.sample.answer == HA_ANSWER_CLOSED ||
-                client.probed.sample.answer == HA_ANSWER_REFUSED);
+    client_probe_begin(&client, 5000);
+    run_for(*state, 20);
+    assert_true(client.probing);
+    assert_int_equal(kill(server.pid, SIGKILL), 0);
+    run_while(*state, &client.probing, 2000);
+    assert_int_equal(client.probed.sample.answer, HA_ANSWER_CLOSED);
+    assert_int_equal(client.losses, 0);
+    assert_int_equal(client_probe(&client, 1000), HA_ANSWER_REFUSED);
     client_close(&client);
     server_free(&server);
 }
@@ -218,7 +212,7 @@ static void test_full(void **state)
 #define RIGHTS_WATCHER "-@all +ping +info"
 #define RIGHTS_AGENT                                                                     \
     "-@all +ping +info +replicaof +config|get +config|set +config|rewrite +client|kill " \
-    "+client|pause +client|unpause +client|list +bgsave"
+    "+client|pause +client|unpause +client|list +bgsave +wait"
 
 static void test_access(void **state)
 {
