@@ -1,4 +1,5 @@
 /* The HTTP server against libcurl and raw bytes, the HTTP client against it and hostile servers. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -446,15 +447,17 @@ static void test_stream_to_nobody(void **state)
     web_free(web);
 }
 
-static void raw_exchange(struct web *web, const char *bytes, size_t size, char *ret, size_t room)
+/* True: the server closed the connection. */
+static bool raw_exchange(struct web *web, const char *bytes, size_t size, char *ret, size_t room)
 {
     int fd = raw_connect(&web->addr);
     uint64_t end_ms = ha_clock_mono_ms() + 1500;
     size_t have = 0;
     size_t sent = 0;
+    bool closed = false;
 
     memset(ret, 0, room);
-    while (ha_clock_mono_ms() < end_ms) {
+    while (ha_clock_mono_ms() < end_ms && !closed) {
         ssize_t n =
             sent < size ? send(fd, bytes + sent, size - sent, MSG_DONTWAIT | MSG_NOSIGNAL) : 0;
 
@@ -462,12 +465,12 @@ static void raw_exchange(struct web *web, const char *bytes, size_t size, char *
             sent += (size_t)n;
         (void)uv_run(&web->loop.uv, UV_RUN_NOWAIT);
         n = recv(fd, ret + have, room - 1 - have, MSG_DONTWAIT);
-        if (n == 0)
-            break;
+        closed = n == 0 || (n < 0 && errno == ECONNRESET);
         if (n > 0)
             have += (size_t)n;
     }
     (void)close(fd);
+    return closed;
 }
 
 static void test_hostile_requests(void **state)
@@ -476,31 +479,41 @@ static void test_hostile_requests(void **state)
         "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc";
     static const char huge_length[] =
         "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999\r\n\r\n";
-    struct ha_http_server_options more = {.request_ms = 300};
+    static const char chunked[] =
+        "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        "10\r\n0123456789abcdef\r\n10\r\n0123456789abcdef\r\n0\r\n\r\n";
+    struct ha_http_server_options more = {.request_ms = 300, .body_max = 20};
     struct web *web = web_new_on(NULL, &more, NULL);
     size_t size = 100000;
     char *huge = malloc(size);
     char answer[1024];
+    bool closed;
 
     (void)state;
     assert_non_null(huge);
     memset(huge, 'a', size);
     memcpy(huge, "GET / HTTP/1.1\r\nHost: x\r\nX: ", 28);
-    raw_exchange(web, huge, size, answer, sizeof(answer));
+    closed = raw_exchange(web, huge, size, answer, sizeof(answer));
     print_message("# huge header: %.12s\n", answer);
     assert_true(answer[0] == '\0' || memcmp(answer, "HTTP/1.1 431", 12) == 0);
     memset(huge, 'a', size);
     memcpy(huge, "GET /", 5);
-    raw_exchange(web, huge, size, answer, sizeof(answer));
+    closed = raw_exchange(web, huge, size, answer, sizeof(answer));
     print_message("# huge path: %.12s\n", answer);
     assert_true(answer[0] == '\0' || memcmp(answer, "HTTP/1.1 414", 12) == 0);
-    raw_exchange(web, "\x16\x03\x01\x00\x05hello\r\n\r\n", 14, answer, sizeof(answer));
+    closed = raw_exchange(web, "\x16\x03\x01\x00\x05hello\r\n\r\n", 14, answer, sizeof(answer));
     print_message("# not HTTP: %.12s\n", answer);
     assert_true(answer[0] == '\0' || memcmp(answer, "HTTP/1.1 4", 10) == 0);
     /* A body that never comes whole: cut off at request_ms. */
-    raw_exchange(web, short_body, strlen(short_body), answer, sizeof(answer));
+    closed = raw_exchange(web, short_body, strlen(short_body), answer, sizeof(answer));
     assert_string_equal(answer, "");
-    raw_exchange(web, huge_length, strlen(huge_length), answer, sizeof(answer));
+    assert_true(closed);
+    /* More than the limit, without saying so before. */
+    closed = raw_exchange(web, chunked, strlen(chunked), answer, sizeof(answer));
+    print_message("# chunked: %.12s\n", answer);
+    assert_true(closed);
+    assert_null(strstr(answer, " 201 "));
+    closed = raw_exchange(web, huge_length, strlen(huge_length), answer, sizeof(answer));
     print_message("# huge length: %.12s\n", answer);
     assert_memory_equal(answer, "HTTP/1.1 413", 12);
     assert_int_equal(web->requests, 0);

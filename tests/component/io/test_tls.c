@@ -10,6 +10,7 @@
 
 #include "lib/base/text.h"
 #include "lib/io/file.h"
+#include "lib/io/tls_session.h"
 #include "tests/component/io/harness.h"
 #include "tests/support/cmocka_ha.h"
 
@@ -190,9 +191,8 @@ static void test_certificate_names(void **state)
         const char *name;
         bool want;
     } cases[] = {
-        {"watcher-three", "watcher/two", false},
-        {"watcher-dns", "watcher/dns", false},
-        {"w.example.org", "watcher/good", true},
+        {"watcher-three", "watcher/two", false},   {"watcher-three", "watcher/three", false},
+        {"watcher-dns", "watcher/dns", false},     {"w.example.org", "watcher/good", true},
         {"w.example.org", "watcher/other", false},
     };
     struct folder folder;
@@ -332,6 +332,31 @@ static void test_psk_client_takes_no_certificate(void **state)
     folder_free(&folder);
 }
 
+/* libcurl's context trusts every public CA; ours must not, once it has our key. */
+static void test_attach_forgets_public_cas(void **state)
+{
+    struct ha_tls *client = tls_derived("ctl/admin", 1);
+    struct ha_tls_session session;
+    SSL_CTX *ctx = SSL_CTX_new(TLS_method());
+    struct folder folder;
+    char path[128];
+
+    (void)state;
+    folder_make(&folder);
+    folder_certs(&folder, NULL, 0);
+    (void)folder_file(&folder, "ca.pem", path, sizeof(path));
+    assert_int_equal(SSL_CTX_load_verify_file(ctx, path), 1);
+    SSL_CTX_set_verify(ctx, SSL_VERIFY_NONE, NULL);
+    assert_int_equal(ha_tls_session_init(&session, client, false, "watcher/w1", HA_ALPN_HTTP),
+                     HA_OK);
+    assert_int_equal(ha_tls_session_attach(&session, ctx), HA_OK);
+    assert_int_equal(sk_X509_OBJECT_num(X509_STORE_get0_objects(SSL_CTX_get_cert_store(ctx))), 0);
+    assert_true((SSL_CTX_get_verify_mode(ctx) & SSL_VERIFY_PEER) != 0);
+    SSL_CTX_free(ctx);
+    ha_tls_unref(client);
+    folder_free(&folder);
+}
+
 static void test_alpn(void **state)
 {
     struct ha_tls *server = tls_secret("watcher/w1", 1);
@@ -363,6 +388,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_reload_and_secret_mode),
     cmocka_unit_test(test_keys),
     cmocka_unit_test(test_hostile_bytes),
+    cmocka_unit_test(test_attach_forgets_public_cas),
     cmocka_unit_test(test_alpn),
 };
 
