@@ -28,7 +28,7 @@ static unsigned entries_that_fit(const struct raft_append_entries *args, size_t 
     return n;
 }
 
-size_t ha_message_size(const struct raft_message *message)
+size_t ha_raft_message_size(const struct raft_message *message)
 {
     size_t size;
 
@@ -69,7 +69,7 @@ static void put_append(struct ha_writer *w, const struct raft_append_entries *ar
     }
 }
 
-bool ha_message_encode(const struct raft_message *message, void *to, size_t size)
+bool ha_raft_message_encode(const struct raft_message *message, void *to, size_t size)
 {
     const struct raft_request_vote *vote = &message->request_vote;
     const struct raft_request_vote_result *voted = &message->request_vote_result;
@@ -172,7 +172,7 @@ static bool get_snapshot(struct ha_reader *r, const uint32_t *ids, uint32_t id_c
     install->last_term = ha_get_u64(r);
     install->conf_index = ha_get_u64(r);
     size = ha_get_u32(r);
-    if (r->failed || size == 0 || size != ha_reader_left(r) || size > HA_MESSAGE_SIZE_MAX)
+    if (r->failed || size == 0 || size != ha_reader_left(r) || size > HA_RAFT_MESSAGE_SIZE_MAX)
         return false;
     if (ha_members_build(&install->conf, ids, id_count) != 0)
         return false;
@@ -228,8 +228,8 @@ static bool get_body(struct ha_reader *r, const uint32_t *ids, uint32_t id_count
     }
 }
 
-bool ha_message_decode(const void *data, size_t size, uint32_t from, const uint32_t *ids,
-                       uint32_t id_count, struct raft_message *ret)
+bool ha_raft_message_decode(const void *data, size_t size, uint32_t from, const uint32_t *ids,
+                            uint32_t id_count, struct raft_message *ret)
 {
     struct ha_reader r;
     bool is_good;

@@ -12,17 +12,17 @@
 
 /* Entries beyond this go with a later message; one entry always fits. */
 #define HA_MESSAGE_ENTRIES_BYTES_MAX (1024u * 1024)
-#define HA_MESSAGE_SIZE_MAX (5u * 1024 * 1024) /* a snapshot and its header */
+#define HA_RAFT_MESSAGE_SIZE_MAX (5u * 1024 * 1024) /* a snapshot and its header */
 
 /* Bytes of @message, with as many of its entries as are sent at once. 0: it is never sent. */
-size_t ha_message_size(const struct raft_message *message);
+size_t ha_raft_message_size(const struct raft_message *message);
 
-/* Encode into @to[@size], where @size is ha_message_size's. */
-bool ha_message_encode(const struct raft_message *message, void *to, size_t size);
+/* Encode into @to[@size], where @size is ha_raft_message_size's. */
+bool ha_raft_message_encode(const struct raft_message *message, void *to, size_t size);
 
 /* Decode a message from @from; @ids are all voters. Entries get one allocation each, batch set
  * (rule G6); ha_guard_release frees what it owns. False: malformed, over a limit, or no memory. */
-bool ha_message_decode(const void *data, size_t size, uint32_t from, const uint32_t *ids,
-                       uint32_t id_count, struct raft_message *ret);
+bool ha_raft_message_decode(const void *data, size_t size, uint32_t from, const uint32_t *ids,
+                            uint32_t id_count, struct raft_message *ret);
 
 #endif /* HA_RAFT_MESSAGE_H */

@@ -149,8 +149,8 @@ static void on_raft_frame(struct ha_raft *raft, uint32_t from, const void *data,
 {
     struct raft_message message;
 
-    if (!ha_message_decode(data, size, from, raft->seat.options.peer_ids,
-                           raft->seat.options.peer_count, &message)) {
+    if (!ha_raft_message_decode(data, size, from, raft->seat.options.peer_ids,
+                                raft->seat.options.peer_count, &message)) {
         HA_LOG(HA_LOG_WARN, "raft-message-malformed", "peer=%u size=%zu", from, size);
         return;
     }
@@ -281,7 +281,7 @@ static int io_send(struct raft_io *io, struct raft_io_send *req, const struct ra
                    raft_io_send_cb cb)
 {
     struct ha_raft *raft = of(io);
-    size_t size = ha_message_size(message);
+    size_t size = ha_raft_message_size(message);
     void *bytes;
     int code;
 
@@ -291,7 +291,7 @@ static int io_send(struct raft_io *io, struct raft_io_send *req, const struct ra
     bytes = malloc(size);
     if (bytes == NULL)
         return RAFT_NOMEM;
-    if (!ha_message_encode(message, bytes, size))
+    if (!ha_raft_message_encode(message, bytes, size))
         abort();
     code = ha_peers_send(&raft->peers, (uint32_t)message->server_id, HA_FRAME_RAFT, bytes, size);
     free(bytes);
