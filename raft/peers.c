@@ -16,7 +16,7 @@
 /* Payload limits by type, plus one; 0 refuses the type. */
 static const uint32_t hello_limits[256] = {[HA_FRAME_HELLO] = HA_FRAME_HELLO_SIZE + 1};
 static const uint32_t peer_limits[256] = {
-    [HA_FRAME_RAFT] = HA_MESSAGE_SIZE_MAX + 1,
+    [HA_FRAME_RAFT] = HA_RAFT_MESSAGE_SIZE_MAX + 1,
     [HA_FRAME_FORWARD] = HA_FRAME_FORWARD_HEADER_SIZE + HA_RAFT_ENTRY_MAX + 1,
     [HA_FRAME_ANSWER] = 64 + 1,
     [HA_FRAME_READ] = 64 + 1,
@@ -27,7 +27,7 @@ static const uint32_t no_limits[256];
 
 static const struct ha_frames_options hello_options = {.payload_max = HA_FRAME_HELLO_SIZE,
                                                        .type_limits = hello_limits};
-static const struct ha_frames_options peer_options = {.payload_max = HA_MESSAGE_SIZE_MAX,
+static const struct ha_frames_options peer_options = {.payload_max = HA_RAFT_MESSAGE_SIZE_MAX,
                                                       .type_limits = peer_limits};
 static const struct ha_frames_options out_options = {.payload_max = 64, .type_limits = no_limits};
 
@@ -166,7 +166,7 @@ static void on_resolved(struct ha_dns_request *request, int code)
         .server_name = peers->options->plain ? NULL : peer->name,
         .alpn = peers->options->plain ? HA_ALPN_NONE : HA_ALPN_FRAMES,
         .deadline_ms = CONNECT_MS,
-        .tuning = {.send_queue_max = HA_PEERS_QUEUE_MAX + HA_MESSAGE_SIZE_MAX + 65536,
+        .tuning = {.send_queue_max = HA_PEERS_QUEUE_MAX + HA_RAFT_MESSAGE_SIZE_MAX + 65536,
                    .user_timeout_ms = 2 * peers->options->election_ms,
                    .keepalive_s = 1}};
 
