@@ -229,7 +229,8 @@ ctl() {
         "$(binary hafailoverctl)" --socket "$RUN/$w/hafailoverd.sock" "$@"
         return
     done
-    die "no watcher runs"
+    printf 'error: no watcher runs\n' >&2
+    return 3 # as hafailoverctl says it
 }
 
 lab_up() {
