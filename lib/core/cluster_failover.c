@@ -8,19 +8,23 @@
 #include "lib/core/cluster_parts.h"
 #include "lib/core/failover.h"
 
-/* The service an entry is about, if the entry fits its state. */
-static int find(struct ha_cluster *cluster, const struct ha_ref *ref, enum ha_move move,
-                struct ha_service **ret, struct ha_err *err)
+/* The service an entry is about, if the entry fits its state; else NULL and why in *ret_code. */
+static struct ha_service *find(struct ha_cluster *cluster, const struct ha_ref *ref,
+                               enum ha_move move, int *ret_code, struct ha_err *err)
 {
     struct ha_service *service = ha_cluster_service(cluster, ref->service);
 
-    if (service == NULL)
-        return ha_err_set(err, HA_ENOENT, "no service with id %" PRIu32, ref->service);
-    if (ha_failover_row(service->state, move) == NULL)
-        return ha_err_set(err, HA_ESTALE, "service %s is %s: %s means nothing there",
-                          service->config.name, ha_state_text(service->state), ha_move_text(move));
-    *ret = service;
-    return HA_OK;
+    if (service == NULL) {
+        *ret_code = ha_err_set(err, HA_ENOENT, "no service with id %" PRIu32, ref->service);
+        return NULL;
+    }
+    if (ha_failover_row(service->state, move) == NULL) {
+        *ret_code =
+            ha_err_set(err, HA_ESTALE, "service %s is %s: %s means nothing there",
+                       service->config.name, ha_state_text(service->state), ha_move_text(move));
+        return NULL;
+    }
+    return service;
 }
 
 static int stale_epoch(const struct ha_service *service, uint64_t epoch, struct ha_err *err)
@@ -134,9 +138,10 @@ int ha_cluster_apply_give_up(struct ha_cluster *cluster, const struct ha_command
     struct ha_decision *decision;
     struct ha_service *service;
     bool holder, ended;
-    int rv = find(cluster, &c->ref, HA_MOVE_GIVE_UP, &service, err);
+    int rv = HA_OK;
 
-    if (rv != HA_OK)
+    service = find(cluster, &c->ref, HA_MOVE_GIVE_UP, &rv, err);
+    if (service == NULL)
         return rv;
     holder = c->ref.epoch == service->epoch && c->member == service->primary &&
              c->instance == service->instance;
@@ -225,9 +230,10 @@ int ha_cluster_apply_begin(struct ha_cluster *cluster, const struct ha_command_b
     struct ha_decision *decision;
     struct ha_service *service;
     uint32_t failed = 0;
-    int rv = find(cluster, &c->ref, HA_MOVE_BEGIN, &service, err);
+    int rv = HA_OK;
 
-    if (rv != HA_OK)
+    service = find(cluster, &c->ref, HA_MOVE_BEGIN, &rv, err);
+    if (service == NULL)
         return rv;
     if (c->ref.epoch != service->epoch)
         return stale_epoch(service, c->ref.epoch, err);
@@ -263,9 +269,10 @@ int ha_cluster_apply_fenced(struct ha_cluster *cluster, const struct ha_command_
     struct ha_service *service;
     uint32_t stopped = 0;
     char text[HA_TEXT_SIZE];
-    int rv = find(cluster, &c->ref, HA_MOVE_FENCED, &service, err);
+    int rv = HA_OK;
 
-    if (rv != HA_OK)
+    service = find(cluster, &c->ref, HA_MOVE_FENCED, &rv, err);
+    if (service == NULL)
         return rv;
     if (c->ref.epoch != service->epoch)
         return stale_epoch(service, c->ref.epoch, err);
@@ -331,9 +338,10 @@ int ha_cluster_apply_promote(struct ha_cluster *cluster, enum ha_command_kind ki
     bool none = kind == HA_COMMAND_NONE;
     struct ha_service *service;
     bool told;
-    int rv = find(cluster, &c->ref, none ? HA_MOVE_NONE : HA_MOVE_PROMOTE, &service, err);
+    int rv = HA_OK;
 
-    if (rv != HA_OK)
+    service = find(cluster, &c->ref, none ? HA_MOVE_NONE : HA_MOVE_PROMOTE, &rv, err);
+    if (service == NULL)
         return rv;
     if (c->ref.epoch != service->epoch)
         return stale_epoch(service, c->ref.epoch, err);
@@ -448,9 +456,10 @@ int ha_cluster_apply_outcome(struct ha_cluster *cluster, enum ha_command_kind ki
 {
     enum ha_move move = move_of(kind);
     struct ha_service *service;
-    int rv = find(cluster, &c->ref, move, &service, err);
+    int rv = HA_OK;
 
-    if (rv != HA_OK)
+    service = find(cluster, &c->ref, move, &rv, err);
+    if (service == NULL)
         return rv;
     if (c->ref.epoch != service->epoch)
         return stale_epoch(service, c->ref.epoch, err);
