@@ -115,6 +115,10 @@ repl-backlog-size 64mb
 user default on nopass ~* &* +@all
 user hafailover on >$(cat "$RUN/redis.password") -@all $REDIS_RIGHTS
 EOF
+    # As it was before hafailover came. Three servers that each believe to be the primary are not
+    # taken over by itself: choosing one would wipe the others.
+    [ "$host" = "${DATABASES[0]}" ] ||
+        echo "replicaof $(address4 "${DATABASES[0]}") $REDIS_PORT" >>"$RUN/$host/redis.conf"
     chmod 600 "$RUN/$host/redis.conf"
     cat >"$RUN/$host/hafailover-agent.conf" <<EOF
 [agent]
