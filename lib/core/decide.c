@@ -98,7 +98,11 @@ int ha_decide_candidate(const struct ha_watcher *w, const struct ha_service *ser
 {
     static const struct ha_watch unseen;
     const struct ha_watched *watched = ha_watched_peek(w, service);
-    bool switchover = service->reason == HA_REASON_SWITCHOVER && !ha_state_is_open(service->state);
+    bool open = ha_state_is_open(service->state);
+    bool switchover = service->reason == HA_REASON_SWITCHOVER && !open;
+    /* Who asks for another primary and names none means any but the present one. */
+    bool away = (switchover || (service->reason == HA_REASON_OPERATOR && !open)) &&
+                service->target == HA_MEMBER_NONE;
     struct ha_candidate candidates[HA_MEMBERS_MAX];
     struct ha_candidate_rules rules = {
         /* A paused service goes back to where it was, or nowhere. */
@@ -106,9 +110,9 @@ int ha_decide_candidate(const struct ha_watcher *w, const struct ha_service *ser
                           service->reason != HA_REASON_OPERATOR
                       ? service->open_member
                       : service->target,
-        .exclude = ha_state_is_open(service->state) && !holder_is_gone(w, service, now_ms)
-                       ? service->primary
-                       : HA_MEMBER_NONE,
+        .exclude = away                                          ? service->open_member
+                   : open && !holder_is_gone(w, service, now_ms) ? service->primary
+                                                                 : HA_MEMBER_NONE,
         .accept_loss = service->accept_loss,
         .first = service->open_epoch == HA_EPOCH_NONE,
         /* A switchover loses nothing, or does not happen. */
@@ -136,6 +140,10 @@ int ha_decide_candidate(const struct ha_watcher *w, const struct ha_service *ser
         };
     }
     chosen = ha_candidate_choose(candidates, service->config.member_count, &rules, fits);
+    if (chosen < 0 && away) {
+        rules.exclude = HA_MEMBER_NONE;
+        chosen = ha_candidate_choose(candidates, service->config.member_count, &rules, fits);
+    }
     if (chosen >= 0 || !switchover)
         return chosen;
     /* Undone: the old primary gets the next epoch, or failing that whoever can. */
