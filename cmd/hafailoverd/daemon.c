@@ -38,9 +38,10 @@ int ha_daemon_step(struct ha_daemon *daemon, struct ha_event *event, struct ha_e
     return ha_watcher_step(daemon->core, event, daemon->effects, err);
 }
 
-bool ha_daemon_is_heard(const struct ha_daemon *daemon, uint64_t heard_ago_ms)
+bool ha_daemon_is_heard(const struct ha_daemon *daemon, const struct ha_raft_peer_status *peer)
 {
-    return heard_ago_ms <= 2 * (uint64_t)daemon->settings->election_ms;
+    return peer->is_self || peer->heard_ago_ms <= 2 * (uint64_t)daemon->settings->election_ms ||
+           (!daemon->core->leader && peer->connected);
 }
 
 static void on_tick(uv_timer_t *timer)
@@ -80,7 +81,7 @@ static void on_drain(void *ctx)
     set_tick(daemon);
 }
 
-static void look_at_peers(struct ha_daemon *daemon)
+void ha_daemon_look_at_peers(struct ha_daemon *daemon)
 {
     struct ha_raft_status status;
 
@@ -88,7 +89,7 @@ static void look_at_peers(struct ha_daemon *daemon)
     for (uint32_t i = 0; i < status.peer_count; i++) {
         const struct ha_raft_peer_status *peer = &status.peers[i];
         uint32_t at = ha_daemon_index_of(peer->id);
-        bool heard = peer->is_self || ha_daemon_is_heard(daemon, peer->heard_ago_ms);
+        bool heard = ha_daemon_is_heard(daemon, peer);
         struct ha_event event = {.kind = HA_EVENT_PEER};
 
         if (at >= HA_WATCHERS_MAX || heard == daemon->peer_heard[at])
@@ -105,7 +106,7 @@ static void on_poll(uv_timer_t *timer)
 {
     struct ha_daemon *daemon = timer->data;
 
-    look_at_peers(daemon);
+    ha_daemon_look_at_peers(daemon);
     ha_agents_poll(daemon->agents);
     ha_notifier_look(daemon->notifier);
 }

@@ -74,8 +74,12 @@ void ha_daemon_stop(struct ha_daemon *daemon, int exit_code);
 /* Ask a leader for an index to catch up with; HA_EVENT_CAUGHT_UP when it has been applied. */
 void ha_daemon_catch_up(struct ha_daemon *daemon);
 
-/* Whether a watcher last heard so long ago counts as heard. */
-bool ha_daemon_is_heard(const struct ha_daemon *daemon, uint64_t heard_ago_ms);
+/* Whether a watcher counts as heard: a frame of it came lately; followers, who say nothing to each
+ * other while all is well, count a standing link too. */
+bool ha_daemon_is_heard(const struct ha_daemon *daemon, const struct ha_raft_peer_status *peer);
+
+/* Tell the core who is heard, where that has changed. */
+void ha_daemon_look_at_peers(struct ha_daemon *daemon);
 
 /* Index in the set of watchers of a Raft peer id, and back. */
 static inline uint32_t ha_daemon_index_of(uint32_t peer_id)

@@ -88,12 +88,14 @@ static int restore(void *ctx, const void *data, size_t size, uint64_t index)
 
 static void role(void *ctx, bool is_leader, uint64_t term)
 {
+    struct ha_daemon *daemon = ctx;
     struct ha_event event = {.kind = HA_EVENT_ROLE};
 
     HA_LOG(HA_LOG_INFO, is_leader ? "leading" : "following", "term=%" PRIu64, term);
     event.u.role.leader = is_leader;
     event.u.role.term = term;
-    (void)ha_daemon_step(ctx, &event, NULL); /* HA_OK for this kind */
+    (void)ha_daemon_step(daemon, &event, NULL); /* HA_OK for this kind */
+    ha_daemon_look_at_peers(daemon);
 }
 
 static void outcome(void *ctx, uint64_t request, const struct ha_raft_outcome *how)

@@ -62,7 +62,7 @@ static void make_view(const struct ha_serve *serve, struct ha_api_view *view)
     for (uint32_t i = 0; i < status.peer_count && i < HA_WATCHERS_MAX; i++) {
         const struct ha_raft_peer_status *peer = &status.peers[i];
         uint32_t at = ha_daemon_index_of(peer->id);
-        bool heard = peer->is_self || ha_daemon_is_heard(daemon, peer->heard_ago_ms);
+        bool heard = ha_daemon_is_heard(daemon, peer);
         bool leads = peer->id == status.leader_id;
 
         (void)ha_text_copy(view->watchers[at].name, HA_NAME_SIZE, daemon->settings->peers[at].name);
