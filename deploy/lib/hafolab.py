@@ -243,7 +243,7 @@ class Lab:
         """Apply a services.conf as soon as the watchers have a leader."""
         def once():
             done = self.ctl("apply", "-f", str(path))
-            if done.returncode not in (0, 3, 4, 5):
+            if done.returncode not in (0, 3, 4, 5) and "try again" not in done.stderr:
                 raise SystemExit(f"error: {done.stderr.strip()}")
             if done.returncode != 0:
                 raise LabError(done.stderr.strip())
