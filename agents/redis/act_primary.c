@@ -244,8 +244,8 @@ static void on_stopped(struct ha_redis_act *act, const struct ha_redis_outcome *
 /* A paused server does not ask its replicas what they have, and they tell unasked only every second
  * or two. So writes are first refused, by a min-replicas-to-write that no service can reach; then
  * WAIT asks the replicas, which takes a round trip; then the pause takes over from the refusal. All
- * in one batch, so that the refusal lasts a moment. */
-static void stop_writes(struct ha_redis_act *act, const char *min_now)
+ * in one batch, so that the refusal lasts a moment. @min_after ends it; NULL: nothing to end. */
+static void stop_writes(struct ha_redis_act *act, const char *min_after)
 {
     struct ha_redis_batch *batch = ha_redis_act_batch(act);
     uint64_t pause_ms = (uint64_t)act->ask.deadline_ms * 2;
@@ -268,8 +268,8 @@ static void stop_writes(struct ha_redis_act *act, const char *min_now)
             ha_redis_batch_add(batch, "PING", NULL); /* keeps the places */
     }
     ha_redis_batch_add(batch, "CLIENT", "PAUSE", pause, "WRITE", NULL);
-    if (act->drain_closes)
-        ha_redis_batch_add(batch, "CONFIG", "SET", "min-replicas-to-write", min_now, NULL);
+    if (min_after != NULL)
+        ha_redis_batch_add(batch, "CONFIG", "SET", "min-replicas-to-write", min_after, NULL);
     else
         ha_redis_batch_add(batch, "PING", NULL);
     ha_redis_batch_add(batch, "CLIENT", "LIST", "TYPE", "replica", NULL);
@@ -288,12 +288,13 @@ static void on_drain_seen_first(struct ha_redis_act *act, const struct ha_redis_
         ha_redis_act_fail(act, HA_ESTALE, "it is not a primary");
         return;
     }
-    if (min_now != NULL && strcmp(min_now, HA_REDIS_CLOSED) == 0)
-        min_now = "0"; /* left by a drain that lost its agent */
     /* With a lag of 0 Redis does not look at the number at all. */
     act->drain_closes = act->facts.info.online > 0 && min_now != NULL &&
                         config_value(lag) != NULL && !is_value(lag, "0");
-    stop_writes(act, min_now);
+    if (min_now != NULL && strcmp(min_now, HA_REDIS_CLOSED) == 0)
+        stop_writes(act, "0"); /* left by a drain that lost its agent */
+    else
+        stop_writes(act, act->drain_closes ? min_now : NULL);
 }
 
 void ha_redis_act_drain(struct ha_redis_act *act)

@@ -6,7 +6,7 @@
 #include "lib/base/err.h"
 #include "lib/base/text.h"
 
-static const char *const sections[] = {"server", "replication", "persistence"};
+static const char *const sections[] = {"server", "replication", "persistence", "keyspace"};
 _Static_assert(sizeof(sections) / sizeof(sections[0]) + 1 == HA_REDIS_FACTS_COMMANDS,
                "a PING and each section");
 

@@ -12,7 +12,7 @@
 #include "agents/redis/info.h"
 #include "lib/core/types.h"
 
-#define HA_REDIS_FACTS_COMMANDS 4u
+#define HA_REDIS_FACTS_COMMANDS 5u
 
 struct ha_redis_facts {
     struct ha_sample sample;

@@ -273,7 +273,10 @@ static void fill_primary(const struct ha_redis_info *info, struct ha_sample *sam
 {
     sample->role = HA_ROLE_PRIMARY;
     sample->position.offset = info->master_offset;
-    fill_lineage(info, &sample->position.lineage);
+    /* No key and nothing ever replicated: its id is one it made up, and there is nothing to lose.
+     */
+    if (info->has_keys || info->master_offset > 0)
+        fill_lineage(info, &sample->position.lineage);
 }
 
 static bool aof_fails(const struct ha_redis_info *info)

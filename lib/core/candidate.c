@@ -128,6 +128,8 @@ static bool is_ambiguous(const struct ha_candidate *candidates, const struct ha_
 static bool is_better(const struct ha_candidate *a, const struct ha_fit *fit_a,
                       const struct ha_candidate *b, const struct ha_fit *fit_b, bool first)
 {
+    if (first && (a->sample->position.lineage.count > 0) != (b->sample->position.lineage.count > 0))
+        return a->sample->position.lineage.count > 0;
     if (first && (a->sample->role == HA_ROLE_PRIMARY) != (b->sample->role == HA_ROLE_PRIMARY))
         return a->sample->role == HA_ROLE_PRIMARY;
     if (a->priority != b->priority)

@@ -218,7 +218,11 @@ static void log_position(struct ha_watcher *w, const struct ha_service *service,
         watched->members[at].status.epoch != service->epoch)
         return;
     position = &watched->members[at].status.sample.position;
-    if (position->lineage.count == 0 || position->offset <= service->position.offset)
+    if (position->lineage.count == 0)
+        return;
+    if (service->position.lineage.count == 0)
+        at_once = now_ms - watched->position_ms >= POSITION_MS / 10; /* it has got its first data */
+    else if (position->offset <= service->position.offset)
         return;
     progress = position->offset - service->position.offset;
     if (!at_once && now_ms - watched->position_ms < POSITION_MS / 10)
