@@ -265,8 +265,14 @@ static void begin_if_down(struct ha_watcher *w, const struct ha_service *service
         watched->noticed_wall_ms = 0;
         return;
     }
-    if (watched->noticed_wall_ms == 0)
-        watched->noticed_wall_ms = w->wall_ms - (now_ms - watched->members[at].verdict_ms);
+    if (watched->noticed_wall_ms == 0) {
+        const struct ha_watch *watch = &watched->members[at];
+
+        /* Others may have agreed before this watcher's own verdict changed. */
+        watched->noticed_wall_ms = w->wall_ms;
+        if (ha_verdict_is_down(watch->verdict))
+            watched->noticed_wall_ms -= now_ms - watch->verdict_ms;
+    }
     if (service->paused || !service->config.automatic || ha_decide_rate_limited(w, service))
         return;
     /* Fencing a primary that nobody can replace helps nobody: it may come back. */
