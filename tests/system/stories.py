@@ -136,10 +136,10 @@ class Cluster(hafolab.Lab):
         return [other for other in DATABASES if other != host]
 
     def wait_other(self, old, deadline_s=15):
-        """The service once it is STEADY under another primary."""
+        """The service once another primary is open; the old one may be beyond reach."""
         def asked():
             service = self.service()
-            return service if service["state"] == "STEADY" and \
+            return service if service["state"] in ("STEADY", "REPOINTING") and \
                 service["primary"] not in (None, old) else None
         return wait_for(asked, deadline_s, f"another primary than {old}")
 
@@ -173,7 +173,7 @@ def show_logs(cluster):
             continue
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
         for line in lines[-15:]:
-            print(f"# {log.parent.name}/{log.stem}: {line}")
+            print(f"# {log.parent.name}/{log.stem}: {line[:200]}")
 
 
 def ready(cluster):
