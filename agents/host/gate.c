@@ -129,12 +129,17 @@ int ha_gates_set_vip(struct ha_gates *gates, uint16_t port, const struct ha_ip *
 static size_t timed_elements(const struct ha_known_port *record, uint64_t deadline_ns,
                              bool with_vip, struct ha_nft_element elements[1 + HA_KNOWN_VIPS_MAX])
 {
+    const uint64_t now_ns = ha_clock_boot_ns();
     size_t count = 0;
 
-    elements[count++] = ha_known_port_element(HA_NFT_PORTS_OPEN, record->port, deadline_ns);
-    for (size_t i = 0; i < HA_KNOWN_VIPS_MAX && with_vip; i++)
-        if (record->vips[i].family != 0)
-            elements[count++] = ha_known_vip_element(&record->vips[i], true, deadline_ns);
+    elements[count] = ha_known_port_element(HA_NFT_PORTS_OPEN, record->port, deadline_ns);
+    elements[count++].absent = record->deadline_ns <= now_ns;
+    for (size_t i = 0; i < HA_KNOWN_VIPS_MAX && with_vip; i++) {
+        if (record->vips[i].family == 0)
+            continue;
+        elements[count] = ha_known_vip_element(&record->vips[i], true, deadline_ns);
+        elements[count++].absent = record->vip_deadline_ns <= now_ns;
+    }
     return count;
 }
 

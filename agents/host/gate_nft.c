@@ -353,6 +353,8 @@ int ha_nft_put(struct ha_nft *nft, const struct ha_nft_element *elements, size_t
     int result = 0;
 
     assert(count >= 1 && count <= PUT_MAX);
+    for (size_t i = 0; i < count && !remove; i++)
+        attempts[i].absent = elements[i].absent;
     /* Each round learns about at least one element or is the last but for slow calls. */
     for (size_t round = 0; round < 2 * count + 6; round++) {
         struct ha_nft_batch batch;

@@ -42,6 +42,7 @@ struct ha_nft_element {
     enum ha_nft_set set;
     struct ha_nft_key key;
     uint64_t deadline_ns;
+    bool absent; /* put: believed not to be there, which saves a refused transaction if true */
 };
 
 /* Everything that is in the tables, but for rules. */
