@@ -513,6 +513,19 @@ static void decide_no_candidate(struct ha_watcher *w, const struct ha_service *s
     select_candidate(w, service, now_ms, out);
 }
 
+/* Why the candidate will not become the primary of this epoch; NULL while it may. */
+static const char *failure_of(const struct ha_watch *watch, const struct ha_service *service,
+                              bool ordered)
+{
+    if (watch->heard && watch->instance != service->instance)
+        return "its host has started anew";
+    if (watch->heard && watch->status.given_up >= service->epoch)
+        return "it was promoted and gave up";
+    if (watch->heard && watch->status.process == HA_PROCESS_GONE)
+        return "its database is gone";
+    return ordered && watch->status.result == HA_RESULT_FAILED ? watch->status.text : NULL;
+}
+
 static void decide_promoting(struct ha_watcher *w, const struct ha_service *service,
                              uint64_t now_ms, struct ha_effects *out)
 {
@@ -520,6 +533,7 @@ static void decide_promoting(struct ha_watcher *w, const struct ha_service *serv
     int at = ha_service_member_at(service, service->primary);
     const struct ha_watch *watch;
     struct ha_command *command;
+    const char *failure;
     bool ordered;
 
     if (at < 0)
@@ -527,6 +541,11 @@ static void decide_promoting(struct ha_watcher *w, const struct ha_service *serv
     watch = &watched->members[at];
     ordered = watch->instance == service->instance && watch->status.order == HA_ORDER_PROMOTE &&
               watch->status.order_epoch == service->epoch;
+    failure = failure_of(watch, service, ordered);
+    if (failure != NULL) {
+        propose_outcome(w, service, HA_COMMAND_FAILED, failure, now_ms, out);
+        return;
+    }
     if (ordered && watch->status.result == HA_RESULT_DONE &&
         watch->status.sample.role == HA_ROLE_PRIMARY) {
         command = propose(w, service, HA_COMMAND_PROMOTED, now_ms, out);
@@ -534,13 +553,7 @@ static void decide_promoting(struct ha_watcher *w, const struct ha_service *serv
         command->u.outcome.position = watch->status.sample.position;
         return;
     }
-    if (ordered && watch->status.result == HA_RESULT_FAILED)
-        propose_outcome(w, service, HA_COMMAND_FAILED, watch->status.text, now_ms, out);
-    else if (watch->heard && watch->instance != service->instance)
-        propose_outcome(w, service, HA_COMMAND_FAILED, "its host has started anew", now_ms, out);
-    else if (watch->heard && watch->status.process == HA_PROCESS_GONE)
-        propose_outcome(w, service, HA_COMMAND_FAILED, "its database is gone", now_ms, out);
-    else if (!is_heard(watch, &service->config, now_ms))
+    if (!is_heard(watch, &service->config, now_ms))
         propose_outcome(w, service, HA_COMMAND_FAILED, "its agent is not heard", now_ms, out);
     else if (now_ms - watched->state_ms >= service->config.promote_deadline_ms)
         propose_outcome(w, service, HA_COMMAND_FAILED, "it took too long", now_ms, out);

@@ -380,6 +380,24 @@ static void test_giving_up_no_order_revives(void **state)
     hand_free(hand);
 }
 
+/* Nor after a crash, when the same epoch is the highest the agent has heard of. */
+static void test_giving_up_no_order_revives_after_a_crash(void **state)
+{
+    struct hand *hand = hand_new();
+
+    (void)state;
+    hand_as_holder(hand, 5);
+    hand_process(hand, HA_PROCESS_GONE, PID);
+    hand_settle(hand);
+    hand_restart(hand);
+    hand_as_replica(hand);
+    hand_order(hand, HA_ORDER_PROMOTE, 5);
+    assert_null(effects_find(hand->out, HA_EFFECT_ACT));
+    assert_int_equal(hand_told(hand)->result, HA_RESULT_FAILED);
+    assert_int_equal(hand_asks(hand)->epoch, HA_EPOCH_NONE);
+    hand_free(hand);
+}
+
 static void test_giving_up_same_member_may_get_the_next_epoch(void **state)
 {
     struct hand *hand = hand_new();
@@ -507,6 +525,8 @@ static void test_accepted_later_epoch_takes_nothing_earlier(void **state)
     hand_noted(hand);
     hand_acted(hand, HA_OK, HA_ROLE_REPLICA);
     hand_order(hand, HA_ORDER_PROMOTE, 6);
+    assert_null(effects_find(hand->out, HA_EFFECT_ACT));
+    hand_order(hand, HA_ORDER_FOLLOW, 6);
     assert_null(effects_find(hand->out, HA_EFFECT_ACT));
     hand_restart(hand); /* nor after a restart */
     hand_as_replica(hand);
@@ -786,6 +806,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_giving_up_is_repeated_in_each_heartbeat),
     cmocka_unit_test(test_giving_up_late_promises_do_not_revive),
     cmocka_unit_test(test_giving_up_no_order_revives),
+    cmocka_unit_test(test_giving_up_no_order_revives_after_a_crash),
     cmocka_unit_test(test_giving_up_same_member_may_get_the_next_epoch),
     cmocka_unit_test(test_giving_up_after),
     cmocka_unit_test(test_opening_nothing_goes_out_before_the_lease),

@@ -119,6 +119,7 @@ static void test_nobody_to_replace_it_no_fence(void **state)
     world_reach(world, A, HA_GATE_BPF, HA_STATE_STEADY);
     crashed(world, 1);
     crashed(world, 2);
+    assert_null(proposed(world, HA_COMMAND_BEGIN));
     assert_null(wait_for(world, HA_COMMAND_BEGIN, NOBODY, 500));
     assert_non_null(wait_for(world, HA_COMMAND_BEGIN, ONLY_B, 500));
     world_free(world);
@@ -145,6 +146,24 @@ static void test_last_position_is_logged_before_the_end(void **state)
     }
     assert_true(positions < begin);
     assert_true(begin < world->out->count);
+    world_free(world);
+}
+
+/* The process behind the heartbeats has started anew: its position is another one's. */
+static void test_position_of_who_claims_nothing_is_not_logged(void **state)
+{
+    struct world *world = world_steady(HA_GATE_BPF);
+    struct ha_heartbeat beat = world_beat(world, A);
+
+    (void)state;
+    beat.status.epoch = HA_EPOCH_NONE;
+    beat.status.sample.position.offset = HEAD + 5;
+    beat.status.sample.position.lineage.steps[0].id = LINEAGE + 1;
+    world_hear(world, A, &beat);
+    crashed(world, 1);
+    crashed(world, 2);
+    assert_non_null(proposed(world, HA_COMMAND_BEGIN));
+    assert_null(proposed(world, HA_COMMAND_POSITIONS));
     world_free(world);
 }
 
@@ -205,21 +224,28 @@ static void test_who_rebooted_host_is_no_sign_of_life(void **state)
     world_free(world);
 }
 
-static void test_who_rebooted_host_is_replaced_even_by_itself(void **state)
+/* Its instance cannot come back: the end of its epoch waits for nobody, and it may be its own heir.
+ */
+static void test_who_rebooted_host_is_not_waited_for(void **state)
 {
-    struct world *world = world_new(3);
-    struct ha_heartbeat beat;
+    static const enum ha_process processes[] = {HA_PROCESS_RUNNING, HA_PROCESS_GONE};
 
     (void)state;
-    world_reach(world, A, HA_GATE_BPF, HA_STATE_STEADY);
-    beat = world_beat(world, A);
-    beat.instance = 0x999;
-    beat.status.epoch = HA_EPOCH_NONE;
-    world_hear(world, A, &beat);
-    (void)world_observe(world, 1, A, HA_VERDICT_SILENT);
-    (void)world_observe(world, 2, A, HA_VERDICT_SILENT);
-    assert_non_null(proposed(world, HA_COMMAND_BEGIN));
-    world_free(world);
+    for (size_t i = 0; i < HA_ARRAY_LEN(processes); i++) {
+        struct world *world = world_new(3);
+        struct ha_heartbeat beat;
+
+        world_reach(world, A, HA_GATE_BPF, HA_STATE_STEADY);
+        beat = world_beat(world, A);
+        beat.instance = 0x999;
+        beat.status.epoch = HA_EPOCH_NONE;
+        beat.status.process = processes[i];
+        world_hear(world, A, &beat);
+        (void)world_observe(world, 1, A, HA_VERDICT_SILENT);
+        (void)world_observe(world, 2, A, HA_VERDICT_SILENT);
+        assert_non_null(proposed(world, HA_COMMAND_BEGIN));
+        world_free(world);
+    }
 }
 
 /* Giving up */
@@ -299,6 +325,8 @@ static void test_giving_up_counts_in_a_paused_service(void **state)
     struct ha_command command;
 
     (void)state;
+    world->config->services[0].members[1].priority = 500;
+    assert_int_equal(world_apply_config(world), HA_OK);
     assert_int_equal(world_pause(world, HA_COMMAND_PAUSE), HA_OK);
     give_up_heard(world);
     assert_non_null(proposed(world, HA_COMMAND_GIVE_UP));
@@ -416,6 +444,8 @@ static void test_expiry_word_about_another_epoch_or_set_is_void(void **state)
     (void)world_step(world, &event);
     stopped.set_id = SET;
     event.u.stopped.watcher = 3; /* outside the set */
+    (void)world_step(world, &event);
+    event.u.stopped.watcher = UINT32_MAX;
     (void)world_step(world, &event);
     assert_null(wait_for(world, HA_COMMAND_FENCED, REPLICAS, 3000));
     event.u.stopped.watcher = 1;
@@ -612,6 +642,8 @@ static void test_opening_failed_candidate_means_the_next_at_once(void **state)
     struct ha_command command;
 
     (void)state;
+    world->config->services[0].members[1].priority = 500; /* it would be chosen again */
+    assert_int_equal(world_apply_config(world), HA_OK);
     world_hear(world, B, &beat);
     assert_non_null(proposed(world, HA_COMMAND_FAILED));
     command = *proposed(world, HA_COMMAND_FAILED);
@@ -630,7 +662,7 @@ static void test_opening_failed_candidate_means_the_next_at_once(void **state)
 
 static void test_candidate_fails(void **state)
 {
-    static const char *const hows[] = {"unheard", "started anew", "gone", "too slow"};
+    static const char *const hows[] = {"unheard", "started anew", "gone", "too slow", "given up"};
 
     (void)state;
     for (size_t i = 0; i < HA_ARRAY_LEN(hows); i++) {
@@ -647,7 +679,12 @@ static void test_candidate_fails(void **state)
                 continue;
             beat.instance += i == 1 ? 1 : 0;
             beat.status.process = i == 2 ? HA_PROCESS_GONE : HA_PROCESS_RUNNING;
+            if (i == 4) {
+                beat = ended(world, HA_RESULT_DONE); /* it was primary for a moment */
+                beat.status.given_up = world_epoch(world);
+            }
             world_hear(world, B, &beat);
+            assert_null(proposed(world, HA_COMMAND_PROMOTED));
             command = proposed(world, HA_COMMAND_FAILED);
         }
         assert_non_null(command);
@@ -760,6 +797,7 @@ static void test_rate_limit_counts_what_succeeded_and_can_be_lifted(void **state
     crashed(world, 2);
     assert_null(wait_for(world, HA_COMMAND_BEGIN, REPLICAS, 3000));
     assert_int_equal(world_pause(world, HA_COMMAND_LIFT), HA_OK);
+    assert_int_equal(world_service(world)->recent_count, 0);
     assert_non_null(wait_for(world, HA_COMMAND_BEGIN, REPLICAS, 1100));
     world_free(world);
 }
@@ -884,9 +922,10 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_only_the_leader_decides),
     cmocka_unit_test(test_nobody_to_replace_it_no_fence),
     cmocka_unit_test(test_last_position_is_logged_before_the_end),
+    cmocka_unit_test(test_position_of_who_claims_nothing_is_not_logged),
     cmocka_unit_test(test_who_clone_says_the_database_is_gone),
     cmocka_unit_test(test_who_rebooted_host_is_no_sign_of_life),
-    cmocka_unit_test(test_who_rebooted_host_is_replaced_even_by_itself),
+    cmocka_unit_test(test_who_rebooted_host_is_not_waited_for),
     cmocka_unit_test(test_giving_up_is_proposed_at_once),
     cmocka_unit_test(test_giving_up_is_helped_along_by_a_follower),
     cmocka_unit_test(test_giving_up_of_another_instance_is_no_fence),
