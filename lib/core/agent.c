@@ -338,11 +338,14 @@ static void on_process(struct ha_agent *a, const struct ha_event_process *event,
     held->process = event->process;
     held->pid_start = event->process == HA_PROCESS_RUNNING ? event->pid_start : 0;
     held->verified_start = 0;
-    held->beat_now = true;
-    if (epoch > held->given_up)
+    if (epoch > held->given_up) {
+        /* Told with the end of the epoch, which follows at once: one word instead of two spares the
+         * watchers the opinions they would otherwise exchange about the first. */
         ha_held_give_up(held, epoch, HA_VERDICT_CRASHED, out);
-    else
+    } else {
         ha_held_close_gate(held, out); /* every start of a database finds its gate closed */
+        held->beat_now = true;
+    }
     if (event->process == HA_PROCESS_RUNNING)
         ha_held_probe(held, out);
 }
@@ -406,7 +409,7 @@ static void take_sample(struct ha_held *held, const struct ha_sample *sample, ui
 
     if (sample->answer != HA_ANSWER_OK) {
         /* Keep the last position and role: they are the last that is known. */
-        if (held->sample.answer != sample->answer)
+        if (held->sample.answer != sample->answer && !held->giving_up)
             held->beat_now = true;
         held->replica_seen = 0;
         held->sample.answer = sample->answer;

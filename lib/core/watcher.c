@@ -152,12 +152,13 @@ static void tell_verdicts(struct ha_watcher *w, const struct ha_service *service
 static void consider(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
                      struct ha_effects *out)
 {
-    tell_verdicts(w, service, now_ms, out);
     if (service->state == HA_STATE_FENCING)
         ha_promise_stopped(w, service, now_ms, out);
     ha_decide(w, service, now_ms, out);
     if (w->leader)
         ha_order_all(w, service, now_ms, out);
+    /* Last in line for the log: what a holder says of itself needs nobody's opinion. */
+    tell_verdicts(w, service, now_ms, out);
 }
 
 /* "Who": while the instance in the log is heard, no other one speaks for the primary. */
