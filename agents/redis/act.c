@@ -289,9 +289,12 @@ int ha_redis_act_start(struct ha_redis_act *act, const struct ha_act *ask, ha_li
 
 void ha_redis_act_cancel(struct ha_redis_act *act)
 {
-    struct ha_redis_ask *last = &act->asks[act->ask_count - 1];
+    struct ha_redis_ask *last;
 
-    if (act->ask_count == 0 || last->canceled)
+    if (act->ask_count == 0)
+        return;
+    last = &act->asks[act->ask_count - 1];
+    if (last->canceled)
         return;
     last->canceled = true;
     if (act->ask_count == 1 && act->running)

@@ -211,8 +211,6 @@ static void save_first(struct ha_redis_act *act)
 
 static void on_follow_seen(struct ha_redis_act *act, const struct ha_redis_outcome *outcome)
 {
-    const struct ha_redis_info *info = &act->facts.info;
-    const redisReply *keyspace = outcome->replies[HA_REDIS_FACTS_COMMANDS];
     bool drained, saved;
 
     if (!ha_redis_act_look(act, outcome, 0))
@@ -221,13 +219,10 @@ static void on_follow_seen(struct ha_redis_act *act, const struct ha_redis_outco
         ha_redis_act_done(act); /* nothing is left to do */
         return;
     }
-    if (keyspace->type == REDIS_REPLY_STRING &&
-        ha_redis_info_parse(&act->facts.info, keyspace->str, (size_t)keyspace->len, NULL) != HA_OK)
-        act->facts.info.has_keys = true; /* not known: rather save */
     drained = act->drained_run != 0 && act->drained_run == act->facts.sample.run_id;
     saved = act->save_epoch == act->ask.epoch && act->save_done;
-    if (act->facts.sample.role == HA_ROLE_PRIMARY && info->has_keys && act->ask.full_copy &&
-        !drained && !saved)
+    if (act->facts.sample.role == HA_ROLE_PRIMARY && act->facts.info.has_keys &&
+        act->ask.full_copy && !drained && !saved)
         save_first(act);
     else
         repoint(act);
@@ -238,6 +233,5 @@ void ha_redis_act_follow(struct ha_redis_act *act)
     struct ha_redis_batch *batch = ha_redis_act_batch(act);
 
     ha_redis_facts_ask(batch);
-    ha_redis_batch_add(batch, "INFO", "keyspace", NULL);
     ha_redis_act_send(act, batch, on_follow_seen);
 }

@@ -220,6 +220,13 @@ uint64_t ha_redis_id_hash(const char *id)
     return hash != 0 ? hash : 1;
 }
 
+/* No key and nothing ever replicated: the id is one it made up, or one of an upstream that had
+ * nothing either, and there is nothing to lose. */
+static bool never_had_data(const struct ha_redis_info *info, uint64_t offset)
+{
+    return !info->has_keys && offset == 0;
+}
+
 /* A replica whose process never had a link to a primary and loaded no position from disk says
  * offset 1 and keeps no stream of its own. Its replication id is one it made up. */
 static bool never_synced(const struct ha_redis_info *info)
@@ -265,7 +272,7 @@ static void fill_replica(const struct ha_redis_info *info, struct ha_sample *sam
     sample->upstream_port = (uint16_t)info->master_port;
     (void)ha_text_copy(sample->upstream_host, sizeof(sample->upstream_host), info->master_host);
     sample->position.offset = info->slave_offset;
-    if (!never_synced(info))
+    if (!never_synced(info) && !never_had_data(info, info->slave_offset))
         fill_lineage(info, &sample->position.lineage);
 }
 
@@ -273,9 +280,7 @@ static void fill_primary(const struct ha_redis_info *info, struct ha_sample *sam
 {
     sample->role = HA_ROLE_PRIMARY;
     sample->position.offset = info->master_offset;
-    /* No key and nothing ever replicated: its id is one it made up, and there is nothing to lose.
-     */
-    if (info->has_keys || info->master_offset > 0)
+    if (!never_had_data(info, info->master_offset))
         fill_lineage(info, &sample->position.lineage);
 }
 

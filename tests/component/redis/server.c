@@ -23,6 +23,33 @@
 
 const struct ha_engine_ops *engine;
 
+/* Folders of servers, for tests that fail half-way; the processes die with this one. */
+#define FOLDERS_MAX 256
+static char folders[FOLDERS_MAX][SERVER_PATH_SIZE];
+static unsigned folder_count;
+
+static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
+{
+    (void)st;
+    (void)flag;
+    (void)ftw;
+    return remove(path);
+}
+
+static void remove_folders(void)
+{
+    for (unsigned i = 0; i < folder_count; i++)
+        (void)nftw(folders[i], remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+static void remember_folder(const char *dir)
+{
+    if (folder_count == 0)
+        (void)atexit(remove_folders);
+    assert_true(folder_count < FOLDERS_MAX);
+    (void)snprintf(folders[folder_count++], SERVER_PATH_SIZE, "%s", dir);
+}
+
 uint16_t free_port(void)
 {
     struct sockaddr_in addr = {.sin_family = AF_INET};
@@ -88,6 +115,7 @@ void server_start(struct server *server, const char *more)
     memset(server, 0, sizeof(*server));
     (void)snprintf(server->dir, sizeof(server->dir), "/tmp/ha-redis-%d-XXXXXX", (int)getpid());
     assert_non_null(mkdtemp(server->dir));
+    remember_folder(server->dir);
     assert_int_equal(ha_text_format(server->socket, sizeof(server->socket), "%s/s", server->dir),
                      0);
     assert_int_equal(ha_text_format(server->config, sizeof(server->config), "%s/c", server->dir),
@@ -112,14 +140,6 @@ void server_signal(struct server *server, int signal)
         assert_int_equal(waitpid(server->pid, NULL, 0), server->pid);
         server->pid = 0;
     }
-}
-
-static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-    (void)st;
-    (void)flag;
-    (void)ftw;
-    return remove(path);
 }
 
 void server_free(struct server *server)

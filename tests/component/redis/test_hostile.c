@@ -42,10 +42,12 @@ static const struct hostile rows[] = {
     {"half an answer", "+PONG\r\n$100\r\nrole:mas", 0, 0, false, false, HA_ANSWER_NONE},
     {"half an answer and an end", "+PONG\r\n$100\r\nrole:mas", 0, 0, false, true, HA_ANSWER_CLOSED},
     {"nothing and an end", "", 0, 0, false, true, HA_ANSWER_CLOSED},
-    {"numbers for texts", "+PONG\r\n:1\r\n:2\r\n:3\r\n", 0, 0, false, false, HA_ANSWER_NONE},
-    {"nothing for texts", "+PONG\r\n$-1\r\n$-1\r\n$-1\r\n", 0, 0, false, false, HA_ANSWER_NONE},
-    {"empty texts", "+PONG\r\n$0\r\n\r\n$0\r\n\r\n$0\r\n\r\n", 0, 0, false, false, HA_ANSWER_NONE},
-    {"errors only", "-ERR a\r\n-ERR b\r\n-ERR c\r\n-ERR d\r\n", 0, 0, false, false,
+    {"numbers for texts", "+PONG\r\n:1\r\n:2\r\n:3\r\n:4\r\n", 0, 0, false, false, HA_ANSWER_NONE},
+    {"nothing for texts", "+PONG\r\n$-1\r\n$-1\r\n$-1\r\n$-1\r\n", 0, 0, false, false,
+     HA_ANSWER_NONE},
+    {"empty texts", "+PONG\r\n$0\r\n\r\n$0\r\n\r\n$0\r\n\r\n$0\r\n\r\n", 0, 0, false, false,
+     HA_ANSWER_NONE},
+    {"errors only", "-ERR a\r\n-ERR b\r\n-ERR c\r\n-ERR d\r\n-ERR e\r\n", 0, 0, false, false,
      HA_ANSWER_DENIED},
     {"protected mode", "-DENIED Redis is running in protected mode\r\n", 0, 0, false, true,
      HA_ANSWER_DENIED},
@@ -53,7 +55,7 @@ static const struct hostile rows[] = {
      HA_ANSWER_FULL},
     {"facts, said before they were asked for", "+PONG\r\n$1\r\na\r\n", 0, 0, true, false,
      HA_ANSWER_NONE},
-    {"an empty error", "-\r\n-\r\n-\r\n-\r\n", 0, 0, false, false, HA_ANSWER_DENIED},
+    {"an empty error", "-\r\n-\r\n-\r\n-\r\n-\r\n", 0, 0, false, false, HA_ANSWER_DENIED},
 };
 
 static uint16_t hostile_listen(int *ret_fd)
@@ -157,7 +159,7 @@ static void test_unasked(void **state)
     pid_t pid;
 
     (void)snprintf(say, sizeof(say),
-                   "+PONG\r\n$%zu\r\n%s\r\n$0\r\n\r\n$0\r\n\r\n+more\r\n+and more\r\n",
+                   "+PONG\r\n$%zu\r\n%s\r\n$0\r\n\r\n$0\r\n\r\n$0\r\n\r\n+more\r\n+and more\r\n",
                    sizeof(body) - 1, body);
     pid = hostile_start(&row, &port);
     client_open(&client, *state, (struct ha_link_spec){.host = "127.0.0.1", .port = port});

@@ -31,6 +31,9 @@ static void test_running(void **state)
     assert_true(local.probed.sample.writable);
     assert_true(local.probed.sample.run_id != 0);
     assert_true(local.probed.sample.run_id == remote.probed.sample.run_id);
+    assert_int_equal(local.probed.sample.position.lineage.count, 0); /* no data yet */
+    free(server_ask(&server, "SET k v"));
+    assert_int_equal(client_probe(&local, 1000), HA_ANSWER_OK);
     assert_int_equal(local.probed.sample.position.lineage.count, 1);
     for (int i = 0; i < 100; i++) /* on the kept connection */
         assert_int_equal(client_probe(&remote, 1000), HA_ANSWER_OK);
@@ -318,6 +321,8 @@ static void test_replica_without_upstream(void **state)
                    a.port);
     server_start(&b, more);
     server_wait(&b, "INFO replication", "master_link_status:up", 5000);
+    free(server_ask(&a, "SET k v"));
+    server_wait(&b, "GET k", "v", 5000);
     client_open_remote(&client, *state, &b);
     assert_int_equal(client_probe(&client, 1000), HA_ANSWER_OK);
     assert_int_equal(client.probed.sample.role, HA_ROLE_REPLICA);
@@ -353,6 +358,10 @@ static void test_lineage(void **state)
     client_close(&client);
     client_open_remote(&client, *state, &a);
     assert_int_equal(client_probe(&client, 1000), HA_ANSWER_OK);
+    assert_int_equal(client.probed.sample.position.lineage.count, 0);
+    free(server_ask(&a, "SET k v"));
+    assert_int_equal(client_probe(&client, 1000), HA_ANSWER_OK);
+    assert_int_equal(client.probed.sample.position.lineage.count, 1);
     id = client.probed.sample.position.lineage.steps[0].id;
     run = client.probed.sample.run_id;
     server_signal(&a, SIGKILL);
@@ -360,6 +369,9 @@ static void test_lineage(void **state)
     run_for(*state, 20);
     assert_int_equal(client_probe(&client, 1000), HA_ANSWER_OK);
     assert_true(client.probed.sample.run_id != run);
+    assert_int_equal(client.probed.sample.position.lineage.count, 0); /* came back empty */
+    free(server_ask(&a, "SET k v"));
+    assert_int_equal(client_probe(&client, 1000), HA_ANSWER_OK);
     assert_true(client.probed.sample.position.lineage.steps[0].id != id);
     assert_int_equal(client.probed.sample.position.lineage.count, 1);
     client_close(&client);

@@ -13,7 +13,9 @@
 #define ID_0 "0000000000000000000000000000000000000000"
 #define RUN "e30f835824bed54779b7bdd9c8c7d15223e0f9fb"
 #define SERVER "# Server\r\nredis_version:7.0.15\r\nprocess_id:4242\r\nrun_id:" RUN "\r\n"
-#define PRIMARY "role:master\r\nconnected_slaves:2\r\nmaster_replid:" ID_A "\r\n"
+#define KEYS "db0:keys=1,expires=0,avg_ttl=0\r\n"
+#define EMPTY_PRIMARY "role:master\r\nconnected_slaves:2\r\nmaster_replid:" ID_A "\r\n"
+#define PRIMARY EMPTY_PRIMARY KEYS
 #define REPLICA(link, offset)                                                       \
     "role:slave\r\nmaster_host:db1\r\nmaster_port:6379\r\nmaster_link_status:" link \
     "\r\nslave_repl_offset:" offset "\r\nmaster_replid:" ID_A "\r\n"
@@ -46,8 +48,14 @@ static const struct {
      HA_ANSWER_OK, HA_ROLE_REPLICA, 100, 1, 0, false, false, false, true},
     {"replica that never synced has no history", SERVER REPLICA("down", "1"), HA_OK, HA_ANSWER_OK,
      HA_ROLE_REPLICA, 1, 0, 0, false, false, false, true},
-    {"replica of an empty primary has one", SERVER REPLICA("down", "0"), HA_OK, HA_ANSWER_OK,
-     HA_ROLE_REPLICA, 0, 1, 0, false, false, false, true},
+    {"primary that never had data has none", SERVER EMPTY_PRIMARY, HA_OK, HA_ANSWER_OK,
+     HA_ROLE_PRIMARY, 0, 0, 0, false, false, false, true},
+    {"primary that was emptied keeps its history", SERVER EMPTY_PRIMARY "master_repl_offset:70\r\n",
+     HA_OK, HA_ANSWER_OK, HA_ROLE_PRIMARY, 70, 1, 0, false, false, false, true},
+    {"replica of such a primary has none", SERVER REPLICA("up", "0"), HA_OK, HA_ANSWER_OK,
+     HA_ROLE_REPLICA, 0, 0, 0, true, false, false, true},
+    {"replica that copied data before anything was written", SERVER REPLICA("up", "0") KEYS, HA_OK,
+     HA_ANSWER_OK, HA_ROLE_REPLICA, 0, 1, 0, true, false, false, true},
     {"replica in a full copy", SERVER REPLICA("down", "9") "master_sync_in_progress:1\r\n", HA_OK,
      HA_ANSWER_OK, HA_ROLE_REPLICA, 9, 1, 0, false, true, false, true},
     {"loading: alive, and its ids mean nothing yet", SERVER PRIMARY "loading:1\r\n", HA_OK,
@@ -58,8 +66,9 @@ static const struct {
     {"a switched off append-only file does not matter",
      SERVER PRIMARY "aof_enabled:0\r\naof_last_write_status:err\r\n", HA_OK, HA_ANSWER_OK,
      HA_ROLE_PRIMARY, 0, 1, 0, false, false, false, true},
-    {"lines may end in LF alone", "role:master\nrun_id:" RUN "\nmaster_replid:" ID_A "\n", HA_OK,
-     HA_ANSWER_OK, HA_ROLE_PRIMARY, 0, 1, 0, false, false, false, true},
+    {"lines may end in LF alone",
+     "role:master\nrun_id:" RUN "\nmaster_replid:" ID_A "\ndb0:keys=1\n", HA_OK, HA_ANSWER_OK,
+     HA_ROLE_PRIMARY, 0, 1, 0, false, false, false, true},
     {"no role", SERVER "master_replid:" ID_A "\r\n", HA_EPROTO, 0, 0, 0, 0, 0, 0, 0, 0, 0},
     {"unknown role", SERVER "role:queen\r\nmaster_replid:" ID_A "\r\n", HA_EPROTO, 0, 0, 0, 0, 0, 0,
      0, 0, 0},
