@@ -294,12 +294,13 @@ static void publish_hash(struct ha_seat *seat)
     propose->publish_after_ms = ha_seat_now(seat) + HA_PROPOSE_PUBLISH_GAP_MS;
 }
 
+/* Only those that are here now: a hook may propose again, and be refused again at once. */
 static void report_done(struct ha_seat *seat)
 {
     struct ha_propose *propose = &seat->propose;
     struct ha_proposal *p = TAILQ_FIRST(&propose->open);
 
-    while (p != NULL) {
+    for (uint32_t left = propose->count; left > 0; left--) {
         struct ha_proposal *next = TAILQ_NEXT(p, link);
 
         if (p->state == DONE) {

@@ -1,6 +1,8 @@
-/* tests/raft/simheap.h - raft_malloc per simulated node, so that a crash frees what it had.
+/* tests/raft/simheap.h - raft_malloc per simulated node, so that a crash frees
+ * what it had.
  *
- * A block knows its list; a block freed twice, or by another node's code, aborts. */
+ * A block knows its list; a block freed twice, or by another node's code,
+ * aborts. */
 #ifndef HA_TESTS_RAFT_SIMHEAP_H
 #define HA_TESTS_RAFT_SIMHEAP_H
 
