@@ -88,23 +88,30 @@ static pid_t start(const char *const argv[], const char *log)
     return pid;
 }
 
-void lab_end(pid_t *pid, int signal)
+int lab_wait(pid_t *pid)
 {
     uint64_t until_ms = lab_now_ms() + 10000;
+    int status = 0;
 
-    if (*pid == 0)
-        return;
-    (void)kill(*pid, signal);
-    while (waitpid(*pid, NULL, WNOHANG) == 0) {
+    while (waitpid(*pid, &status, WNOHANG) == 0) {
         if (lab_now_ms() > until_ms) {
             (void)kill(*pid, SIGKILL);
             (void)waitpid(*pid, NULL, 0);
             *pid = 0;
-            fail_msg("a process did not end on signal %d", signal);
+            fail_msg("a process did not end");
         }
         nap(2);
     }
     *pid = 0;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+int lab_end(pid_t *pid, int signal)
+{
+    if (*pid == 0)
+        return 0;
+    (void)kill(*pid, signal);
+    return lab_wait(pid);
 }
 
 /* Run to the end; what it wrote to standard output, cut, in *ret (free). */
@@ -359,13 +366,16 @@ void lab_open(struct lab *lab)
 
 void lab_close(struct lab *lab)
 {
+    bool clean = true;
+
     for (int i = 0; i < LAB_HOSTS; i++) {
-        lab_end(&lab->agents[i], SIGTERM);
-        lab_end(&lab->watchers[i], SIGTERM);
-        lab_end(&lab->databases[i], SIGKILL);
+        clean = lab_end(&lab->agents[i], SIGTERM) == 0 && clean;
+        clean = lab_end(&lab->watchers[i], SIGTERM) == 0 && clean;
+        (void)lab_end(&lab->databases[i], SIGKILL);
     }
     if (getenv("HA_KEEP") != NULL)
         print_message("# kept: %s\n", lab->dir);
     else
         (void)run((const char *const[]){"rm", "-rf", lab->dir, NULL}, NULL);
+    assert_true(clean);
 }

@@ -1,7 +1,8 @@
 /* tests/component/cmd/lab.h - three watchers, three agents and three Redis on loopback, as real
  * processes in a directory of their own.
  *
- * Blocking, for tests. Every wait has a deadline and fails the test. Only processes started here
+ * Blocking, for tests. Every wait has a deadline and fails the test. A daemon that is asked to stop
+ * must exit with 0. Only processes started here
  * are ended, by their pid. */
 #ifndef HA_TESTS_COMPONENT_CMD_LAB_H
 #define HA_TESTS_COMPONENT_CMD_LAB_H
@@ -19,7 +20,7 @@ struct lab {
     pid_t watchers[LAB_HOSTS], agents[LAB_HOSTS], databases[LAB_HOSTS];
 };
 
-/* Start everything; @bin: the build directory. */
+/* Start everything, out of the build directory that HA_BUILD names. */
 void lab_open(struct lab *lab);
 void lab_close(struct lab *lab);
 
@@ -27,8 +28,10 @@ void lab_close(struct lab *lab);
 void lab_start_watcher(struct lab *lab, int at, bool bootstrap);
 void lab_start_agent(struct lab *lab, int at);
 void lab_start_database(struct lab *lab, int at);
-/* Send @signal and wait for the end; *pid becomes 0. */
-void lab_end(pid_t *pid, int signal);
+/* Send @signal and wait for the end; *pid becomes 0. The exit code, or -1 when it was killed. */
+int lab_end(pid_t *pid, int signal);
+/* Wait for a process that should end by itself; its exit code. */
+int lab_wait(pid_t *pid);
 
 /* hafailoverctl at watcher @at, up to four words; its exit code; what it printed in *ret (free),
  * may be NULL. */

@@ -100,7 +100,7 @@ static void test_kill_promotes_another_at_once(void **state)
     assert_true(lab_redis(&lab, old, answer, (const char *const[]){"wait", "2", "1000", NULL}));
     assert_string_equal(answer, "2");
     killed_ms = lab_now_ms();
-    lab_end(&lab.databases[old], SIGKILL);
+    (void)lab_end(&lab.databases[old], SIGKILL);
     now = lab_wait_primary(&lab, 0, 2, old, FAILOVER_MS);
     print_message("# steady again %u ms after the kill\n", (unsigned)(lab_now_ms() - killed_ms));
     assert_true(lab_redis(&lab, now, answer, (const char *const[]){"get", "k", NULL}));
@@ -132,8 +132,8 @@ static void test_leader_and_primary_die_together(void **state)
     (void)state;
     (void)kill(lab.watchers[leader], SIGKILL);
     (void)kill(lab.databases[old], SIGKILL);
-    lab_end(&lab.watchers[leader], SIGKILL);
-    lab_end(&lab.databases[old], SIGKILL);
+    (void)lab_end(&lab.watchers[leader], SIGKILL);
+    (void)lab_end(&lab.databases[old], SIGKILL);
     (void)lab_wait_primary(&lab, other, 2, old, FAILOVER_MS);
     print_message("# leader and primary lost: steady after %u ms\n",
                   (unsigned)(lab_now_ms() - killed_ms));
@@ -161,7 +161,7 @@ static void test_operator_moves_the_primary(void **state)
     assert_non_null(strstr(text, "decision 1"));
     free(text);
     /* Without a gate in the kernel the old primary's process was its fence. */
-    lab_end(&lab.databases[old], SIGKILL);
+    (void)lab_end(&lab.databases[old], SIGKILL);
     lab_start_database(&lab, old);
     assert_int_equal(lab_wait_primary(&lab, 0, 3, -1, SETTLE_MS), to);
 }
@@ -173,7 +173,7 @@ static void test_watchers_restart_with_equal_state(void **state)
 
     (void)state;
     for (int i = 0; i < LAB_HOSTS; i++)
-        lab_end(&lab.watchers[i], i == 0 ? SIGKILL : SIGTERM);
+        (void)lab_end(&lab.watchers[i], i == 0 ? SIGKILL : SIGTERM);
     for (int i = 0; i < LAB_HOSTS; i++)
         lab_start_watcher(&lab, i, false);
     for (int i = 0; i < LAB_HOSTS; i++) {
@@ -181,6 +181,41 @@ static void test_watchers_restart_with_equal_state(void **state)
         assert_int_equal(config_version(i), before);
     }
     print_message("# primary before %d, after %d\n", primary, lab_primary(&lab, 0, 3));
+}
+
+/* What must not be forgotten is refused when it cannot be read. */
+static void test_damaged_state_refuses_to_start(void **state)
+{
+    char path[128];
+
+    (void)state;
+    (void)lab_end(&lab.agents[2], SIGTERM);
+    (void)snprintf(path, sizeof(path), "%s/a3/epochs", lab.dir);
+    lab_write(path, "1024 7 6 0 0 0 cache\nend 00000000\n");
+    lab_start_agent(&lab, 2);
+    assert_int_equal(lab_wait(&lab.agents[2]), 1);
+    assert_int_equal(remove(path), 0);
+    lab_start_agent(&lab, 2);
+    (void)lab_wait_primary(&lab, 0, 3, -1, SETTLE_MS);
+
+    (void)lab_end(&lab.watchers[2], SIGTERM);
+    (void)snprintf(path, sizeof(path), "%s/w3/data/promise", lab.dir);
+    lab_write(path, "soon\n");
+    lab_start_watcher(&lab, 2, false);
+    assert_int_equal(lab_wait(&lab.watchers[2]), 1);
+    lab_write(path, "1500\n");
+    lab_start_watcher(&lab, 2, false);
+    (void)lab_wait_primary(&lab, 2, 3, -1, SETTLE_MS);
+}
+
+static void test_bootstrap_works_once(void **state)
+{
+    (void)state;
+    (void)lab_end(&lab.watchers[1], SIGTERM);
+    lab_start_watcher(&lab, 1, true);
+    assert_int_equal(lab_wait(&lab.watchers[1]), 1);
+    lab_start_watcher(&lab, 1, false);
+    (void)lab_wait_primary(&lab, 1, 3, -1, SETTLE_MS);
 }
 
 static const struct CMUnitTest tests[] = {
@@ -191,6 +226,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_leader_and_primary_die_together),
     cmocka_unit_test(test_operator_moves_the_primary),
     cmocka_unit_test(test_watchers_restart_with_equal_state),
+    cmocka_unit_test(test_damaged_state_refuses_to_start),
+    cmocka_unit_test(test_bootstrap_works_once),
 };
 
 int main(int argc, char *argv[])
