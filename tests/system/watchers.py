@@ -19,6 +19,7 @@ def kill_leader(lab):
     time.sleep(3)
     lab.stop_writers()
     expect_reigns([before["primary"]], client)
+    lab.tell(f"longest time without an acknowledgement: {holes(client, killed):.0f} ms")
     expect(holes(client, killed) < 500, f"{holes(client, killed):.0f} ms without an answer")
     expect(lab.service()["epoch"] == before["epoch"], "a failover for a watcher")
     wait_for(lambda: all(w["reachable"] for w in lab.status()["watchers"]), 10, "all are back")
@@ -36,6 +37,7 @@ def stop_leader(lab):
     time.sleep(1)
     lab.stop_writers()
     expect_reigns([before["primary"]], client)
+    lab.tell(f"longest time without an acknowledgement: {holes(client, stopped):.0f} ms")
     expect(holes(client, stopped) < 500, f"{holes(client, stopped):.0f} ms without an answer")
     expect(lab.service()["epoch"] == before["epoch"], "a failover for a watcher")
 
