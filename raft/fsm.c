@@ -179,8 +179,8 @@ static int on_restore(struct raft_fsm *raft_fsm, struct raft_buffer *buf)
 {
     struct ha_fsm *fsm = raft_fsm->data;
     struct ha_reader r;
-    uint64_t size;
-    uint32_t crc;
+    uint64_t size = 0;
+    uint32_t crc = 0;
 
     ha_reader_init(&r, buf->base, buf->len);
     if (buf->len < SNAPSHOT_HEADER_SIZE || !read_header(&r, fsm, &size, &crc) ||
