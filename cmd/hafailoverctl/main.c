@@ -156,7 +156,7 @@ static int run(struct ha_ctl *ctl, int count, char *const words[], bool help)
     for (int i = 1; i < count; i++)
         ctl->words[i - 1] = words[i];
     result = command->run(ctl);
-    return result;
+    return (int)result;
 }
 
 int main(int argc, char *argv[])

@@ -229,7 +229,7 @@ static void open_timers(struct ha_daemon *daemon)
 static int open_all(struct ha_daemon *daemon, bool bootstrap, struct ha_err *err)
 {
     char name[HA_TLS_NAME_SIZE];
-    uint32_t promise_max_ms;
+    uint32_t promise_max_ms = HA_LEASE_MAX_MS;
     int code;
 
     (void)ha_text_format(name, sizeof(name), "watcher/%s", daemon->settings->name);
