@@ -107,16 +107,18 @@ static int set_value(const struct ha_ini_field *field, const char *value, char *
     HA_UNREACHABLE();
 }
 
-int ha_ini_set(const struct ha_ini_field *fields, size_t count, const struct ha_ini_line *line,
-               void *base, uint32_t *seen, struct ha_err *err)
+int ha_ini_set(const struct ha_ini_section *section, const struct ha_ini_line *line,
+               struct ha_err *err)
 {
-    for (size_t i = 0; i < count; i++) {
-        if (strcmp(fields[i].key, line->key) != 0)
+    for (size_t i = 0; i < section->count; i++) {
+        const struct ha_ini_field *field = &section->fields[i];
+
+        if (strcmp(field->key, line->key) != 0)
             continue;
-        if ((*seen & (1u << i)) != 0)
+        if ((*section->seen & (1u << i)) != 0)
             return ha_err_set(err, HA_EEXIST, "said twice");
-        *seen |= 1u << i;
-        return set_value(&fields[i], line->value, (char *)base + fields[i].at, err);
+        *section->seen |= 1u << i;
+        return set_value(field, line->value, (char *)section->base + field->at, err);
     }
     return ha_err_set(err, HA_ENOENT, "unknown key");
 }

@@ -39,10 +39,18 @@ struct ha_ini_field {
     size_t at, size; /* in the struct of the section */
 };
 
-/* Find line->key among @fields and set it in @base; *seen has a bit per field already set.
- * HA_ENOENT: no such key. HA_EEXIST: said twice. HA_EINVAL: bad value. */
-int ha_ini_set(const struct ha_ini_field *fields, size_t count, const struct ha_ini_line *line,
-               void *base, uint32_t *seen, struct ha_err *err);
+/* What a section may hold, and where it goes. */
+struct ha_ini_section {
+    const struct ha_ini_field *fields;
+    size_t count;
+    void *base;     /* struct of the section */
+    uint32_t *seen; /* a bit per field already set */
+};
+
+/* Set line->key in the section. HA_ENOENT: no such key. HA_EEXIST: said twice. HA_EINVAL: bad
+ * value. */
+int ha_ini_set(const struct ha_ini_section *section, const struct ha_ini_line *line,
+               struct ha_err *err);
 
 #define HA_INI_FIELD(type, owner, member, key)                                                \
     {                                                                                         \

@@ -17,7 +17,9 @@ static const struct ha_ini_field fields[] = {
 int ha_security_set(struct ha_security *security, const struct ha_ini_line *line,
                     struct ha_err *err)
 {
-    int code = ha_ini_set(fields, HA_ARRAY_LEN(fields), line, security, &security->seen, err);
+    int code = ha_ini_set(
+        &(struct ha_ini_section){fields, HA_ARRAY_LEN(fields), security, &security->seen}, line,
+        err);
 
     if (code != HA_OK || strcmp(line->key, "mode") != 0)
         return code;

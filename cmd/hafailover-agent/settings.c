@@ -83,7 +83,9 @@ static int set_database(struct ha_agent_settings *settings, const struct ha_ini_
         one = &settings->databases[settings->database_count++];
         (void)ha_text_copy(one->service, sizeof(one->service), line->name);
     }
-    return ha_ini_set(database_fields, HA_ARRAY_LEN(database_fields), line, one, &one->seen, err);
+    return ha_ini_set(
+        &(struct ha_ini_section){database_fields, HA_ARRAY_LEN(database_fields), one, &one->seen},
+        line, err);
 }
 
 static int on_line(void *arg, const struct ha_ini_line *line, struct ha_err *err)
@@ -91,21 +93,25 @@ static int on_line(void *arg, const struct ha_ini_line *line, struct ha_err *err
     struct ha_agent_settings *settings = arg;
 
     if (strcmp(line->kind, "agent") == 0)
-        return ha_ini_set(agent_fields, HA_ARRAY_LEN(agent_fields), line, settings,
-                          &settings->seen_agent, err);
+        return ha_ini_set(&(struct ha_ini_section){agent_fields, HA_ARRAY_LEN(agent_fields),
+                                                   settings, &settings->seen_agent},
+                          line, err);
     if (strcmp(line->kind, "watchers") == 0)
         return add_watcher(settings, line, err);
     if (strcmp(line->kind, "tls") == 0)
         return ha_security_set(&settings->security, line, err);
     if (strcmp(line->kind, "gate") == 0)
-        return ha_ini_set(gate_fields, HA_ARRAY_LEN(gate_fields), line, settings,
-                          &settings->seen_gate, err);
+        return ha_ini_set(&(struct ha_ini_section){gate_fields, HA_ARRAY_LEN(gate_fields), settings,
+                                                   &settings->seen_gate},
+                          line, err);
     if (strcmp(line->kind, "vip") == 0)
-        return ha_ini_set(vip_fields, HA_ARRAY_LEN(vip_fields), line, settings, &settings->seen_vip,
-                          err);
+        return ha_ini_set(&(struct ha_ini_section){vip_fields, HA_ARRAY_LEN(vip_fields), settings,
+                                                   &settings->seen_vip},
+                          line, err);
     if (strcmp(line->kind, "log") == 0)
-        return ha_ini_set(log_fields, HA_ARRAY_LEN(log_fields), line, settings, &settings->seen_log,
-                          err);
+        return ha_ini_set(&(struct ha_ini_section){log_fields, HA_ARRAY_LEN(log_fields), settings,
+                                                   &settings->seen_log},
+                          line, err);
     if (strcmp(line->kind, "database") == 0)
         return set_database(settings, line, err);
     return ha_err_set(err, HA_ENOENT, "unknown section");

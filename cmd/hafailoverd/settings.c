@@ -87,8 +87,9 @@ static int set_credentials(struct ha_daemon_settings *settings, const struct ha_
         one = &settings->credentials[settings->credentials_count++];
         (void)ha_text_copy(one->name, sizeof(one->name), line->name);
     }
-    return ha_ini_set(credentials_fields, HA_ARRAY_LEN(credentials_fields), line, one, &one->seen,
-                      err);
+    return ha_ini_set(&(struct ha_ini_section){credentials_fields, HA_ARRAY_LEN(credentials_fields),
+                                               one, &one->seen},
+                      line, err);
 }
 
 static int set_secret(struct ha_daemon_settings *settings, const struct ha_ini_line *line,
@@ -108,7 +109,9 @@ static int set_secret(struct ha_daemon_settings *settings, const struct ha_ini_l
         one = &settings->secrets[settings->secret_count++];
         (void)ha_text_copy(one->name, sizeof(one->name), line->name);
     }
-    return ha_ini_set(secret_fields, HA_ARRAY_LEN(secret_fields), line, one, &one->seen, err);
+    return ha_ini_set(
+        &(struct ha_ini_section){secret_fields, HA_ARRAY_LEN(secret_fields), one, &one->seen}, line,
+        err);
 }
 
 static int on_line(void *arg, const struct ha_ini_line *line, struct ha_err *err)
@@ -118,19 +121,22 @@ static int on_line(void *arg, const struct ha_ini_line *line, struct ha_err *err
     if (strcmp(line->kind, "watcher") == 0) {
         if (strcmp(line->key, "listen") == 0)
             return add_listen(settings, line->value, err);
-        return ha_ini_set(watcher_fields, HA_ARRAY_LEN(watcher_fields), line, settings,
-                          &settings->seen_watcher, err);
+        return ha_ini_set(&(struct ha_ini_section){watcher_fields, HA_ARRAY_LEN(watcher_fields),
+                                                   settings, &settings->seen_watcher},
+                          line, err);
     }
     if (strcmp(line->kind, "peers") == 0)
         return add_peer(settings, line, err);
     if (strcmp(line->kind, "tls") == 0)
         return ha_security_set(&settings->security, line, err);
     if (strcmp(line->kind, "raft") == 0)
-        return ha_ini_set(raft_fields, HA_ARRAY_LEN(raft_fields), line, settings,
-                          &settings->seen_raft, err);
+        return ha_ini_set(&(struct ha_ini_section){raft_fields, HA_ARRAY_LEN(raft_fields), settings,
+                                                   &settings->seen_raft},
+                          line, err);
     if (strcmp(line->kind, "log") == 0)
-        return ha_ini_set(log_fields, HA_ARRAY_LEN(log_fields), line, settings, &settings->seen_log,
-                          err);
+        return ha_ini_set(&(struct ha_ini_section){log_fields, HA_ARRAY_LEN(log_fields), settings,
+                                                   &settings->seen_log},
+                          line, err);
     if (strcmp(line->kind, "credentials") == 0)
         return set_credentials(settings, line, err);
     if (strcmp(line->kind, "secret") == 0)

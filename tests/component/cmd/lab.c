@@ -69,6 +69,17 @@ static const char *program(const char *name)
     return path;
 }
 
+/* In a child: become @argv. execvp promises not to change its words, its type does not. */
+static void become(const char *const argv[])
+{
+    char *words[WORDS_MAX] = {NULL};
+
+    for (size_t i = 0; i < WORDS_MAX - 1 && argv[i] != NULL; i++)
+        words[i] = strdup(argv[i]);
+    (void)execvp(words[0], words);
+    _exit(127);
+}
+
 /* Output appended to @log; the child ends with this process. */
 static pid_t start(const char *const argv[], const char *log)
 {
@@ -82,8 +93,7 @@ static pid_t start(const char *const argv[], const char *log)
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (getppid() != parent || fd < 0 || dup2(fd, 1) < 0 || dup2(fd, 2) < 0)
             _exit(126);
-        (void)execvp(argv[0], (char *const *)(uintptr_t)argv);
-        _exit(127);
+        become(argv);
     }
     return pid;
 }
@@ -129,8 +139,7 @@ static int run(const char *const argv[], char **ret)
     assert_true(pid >= 0);
     if (pid == 0) {
         if (dup2(fds[1], 1) >= 0 && dup2(fds[1], 2) >= 0)
-            (void)execvp(argv[0], (char *const *)(uintptr_t)argv);
-        _exit(127);
+            become(argv);
     }
     (void)close(fds[1]);
     while (size < size_max && (got = read(fds[0], text + size, size_max - size)) > 0)

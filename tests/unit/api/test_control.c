@@ -112,9 +112,12 @@ static const char *query(const void *ctx, const char *key)
     return NULL;
 }
 
-static void ask(struct fixture *f, const char *method, const char *path, const char *body,
-                enum ha_api_role role, struct ha_api_reply *reply)
+/* @what: "METHOD PATH". */
+static void ask(struct fixture *f, const char *what, const char *body, enum ha_api_role role,
+                struct ha_api_reply *reply)
 {
+    char method[8] = "";
+    const char *path = strchr(what, ' ') + 1;
     struct ha_api_request request = {.method = method,
                                      .path = path,
                                      .query = query,
@@ -123,6 +126,7 @@ static void ask(struct fixture *f, const char *method, const char *path, const c
                                      .peer = "ctl/admin",
                                      .role = role};
 
+    memcpy(method, what, (size_t)(path - what) - 1);
     ha_api_handle(&request, &f->view, reply);
 }
 
@@ -137,35 +141,35 @@ static json_t *json_of(const struct ha_api_reply *reply)
 static void test_refusals(void **state)
 {
     static const struct {
-        const char *method, *path, *body;
+        const char *what, *body;
         enum ha_api_role role;
         int status;
     } cases[] = {
-        {"GET", "/healthz", "", HA_API_NOBODY, 200},
-        {"GET", "/v1/status", "", HA_API_NOBODY, 403},
-        {"GET", "/v1/nothing", "", HA_API_OPERATE, 404},
-        {"GET", "/v1/", "", HA_API_OPERATE, 404},
-        {"DELETE", "/v1/status", "", HA_API_OPERATE, 405},
-        {"PUT", "/v1/config", "", HA_API_VIEW, 403},
-        {"PUT", "/v1/config", "[service x]\nengine = nothing\n", HA_API_OPERATE, 400},
-        {"POST", "/v1/services/cache/failover", "{}", HA_API_VIEW, 403},
-        {"POST", "/v1/services/other/failover", "{}", HA_API_OPERATE, 404},
-        {"POST", "/v1/services/cache/failover", "[]", HA_API_OPERATE, 400},
-        {"POST", "/v1/services/cache/failover", "{\"too\":\"b\"}", HA_API_OPERATE, 400},
-        {"POST", "/v1/services/cache/failover", "{\"to\":1}", HA_API_OPERATE, 400},
-        {"POST", "/v1/services/cache/failover", "{\"to\":\"z\"}", HA_API_OPERATE, 404},
-        {"POST", "/v1/services/cache/pause", "{\"for_ms\":-1}", HA_API_OPERATE, 400},
-        {"GET", "/v1/decisions/77", "", HA_API_VIEW, 404},
-        {"GET", "/v1/decisions/x", "", HA_API_VIEW, 404},
-        {"GET", "/v1/config/99", "", HA_API_VIEW, 404},
-        {"GET", "/v1/config/0", "", HA_API_VIEW, 400},
+        {"GET /healthz", "", HA_API_NOBODY, 200},
+        {"GET /v1/status", "", HA_API_NOBODY, 403},
+        {"GET /v1/nothing", "", HA_API_OPERATE, 404},
+        {"GET /v1/", "", HA_API_OPERATE, 404},
+        {"DELETE /v1/status", "", HA_API_OPERATE, 405},
+        {"PUT /v1/config", "", HA_API_VIEW, 403},
+        {"PUT /v1/config", "[service x]\nengine = nothing\n", HA_API_OPERATE, 400},
+        {"POST /v1/services/cache/failover", "{}", HA_API_VIEW, 403},
+        {"POST /v1/services/other/failover", "{}", HA_API_OPERATE, 404},
+        {"POST /v1/services/cache/failover", "[]", HA_API_OPERATE, 400},
+        {"POST /v1/services/cache/failover", "{\"too\":\"b\"}", HA_API_OPERATE, 400},
+        {"POST /v1/services/cache/failover", "{\"to\":1}", HA_API_OPERATE, 400},
+        {"POST /v1/services/cache/failover", "{\"to\":\"z\"}", HA_API_OPERATE, 404},
+        {"POST /v1/services/cache/pause", "{\"for_ms\":-1}", HA_API_OPERATE, 400},
+        {"GET /v1/decisions/77", "", HA_API_VIEW, 404},
+        {"GET /v1/decisions/x", "", HA_API_VIEW, 404},
+        {"GET /v1/config/99", "", HA_API_VIEW, 404},
+        {"GET /v1/config/0", "", HA_API_VIEW, 400},
     };
 
     for (size_t i = 0; i < HA_ARRAY_LEN(cases); i++) {
         struct ha_api_reply reply;
 
-        print_message("# %s %s\n", cases[i].method, cases[i].path);
-        ask(*state, cases[i].method, cases[i].path, cases[i].body, cases[i].role, &reply);
+        print_message("# %s\n", cases[i].what);
+        ask(*state, cases[i].what, cases[i].body, cases[i].role, &reply);
         assert_false(reply.is_write);
         assert_int_equal(reply.status, cases[i].status);
         assert_non_null(reply.body);
@@ -183,7 +187,7 @@ static void test_status_names_what_it_must(void **state)
     struct ha_api_reply reply;
     json_t *json, *service, *member, *watcher;
 
-    ask(*state, "GET", "/v1/status", "", HA_API_VIEW, &reply);
+    ask(*state, "GET /v1/status", "", HA_API_VIEW, &reply);
     assert_int_equal(reply.status, 200);
     json = json_of(&reply);
     assert_int_equal(json_integer_value(json_object_get(json, "config_version")), 1);
@@ -213,7 +217,7 @@ static void test_status_of_one_service(void **state)
     json_t *json;
 
     params = wanted;
-    ask(*state, "GET", "/v1/status", "", HA_API_VIEW, &reply);
+    ask(*state, "GET /v1/status", "", HA_API_VIEW, &reply);
     params = NULL;
     json = json_of(&reply);
     assert_int_equal(json_array_size(json_object_get(json, "services")), 0);
@@ -228,7 +232,7 @@ static void test_failover_becomes_a_command(void **state)
     struct ha_api_reply reply;
     json_t *json;
 
-    ask(f, "POST", "/v1/services/cache/failover",
+    ask(f, "POST /v1/services/cache/failover",
         "{\"to\":\"b\",\"accept_loss\":true,\"why\":\"a test\"}", HA_API_OPERATE, &reply);
     assert_true(reply.is_write);
     assert_int_equal(reply.command.kind, HA_COMMAND_BEGIN);
@@ -252,7 +256,7 @@ static void test_pause_has_an_end_and_an_author(void **state)
     struct fixture *f = *state;
     struct ha_api_reply reply;
 
-    ask(f, "POST", "/v1/services/cache/pause", "{\"for_ms\":60000}", HA_API_OPERATE, &reply);
+    ask(f, "POST /v1/services/cache/pause", "{\"for_ms\":60000}", HA_API_OPERATE, &reply);
     assert_true(reply.is_write);
     assert_int_equal(reply.command.kind, HA_COMMAND_PAUSE);
     assert_int_equal(reply.command.u.pause.until_ms, 66000);
@@ -269,7 +273,7 @@ static void test_config_is_compared_and_put(void **state)
     json_t *json;
 
     (void)ha_text_format(text, sizeof(text), "[defaults]\nlease = 2000ms\n%s", services);
-    ask(f, "POST", "/v1/config/diff", text, HA_API_VIEW, &reply);
+    ask(f, "POST /v1/config/diff", text, HA_API_VIEW, &reply);
     assert_int_equal(reply.status, 200);
     json = json_of(&reply);
     assert_int_equal(json_array_size(json_object_get(json, "lines")), 1);
@@ -279,7 +283,7 @@ static void test_config_is_compared_and_put(void **state)
     ha_api_reply_fini(&reply);
 
     params = base;
-    ask(f, "PUT", "/v1/config", text, HA_API_OPERATE, &reply);
+    ask(f, "PUT /v1/config", text, HA_API_OPERATE, &reply);
     params = NULL;
     assert_true(reply.is_write);
     assert_int_equal(reply.command.kind, HA_COMMAND_CONFIG);
@@ -294,12 +298,12 @@ static void test_kept_text_comes_back(void **state)
     struct ha_api_reply reply;
     json_t *json;
 
-    ask(*state, "GET", "/v1/config/1", "", HA_API_VIEW, &reply);
+    ask(*state, "GET /v1/config/1", "", HA_API_VIEW, &reply);
     json = json_of(&reply);
     assert_string_equal(json_string_value(json_object_get(json, "text")), services);
     json_decref(json);
     ha_api_reply_fini(&reply);
-    ask(*state, "GET", "/v1/config/history", "", HA_API_VIEW, &reply);
+    ask(*state, "GET /v1/config/history", "", HA_API_VIEW, &reply);
     json = json_of(&reply);
     assert_int_equal(json_array_size(json_object_get(json, "versions")), 1);
     json_decref(json);
