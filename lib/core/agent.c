@@ -128,7 +128,7 @@ static void set_gate(struct ha_held *held, uint64_t deadline_ms, struct ha_effec
     effect->u.gate = (struct ha_effect_gate){.service = held->settings.service,
                                              .port = held->settings.port,
                                              .deadline_ms = deadline_ms,
-                                             .reset_clients = deadline_ms == 0};
+                                             .reset_clients = false};
 }
 
 void ha_held_close_gate(struct ha_held *held, struct ha_effects *out)
@@ -471,6 +471,7 @@ static void on_acted(struct ha_agent *a, const struct ha_event_acted *event, uin
     if (event->sample != NULL)
         take_sample(held, event->sample, now_ms, out);
     ha_held_acted(held, event->code, event->text == NULL ? "" : event->text, now_ms, out);
+    ha_held_order_next(a, held, now_ms, out);
     hold_lease(held, now_ms, out);
 }
 
@@ -533,7 +534,8 @@ static void on_tick_one(struct ha_agent *a, struct ha_held *held, uint64_t now_m
     tell_status(a, held, now_ms, out);
 }
 
-static void on_gate_closed(struct ha_agent *a, uint32_t service)
+static void on_gate_closed(struct ha_agent *a, uint32_t service, uint64_t now_ms,
+                           struct ha_effects *out)
 {
     struct ha_held *held = find(a, service);
 
@@ -541,6 +543,7 @@ static void on_gate_closed(struct ha_agent *a, uint32_t service)
         return; /* opened again since it was asked */
     held->gate_closed = true;
     finish_give_up(held);
+    ha_held_order_next(a, held, now_ms, out);
 }
 
 static void on_persisted(struct ha_agent *a, const struct ha_effect_epochs_done *epochs,
@@ -556,6 +559,7 @@ static void on_persisted(struct ha_agent *a, const struct ha_effect_epochs_done 
         held->given_up_durable = epochs->given_up;
     finish_give_up(held);
     ha_held_order_settle(held, out);
+    ha_held_order_next(a, held, now_ms, out);
     hold_lease(held, now_ms, out);
 }
 
@@ -622,7 +626,7 @@ int ha_agent_step(struct ha_agent *a, const struct ha_event *event, struct ha_ef
         on_acted(a, &event->u.acted, now_ms, out);
         break;
     case HA_EVENT_GATE_CLOSED:
-        on_gate_closed(a, event->u.service);
+        on_gate_closed(a, event->u.service, now_ms, out);
         break;
     case HA_EVENT_PERSISTED_EPOCHS:
         on_persisted(a, &event->u.epochs, now_ms, out);

@@ -52,6 +52,7 @@ struct ha_held { /* one service this host has a member of */
 
     /* the order under way or last ended */
     struct ha_order order;
+    struct ha_order waits; /* for what is under way to end; kind NONE: nothing does */
     enum ha_result result;
     uint32_t ticket; /* of the act under way; 0: none */
     uint64_t order_ms;

@@ -32,13 +32,15 @@ static void act(struct ha_agent *a, struct ha_held *held, const struct ha_order 
     memcpy(effect->u.act.upstream_host, order->upstream_host, sizeof(order->upstream_host));
 }
 
-/* One act at a time: what was asked of a database may still happen until its end is known, so the
- * next order is taken when it is said again. Only fencing never waits. */
-static bool is_busy(const struct ha_held *held, struct ha_effects *out)
+/* One act at a time: what was asked of a database may still happen until its end is known, and an
+ * epoch that is given up ends first. The next order waits for that; only fencing never does. */
+static bool must_wait(struct ha_held *held, const struct ha_order *order, struct ha_effects *out)
 {
-    if (held->ticket == 0)
+    if (held->ticket == 0 && !held->giving_up)
         return false;
-    ha_effects_add(out, HA_EFFECT_ACT_CANCEL)->u.service = held->settings.service;
+    if (held->ticket != 0)
+        ha_effects_add(out, HA_EFFECT_ACT_CANCEL)->u.service = held->settings.service;
+    held->waits = *order;
     return true;
 }
 
@@ -68,7 +70,7 @@ static void order_fence(struct ha_agent *a, struct ha_held *held, const struct h
         return;
     if (order->kind == HA_ORDER_DRAIN && held->epoch != HA_EPOCH_NONE &&
         held->epoch < order->epoch && !held->giving_up) {
-        if ((is_same(held, order) && held->result != HA_RESULT_NONE) || is_busy(held, out))
+        if ((is_same(held, order) && held->result != HA_RESULT_NONE) || must_wait(held, order, out))
             return;
         take(held, order);
         act(a, held, order, now_ms, out);
@@ -95,12 +97,10 @@ static void order_promote(struct ha_agent *a, struct ha_held *held, const struct
         fail(held, "this agent gave that epoch up");
         return;
     }
-    if (held->giving_up || is_busy(held, out))
-        return; /* said again when the old epoch is closed */
-    if (held->epoch != HA_EPOCH_NONE && held->epoch < order->epoch) {
+    if (held->epoch != HA_EPOCH_NONE && held->epoch < order->epoch)
         ha_held_give_up(held, held->epoch, HA_VERDICT_UNKNOWN, out);
+    if (must_wait(held, order, out))
         return;
-    }
     take(held, order);
     held->epoch_seen = order->epoch;
     held->vip_conflict = false;
@@ -120,7 +120,7 @@ static void order_serve(struct ha_agent *a, struct ha_held *held, const struct h
         if (is_same(held, order) && held->order.min_replicas == order->min_replicas &&
             held->result != HA_RESULT_FAILED)
             return;
-        if (is_busy(held, out))
+        if (must_wait(held, order, out))
             return;
         take(held, order);
         act(a, held, order, now_ms, out);
@@ -137,15 +137,13 @@ static void order_follow(struct ha_agent *a, struct ha_held *held, const struct 
 {
     bool same;
 
-    if (order->epoch < held->epoch_seen || held->giving_up ||
+    if (order->epoch < held->epoch_seen ||
         (held->epoch != HA_EPOCH_NONE && held->epoch >= order->epoch))
         return;
-    if (held->epoch != HA_EPOCH_NONE) {
+    if (held->epoch != HA_EPOCH_NONE)
         ha_held_give_up(held, held->epoch, HA_VERDICT_UNKNOWN, out);
-        return;
-    }
     same = is_same(held, order) && held->order.upstream == order->upstream;
-    if ((same && held->ticket != 0) || is_busy(held, out))
+    if ((same && held->ticket != 0) || must_wait(held, order, out))
         return;
     take(held, order);
     if (held->epoch_seen < order->epoch) {
@@ -190,6 +188,17 @@ void ha_held_order(struct ha_agent *a, struct ha_held *held, const struct ha_ord
         return;
     }
     HA_UNREACHABLE();
+}
+
+void ha_held_order_next(struct ha_agent *a, struct ha_held *held, uint64_t now_ms,
+                        struct ha_effects *out)
+{
+    const struct ha_order order = held->waits;
+
+    if (order.kind == HA_ORDER_NONE || held->ticket != 0 || held->giving_up)
+        return;
+    held->waits.kind = HA_ORDER_NONE;
+    ha_held_order(a, held, &order, now_ms, out);
 }
 
 /* A promotion counts when the database says so and the epoch is noted durably: an agent that

@@ -17,6 +17,9 @@ bool ha_held_is_settled(const struct ha_held *held);
 /* agent_order.c: one order at a time per service */
 void ha_held_order(struct ha_agent *a, struct ha_held *held, const struct ha_order *order,
                    uint64_t now_ms, struct ha_effects *out);
+/* Take the order that waits, if nothing is in its way any more. */
+void ha_held_order_next(struct ha_agent *a, struct ha_held *held, uint64_t now_ms,
+                        struct ha_effects *out);
 /* The act of the order under way has ended. */
 void ha_held_acted(struct ha_held *held, int code, const char *text, uint64_t now_ms,
                    struct ha_effects *out);

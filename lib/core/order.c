@@ -98,12 +98,15 @@ static int upstream_of(const struct ha_watched *watched, const struct ha_service
     return ha_service_member_at(service, service->primary);
 }
 
-static bool follows(const struct ha_watch *watch, uint32_t upstream)
+/* Whether it follows @upstream, or does what it can: while the primary does not serve there is
+ * nothing to connect to, and an order would only keep its agent busy when it is needed most. */
+static bool follows(const struct ha_watch *watch, uint32_t upstream, bool is_served)
 {
     const struct ha_sample *sample = &watch->status.sample;
 
     return sample->role == HA_ROLE_REPLICA && watch->status.follows == upstream &&
-           (sample->link_up || sample->copying || sample->answer == HA_ANSWER_STARTING);
+           (!is_served || sample->link_up || sample->copying ||
+            sample->answer == HA_ANSWER_STARTING);
 }
 
 /* Members that are busy with a full copy: `parallel_syncs` bounds them. */
@@ -131,12 +134,15 @@ static void order_replica(struct ha_watcher *w, const struct ha_service *service
     struct ha_watched *watched = ha_watched_of(w, service, now_ms);
     const struct ha_watch *watch = &watched->members[at];
     int upstream = upstream_of(watched, service, at);
+    int lead = ha_service_member_at(service, service->primary);
+    bool is_served = lead >= 0 && watched->members[lead].status.epoch == service->epoch &&
+                     watched->members[lead].status.gate_open;
     struct ha_order order = {.kind = HA_ORDER_FOLLOW, .epoch = service->epoch, .full_copy = true};
 
     if (upstream < 0 || watch->status.process == HA_PROCESS_GONE)
         return;
     order.upstream = service->members[upstream].id;
-    if (follows(watch, order.upstream))
+    if (follows(watch, order.upstream, is_served))
         return;
     if (needs_copy(watch, service) && copying(watched, service) >= service->config.parallel_syncs)
         return;

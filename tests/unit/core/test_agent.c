@@ -711,8 +711,9 @@ static void test_holder_told_to_follow_gives_up_first(void **state)
     assert_null(effects_find(hand->out, HA_EFFECT_ACT));
     hand_settle(hand);
     assert_int_equal(hand_asks(hand)->given_up, 5);
-    hand_order(hand, HA_ORDER_FOLLOW, 7);
-    assert_int_equal(effects_find(hand->out, HA_EFFECT_ACT)->u.act.kind, HA_ORDER_FOLLOW);
+    assert_int_equal(hand_told(hand)->order, HA_ORDER_FOLLOW); /* then it is done */
+    assert_int_equal(hand_told(hand)->order_epoch, 7);
+    assert_true(hand_held(hand)->ticket != 0);
     hand_free(hand);
 }
 
@@ -726,8 +727,45 @@ static void test_holder_told_of_the_next_epoch_gives_up_first(void **state)
     assert_false(hand_gate_is_open(hand));
     assert_null(effects_find(hand->out, HA_EFFECT_ACT));
     hand_settle(hand);
+    assert_int_equal(hand_asks(hand)->given_up, 5);
+    assert_int_equal(hand_told(hand)->order, HA_ORDER_PROMOTE);
+    assert_int_equal(hand_told(hand)->order_epoch, 6);
+    assert_true(hand_held(hand)->ticket != 0);
+    hand_free(hand);
+}
+
+/* Half a second of a failover: the candidate was busy with an order of the old epoch. */
+static void test_order_waits_for_the_act_under_way_and_no_longer(void **state)
+{
+    struct hand *hand = hand_new();
+
+    (void)state;
+    hand_as_replica(hand);
+    hand_order(hand, HA_ORDER_FOLLOW, 5);
     hand_order(hand, HA_ORDER_PROMOTE, 6);
+    assert_null(effects_find(hand->out, HA_EFFECT_ACT));
+    assert_non_null(effects_find(hand->out, HA_EFFECT_ACT_CANCEL));
+    hand_acted(hand, HA_ECANCELED, HA_ROLE_REPLICA);
     assert_int_equal(effects_find(hand->out, HA_EFFECT_ACT)->u.act.kind, HA_ORDER_PROMOTE);
+    assert_false(hand_gate_is_open(hand));
+    hand_free(hand);
+}
+
+/* What waits is overtaken like any late order. */
+static void test_order_that_waited_may_have_been_overtaken(void **state)
+{
+    struct hand *hand = hand_new();
+
+    (void)state;
+    hand_as_replica(hand);
+    hand_order(hand, HA_ORDER_FOLLOW, 5);
+    hand_order(hand, HA_ORDER_PROMOTE, 6);
+    hand_order(hand, HA_ORDER_FENCE, 7);
+    hand_acted(hand, HA_ECANCELED, HA_ROLE_REPLICA);
+    assert_null(effects_find(hand->out, HA_EFFECT_ACT));
+    hand_settle(hand);
+    assert_int_equal(hand_asks(hand)->given_up, 6);
+    assert_int_equal(hand_held(hand)->ticket, 0);
     hand_free(hand);
 }
 
@@ -825,6 +863,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_orders_are_done_once),
     cmocka_unit_test(test_holder_told_to_follow_gives_up_first),
     cmocka_unit_test(test_holder_told_of_the_next_epoch_gives_up_first),
+    cmocka_unit_test(test_order_waits_for_the_act_under_way_and_no_longer),
+    cmocka_unit_test(test_order_that_waited_may_have_been_overtaken),
     cmocka_unit_test(test_drain_ends_in_a_report),
     cmocka_unit_test(test_removed_service_ends_its_epoch),
     cmocka_unit_test(test_wake_is_in_the_future),
