@@ -25,98 +25,97 @@
 #define SIM_NODES_MAX HA_RAFT_PEERS_MAX
 
 struct sim_entry {
-  raft_term term;
-  unsigned short type;
-  size_t size;
-  void *data; /* owned */
+    raft_term term;
+    unsigned short type;
+    size_t size;
+    void *data; /* owned */
 };
 
 struct sim_snapshot {
-  raft_index index;
-  raft_term term;
-  raft_index conf_index;
-  size_t size;
-  void *data; /* owned */
+    raft_index index;
+    raft_term term;
+    raft_index conf_index;
+    size_t size;
+    void *data; /* owned */
 };
 
 /* What a machine keeps. */
 struct sim_disk {
-  raft_term term;
-  raft_id vote;
-  raft_index start; /* index of entries[0] */
-  struct sim_entry *entries;
-  size_t count;
-  size_t capacity;
-  bool has_snapshot;
-  struct sim_snapshot snapshot;
-  bool is_bootstrapped;
+    raft_term term;
+    raft_id vote;
+    raft_index start; /* index of entries[0] */
+    struct sim_entry *entries;
+    size_t count;
+    size_t capacity;
+    bool has_snapshot;
+    struct sim_snapshot snapshot;
+    bool is_bootstrapped;
 };
 
 struct sim_op;
 struct sim_world;
 
 struct sim_node {
-  struct sim_world *world;
-  uint32_t id;
-  uint32_t life; /* incarnation; 0: never started */
-  bool is_up;
-  uint64_t paused_until_us;
-  struct raft_io io; /* of this life */
-  struct sim_disk disk;
-  struct sim_op *ops; /* unfinished, oldest first */
-  struct sim_op *ops_tail;
-  uint64_t disk_free_us; /* when the disk has done what is queued */
-  uint64_t disk_slow_us; /* extra per operation */
-  bool disk_full;
-  uint32_t disk_errors_per_million;
-  bool had_disk_error; /* of this life */
-  bool
-      is_disk_stuck; /* an operation failed: later ones do not reach the disk */
-  bool close_pending;
-  raft_io_close_cb close_cb;
-  raft_io_tick_cb tick;
-  raft_io_recv_cb recv;
-  unsigned tick_ms;
-  struct sim_heap_block *heap; /* raft_malloc of this life */
-  raft_index applied_ever;     /* for R6: highest index applied in any life */
+    struct sim_world *world;
+    uint32_t id;
+    uint32_t life; /* incarnation; 0: never started */
+    bool is_up;
+    uint64_t paused_until_us;
+    struct raft_io io; /* of this life */
+    struct sim_disk disk;
+    struct sim_op *ops; /* unfinished, oldest first */
+    struct sim_op *ops_tail;
+    uint64_t disk_free_us; /* when the disk has done what is queued */
+    uint64_t disk_slow_us; /* extra per operation */
+    bool disk_full;
+    uint32_t disk_errors_per_million;
+    bool had_disk_error; /* of this life */
+    bool is_disk_stuck;  /* an operation failed: later ones do not reach the disk */
+    bool close_pending;
+    raft_io_close_cb close_cb;
+    raft_io_tick_cb tick;
+    raft_io_recv_cb recv;
+    unsigned tick_ms;
+    struct sim_heap_block *heap; /* raft_malloc of this life */
+    raft_index applied_ever;     /* for R6: highest index applied in any life */
 };
 
 struct sim_link {
-  bool is_cut;  /* loses what is sent */
-  bool is_held; /* keeps it until healed */
-  uint32_t drop_per_million;
-  uint64_t delay_us;
-  uint64_t last_us; /* FIFO: nothing is delivered before this */
-  struct sim_packet *held;
-  struct sim_packet *held_tail;
+    bool is_cut;  /* loses what is sent */
+    bool is_held; /* keeps it until healed */
+    uint32_t drop_per_million;
+    uint64_t delay_us;
+    uint64_t last_us; /* FIFO: nothing is delivered before this */
+    struct sim_packet *held;
+    struct sim_packet *held_tail;
 };
 
 struct sim_hooks {
-  /* After anything ran for @node. */
-  void (*turn)(struct sim_node *node);
-  /* A frame other than Raft's. */
-  void (*frame)(struct sim_node *node, uint32_t from, enum ha_frame_type type,
-                const void *data, size_t size);
-  /* The node died inside its own code. */
-  void (*died)(struct sim_node *node, int code, const char *why);
-  /* Something that must never happen. */
-  void (*violation)(struct sim_world *world, const char *what, uint64_t number);
+    /* After anything ran for @node. */
+    void (*turn)(struct sim_node *node);
+    /* A frame other than Raft's. */
+    void (*frame)(struct sim_node *node, uint32_t from, enum ha_frame_type type, const void *data,
+                  size_t size);
+    /* The node died inside its own code. */
+    void (*died)(struct sim_node *node, int code, const char *why);
+    /* Something that must never happen. */
+    void (*violation)(struct sim_world *world, const char *what, uint64_t number);
 };
 
 struct sim_world {
-  struct simclock clock;
-  struct ha_prng prng;
-  struct sim_hooks hooks;
-  void *arg;
-  uint32_t node_count;
-  struct sim_node nodes[SIM_NODES_MAX + 1]; /* by id, from 1 */
-  struct sim_link links[SIM_NODES_MAX + 1][SIM_NODES_MAX + 1];
-  uint64_t send_slow_us; /* without G6: until a send completes */
-  bool has_torn_writes;
-  bool is_ending; /* events of the owner must not come again */
-  uint64_t digest;
-  struct sim_node *running;
-  jmp_buf escape;
+    struct simclock clock;
+    struct ha_prng prng;
+    struct sim_hooks hooks;
+    void *arg;
+    uint32_t node_count;
+    struct sim_node nodes[SIM_NODES_MAX + 1]; /* by id, from 1 */
+    struct sim_link links[SIM_NODES_MAX + 1][SIM_NODES_MAX + 1];
+    uint64_t send_slow_us; /* without G6: until a send completes */
+    bool has_torn_writes;
+    bool is_ending; /* events of the owner must not come again */
+    uint64_t digest;
+    struct sim_node *running;
+    jmp_buf escape;
 };
 
 void sim_world_init(struct sim_world *world, uint64_t seed, uint32_t nodes,
@@ -133,12 +132,11 @@ void sim_node_crash(struct sim_node *node);
 /* Run @fn(arg) as code of @node, then its turn. False: it died inside. */
 bool sim_run(struct sim_node *node, void (*fn)(void *arg), void *arg);
 /* From inside sim_run: this life is over. Does not return. */
-void sim_die(struct sim_node *node, int code, const char *why)
-    __attribute__((noreturn));
+void sim_die(struct sim_node *node, int code, const char *why) __attribute__((noreturn));
 
 /* Send a frame that is not Raft's; non-zero: no such link now. */
-int sim_send_frame(struct sim_node *from, uint32_t to, enum ha_frame_type type,
-                   const void *data, size_t size);
+int sim_send_frame(struct sim_node *from, uint32_t to, enum ha_frame_type type, const void *data,
+                   size_t size);
 
 void sim_heal(struct sim_world *world, uint32_t from, uint32_t to);
 
