@@ -34,7 +34,7 @@ static void on_rewrite(uv_timer_t *timer)
         return;
     }
     batch = ha_redis_batch_new(on_rewritten, act);
-    ha_redis_batch_add(batch, "CONFIG", "REWRITE", NULL);
+    HA_REDIS_ADD(batch, "CONFIG", "REWRITE");
     (void)ha_redis_link_send(act->link, batch, HA_REDIS_PAUSE_MAX_MS); /* best effort */
 }
 

@@ -54,13 +54,13 @@ static void repoint(struct ha_redis_act *act)
 
     (void)ha_text_format(port, sizeof(port), "%" PRIu16, act->ask.upstream_port);
     act->doing = "REPLICAOF";
-    ha_redis_batch_add(batch, "CONFIG", "SET", "replica-read-only", "yes", NULL);
-    ha_redis_batch_add(batch, "REPLICAOF", act->ask.upstream_host, port, NULL);
+    HA_REDIS_ADD(batch, "CONFIG", "SET", "replica-read-only", "yes");
+    HA_REDIS_ADD(batch, "REPLICAOF", act->ask.upstream_host, port);
     if (act->facts.sample.role == HA_ROLE_PRIMARY) {
         /* Not us: the server spares who asks. Writes that a pause held back fail, then. */
-        ha_redis_batch_add(batch, "CLIENT", "KILL", "TYPE", "normal", NULL);
-        ha_redis_batch_add(batch, "CLIENT", "KILL", "TYPE", "pubsub", NULL);
-        ha_redis_batch_add(batch, "CLIENT", "UNPAUSE", NULL);
+        HA_REDIS_ADD(batch, "CLIENT", "KILL", "TYPE", "normal");
+        HA_REDIS_ADD(batch, "CLIENT", "KILL", "TYPE", "pubsub");
+        HA_REDIS_ADD(batch, "CLIENT", "UNPAUSE");
     }
     ha_redis_facts_ask(batch);
     ha_redis_act_send(act, batch, on_followed);
@@ -138,7 +138,7 @@ static void begin_save(struct ha_redis_act *act)
     struct ha_redis_batch *batch = ha_redis_act_batch(act);
 
     act->doing = "BGSAVE";
-    ha_redis_batch_add(batch, "BGSAVE", NULL);
+    HA_REDIS_ADD(batch, "BGSAVE");
     ha_redis_act_send(act, batch, on_save_begun);
 }
 
@@ -202,8 +202,8 @@ static void save_first(struct ha_redis_act *act)
         act->save_done = false;
     }
     act->doing = "asking where the snapshot is";
-    ha_redis_batch_add(batch, "CONFIG", "GET", "dir", NULL);
-    ha_redis_batch_add(batch, "CONFIG", "GET", "dbfilename", NULL);
+    HA_REDIS_ADD(batch, "CONFIG", "GET", "dir");
+    HA_REDIS_ADD(batch, "CONFIG", "GET", "dbfilename");
     ha_redis_act_send(act, batch, on_where);
 }
 

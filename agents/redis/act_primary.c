@@ -30,8 +30,8 @@ void ha_redis_act_promote(struct ha_redis_act *act)
     act->doing = "REPLICAOF NO ONE";
     act->drained_run = 0;
     /* Nothing to look at first: on a primary the command does nothing. */
-    ha_redis_batch_add(batch, "REPLICAOF", "NO", "ONE", NULL);
-    ha_redis_batch_add(batch, "CLIENT", "UNPAUSE", NULL);
+    HA_REDIS_ADD(batch, "REPLICAOF", "NO", "ONE");
+    HA_REDIS_ADD(batch, "CLIENT", "UNPAUSE");
     ha_redis_facts_ask(batch);
     ha_redis_act_send(act, batch, on_promoted);
 }
@@ -92,15 +92,14 @@ static void on_serve_seen(struct ha_redis_act *act, const struct ha_redis_outcom
     }
     act->doing = "settings of a primary";
     batch = ha_redis_act_batch(act);
-    ha_redis_batch_add(batch, "CLIENT", "UNPAUSE", NULL);
+    HA_REDIS_ADD(batch, "CLIENT", "UNPAUSE");
     min = wanted_min(act, min_now, text, sizeof(text));
     if (min != NULL && !is_value(min_now, min)) {
-        ha_redis_batch_add(batch, "CONFIG", "SET", "min-replicas-to-write", min, NULL);
+        HA_REDIS_ADD(batch, "CONFIG", "SET", "min-replicas-to-write", min);
         act->changed = true;
     }
     if (act->ask.min_replicas != UINT32_MAX && !is_value(lag_now, HA_REDIS_MAX_LAG_S)) {
-        ha_redis_batch_add(batch, "CONFIG", "SET", "min-replicas-max-lag", HA_REDIS_MAX_LAG_S,
-                           NULL);
+        HA_REDIS_ADD(batch, "CONFIG", "SET", "min-replicas-max-lag", HA_REDIS_MAX_LAG_S);
         act->changed = true;
     }
     ha_redis_facts_ask(batch);
@@ -113,8 +112,8 @@ static void ask_with_min(struct ha_redis_act *act, ha_redis_act_step step)
 
     act->drained_run = 0;
     ha_redis_facts_ask(batch);
-    ha_redis_batch_add(batch, "CONFIG", "GET", "min-replicas-to-write", NULL);
-    ha_redis_batch_add(batch, "CONFIG", "GET", "min-replicas-max-lag", NULL);
+    HA_REDIS_ADD(batch, "CONFIG", "GET", "min-replicas-to-write");
+    HA_REDIS_ADD(batch, "CONFIG", "GET", "min-replicas-max-lag");
     ha_redis_act_send(act, batch, step);
 }
 
@@ -260,19 +259,19 @@ static void stop_writes(struct ha_redis_act *act, const char *min_after)
     (void)ha_text_format(wait, sizeof(wait), "%" PRIu32, HA_REDIS_WAIT_MS);
     act->doing = "stopping writes";
     if (act->drain_closes) {
-        ha_redis_batch_add(batch, "CONFIG", "SET", "min-replicas-to-write", HA_REDIS_CLOSED, NULL);
-        ha_redis_batch_add(batch, "INFO", "replication", NULL);
-        ha_redis_batch_add(batch, "WAIT", online, wait, NULL);
+        HA_REDIS_ADD(batch, "CONFIG", "SET", "min-replicas-to-write", HA_REDIS_CLOSED);
+        HA_REDIS_ADD(batch, "INFO", "replication");
+        HA_REDIS_ADD(batch, "WAIT", online, wait);
     } else {
         for (int i = CLOSE; i <= WAIT; i++)
-            ha_redis_batch_add(batch, "PING", NULL); /* keeps the places */
+            HA_REDIS_ADD(batch, "PING"); /* keeps the places */
     }
-    ha_redis_batch_add(batch, "CLIENT", "PAUSE", pause, "WRITE", NULL);
+    HA_REDIS_ADD(batch, "CLIENT", "PAUSE", pause, "WRITE");
     if (min_after != NULL)
-        ha_redis_batch_add(batch, "CONFIG", "SET", "min-replicas-to-write", min_after, NULL);
+        HA_REDIS_ADD(batch, "CONFIG", "SET", "min-replicas-to-write", min_after);
     else
-        ha_redis_batch_add(batch, "PING", NULL);
-    ha_redis_batch_add(batch, "CLIENT", "LIST", "TYPE", "replica", NULL);
+        HA_REDIS_ADD(batch, "PING");
+    HA_REDIS_ADD(batch, "CLIENT", "LIST", "TYPE", "replica");
     ha_redis_facts_ask(batch);
     ha_redis_act_send(act, batch, on_stopped);
 }

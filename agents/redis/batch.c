@@ -1,7 +1,6 @@
 #include "agents/redis/batch.h"
 
 #include <assert.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -95,23 +94,16 @@ static void add_words(struct ha_redis_batch *batch, int count, const char **word
     redisFreeCommand(command);
 }
 
-void ha_redis_batch_add(struct ha_redis_batch *batch, ...)
+void ha_redis_batch_add(struct ha_redis_batch *batch, const char **words)
 {
-    const char *words[WORDS_MAX];
-    const char *word;
     int count = 0;
-    va_list args;
 
     if (batch == NULL || batch->failed)
         return; /* told by ha_redis_link_send */
     assert(batch->commands < HA_REDIS_BATCH_MAX);
-    va_start(args, batch);
-    while ((word = va_arg(args, const char *)) != NULL) {
-        assert(count < WORDS_MAX);
-        words[count++] = word;
-    }
-    va_end(args);
-    assert(count > 0);
+    while (words[count] != NULL)
+        count++;
+    assert(count > 0 && count <= WORDS_MAX);
     add_words(batch, count, words);
 }
 

@@ -41,8 +41,10 @@ struct ha_redis_batch {
 /* An empty batch, or NULL. Belongs to the caller until it is sent. */
 struct ha_redis_batch *ha_redis_batch_new(ha_redis_batch_cb cb, void *data);
 void ha_redis_batch_free(struct ha_redis_batch *batch);
-/* Add one command: words, ended by NULL. At most HA_REDIS_BATCH_MAX commands of 8 words. */
-void ha_redis_batch_add(struct ha_redis_batch *batch, ...) __attribute__((sentinel));
+/* Add one command of at most 8 words; at most HA_REDIS_BATCH_MAX commands. */
+#define HA_REDIS_ADD(batch, ...) ha_redis_batch_add((batch), (const char *[]){__VA_ARGS__, NULL})
+/* @words ends with NULL. */
+void ha_redis_batch_add(struct ha_redis_batch *batch, const char **words);
 
 /* End it: the callback, unless it was given up, then everything is freed. The callback may send
  * another one or close the link. */

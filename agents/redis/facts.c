@@ -38,10 +38,10 @@ enum ha_answer ha_redis_answer(int code, const char *text)
 
 void ha_redis_facts_ask(struct ha_redis_batch *batch)
 {
-    ha_redis_batch_add(batch, "PING", NULL);
+    HA_REDIS_ADD(batch, "PING");
     /* One section each: Redis before 7.0 takes only one. */
     for (size_t i = 0; i < sizeof(sections) / sizeof(sections[0]); i++)
-        ha_redis_batch_add(batch, "INFO", sections[i], NULL);
+        HA_REDIS_ADD(batch, "INFO", sections[i]);
 }
 
 static void set_trouble(struct ha_sample *sample, int code, const char *text)

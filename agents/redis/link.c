@@ -139,9 +139,9 @@ static int send_auth(struct ha_redis_link *link)
     if (batch == NULL)
         return HA_ENOMEM;
     if (link->user[0] != '\0')
-        ha_redis_batch_add(batch, "AUTH", link->user, link->password, NULL);
+        HA_REDIS_ADD(batch, "AUTH", link->user, link->password);
     else
-        ha_redis_batch_add(batch, "AUTH", link->password, NULL);
+        HA_REDIS_ADD(batch, "AUTH", link->password);
     if (batch->failed) {
         ha_redis_batch_free(batch);
         return HA_ENOMEM;
@@ -428,8 +428,6 @@ int ha_redis_link_init(struct ha_redis_link *link, const struct ha_link_spec *sp
                        uint16_t port_default, struct ha_err *err)
 {
     const char *host = spec->host != NULL ? spec->host : "";
-    char text[sizeof("unix:") + sizeof(((struct sockaddr_un *)NULL)->sun_path)];
-    int rc = HA_OK;
 
     memset(link, 0, sizeof(*link));
     link->loop = spec->loop;
@@ -442,7 +440,9 @@ int ha_redis_link_init(struct ha_redis_link *link, const struct ha_link_spec *sp
         return ha_err_set(err, HA_EINVAL, "host, user or password of a Redis server is too long");
     link->addr_count = 1;
     if (spec->socket_path != NULL && spec->socket_path[0] != '\0') {
-        rc = ha_text_format(text, sizeof(text), "unix:%s", spec->socket_path);
+        char text[sizeof("unix:") + sizeof(((struct sockaddr_un *)NULL)->sun_path)];
+        int rc = ha_text_format(text, sizeof(text), "unix:%s", spec->socket_path);
+
         if (rc == HA_OK)
             rc = ha_addr_parse(text, 0, &link->addrs[0]);
         if (rc != HA_OK)
