@@ -761,9 +761,9 @@ static void test_order_that_waited_may_have_been_overtaken(void **state)
     hand_order(hand, HA_ORDER_FOLLOW, 5);
     hand_order(hand, HA_ORDER_PROMOTE, 6);
     hand_order(hand, HA_ORDER_FENCE, 7);
+    hand_settle(hand);
     hand_acted(hand, HA_ECANCELED, HA_ROLE_REPLICA);
     assert_null(effects_find(hand->out, HA_EFFECT_ACT));
-    hand_settle(hand);
     assert_int_equal(hand_asks(hand)->given_up, 6);
     assert_int_equal(hand_held(hand)->ticket, 0);
     hand_free(hand);
