@@ -429,13 +429,16 @@ static void test_drain_is_bounded(void **state)
 {
     struct pair pair;
     struct ha_act drain = act_of(HA_ORDER_DRAIN);
+    uint64_t start_ms;
 
     pair_open(&pair, *state, NULL);
     wait_acknowledged(&pair.a);
     server_signal(&pair.b, SIGSTOP);
     free(server_ask(&pair.a, "SET k z"));
-    drain.deadline_ms = 400;
+    drain.deadline_ms = 1000;
+    start_ms = ha_clock_mono_ms();
     assert_int_equal(client_act(&pair.ca, drain), HA_OK);
+    assert_in_range(ha_clock_mono_ms() - start_ms, 700, 1000);
     assert_non_null(strstr(pair.ca.acted.text, "0 of 1 replicas"));
     server_signal(&pair.b, SIGCONT);
     pair_close(&pair);

