@@ -23,7 +23,8 @@
 #define PROBE_TIMEOUT_MIN_MS 100u
 #define PROBE_TIMEOUT_MAX_MS 2000u
 #define RENEW_MIN_MS 50u
-#define PID_BITS 22 /* of pid_max; the rest of a process's name is its start time */
+#define SETTLE_MS 30u /* after a gate moved: by then what waited for it has been said */
+#define PID_BITS 22   /* of pid_max; the rest of a process's name is its start time */
 
 struct database {
     struct ha_databases *databases;
@@ -38,6 +39,8 @@ struct database {
     struct ha_act act; /* the one that waits for the canceled one to end */
     uint64_t gate_ms;  /* the deadline that is set, boot clock; 0: closed, or not known */
     bool gate_vip;
+    uint64_t settle_ms; /* when the slow half of the gate is due, 0: not */
+    bool settle_reset;
     bool close_owed; /* the gate must be closed and is not, as far as is known */
     bool reset_owed;
     bool process_told; /* the core knows of some process */
@@ -322,6 +325,9 @@ static void close_gate(struct database *database)
                database->section->service, port, HA_QUOTE(err.text));
         return;
     }
+    database->gate_vip = false;
+    database->settle_ms = ha_clock_boot_ms() + SETTLE_MS;
+    database->settle_reset = database->settle_reset || database->reset_owed;
     if (database->reset_owed) {
         database->reset_owed = false;
         (void)ha_sock_kill(&match, NULL, NULL); /* a courtesy: what is left finds the gate closed */
@@ -360,6 +366,9 @@ static void set_gate(struct database *database, uint64_t deadline_ms)
     else
         database->gate_ms = deadline_ms;
     database->gate_vip = ask.with_vip;
+    database->settle_reset = false;
+    if (database->settle_ms == 0)
+        database->settle_ms = ha_clock_boot_ms() + SETTLE_MS;
 }
 
 void ha_databases_gate(struct ha_databases *databases, const struct ha_effect_gate *gate)
@@ -376,9 +385,27 @@ void ha_databases_gate(struct ha_databases *databases, const struct ha_effect_ga
     close_gate(database);
 }
 
+static void settle_gate(struct database *database)
+{
+    struct ha_err err = {0};
+
+    database->settle_ms = 0;
+    if (ha_gates_settle(database->databases->host->gates, database->section->port,
+                        database->gate_vip, database->settle_reset, &err) != HA_OK)
+        HA_LOG(HA_LOG_WARN, "gate-not-settled", "service=%s why=%s", database->section->service,
+               HA_QUOTE(err.text));
+    database->settle_reset = false;
+}
+
 void ha_databases_poll(struct ha_databases *databases)
 {
+    uint64_t now_ms = ha_clock_boot_ms();
+
     for (uint32_t i = 0; i < databases->count; i++) {
+        struct database *database = &databases->all[i];
+
+        if (database->settle_ms != 0 && now_ms >= database->settle_ms)
+            settle_gate(database);
         if (databases->all[i].link != NULL && databases->all[i].close_owed)
             close_gate(&databases->all[i]);
     }

@@ -146,7 +146,7 @@ static int hand_over(struct ha_dispatch *dispatch, const struct proposal *propos
     if (size == 0)
         return ha_err_set(err, HA_EINVAL, "the command cannot be encoded");
     if (size > HA_RAFT_ENTRY_MAX)
-        return ha_err_set(err, HA_EFULL, "the entry would be %zu bytes long, over the limit of %u",
+        return ha_err_set(err, HA_EINVAL, "the entry would be %zu bytes long, over the limit of %u",
                           size, HA_RAFT_ENTRY_MAX);
     if (size > sizeof(small)) {
         data = malloc(size);
