@@ -12,6 +12,11 @@
 
 /* How much later than asked an element may be told to end: whole milliseconds, and the tick. */
 #define SLACK_NS 20000000u
+/* Beside bpf, which holds the exact deadline, the nft element of a port says only "not given up":
+ * it is given long in advance, so that no opening waits for a transaction of the kernel (10 to 20
+ * ms). */
+#define BESIDE_NS 600000000000u
+#define BESIDE_LEFT_NS 300000000000u
 
 static int unknown_port(struct ha_err *err, uint16_t port)
 {
@@ -188,6 +193,27 @@ static void close_from(const struct ha_gates *gates, struct ha_gate_state *state
         state->closed_from_ns = gates->has_bpf ? state->bpf_ns : state->nft_ns;
 }
 
+static bool is_beside(const struct ha_gates *gates)
+{
+    return gates->has_bpf && gates->has_nft;
+}
+
+/* The nft half of a set where bpf has the say: rarely anything. */
+static int set_beside(struct ha_gates *gates, struct ha_known_port *record, uint64_t deadline_ns,
+                      struct ha_err *err)
+{
+    const uint64_t now_ns = ha_clock_boot_ns();
+    const struct ha_gate_ask ask = {.port = record->port, .deadline_ns = now_ns + BESIDE_NS};
+    int code;
+
+    if (deadline_ns == 0 || record->deadline_ns > now_ns + BESIDE_LEFT_NS)
+        return HA_OK;
+    code = put_or_rebuild(gates, record, &ask, NULL, err);
+    if (code == HA_OK)
+        record->deadline_ns = ask.deadline_ns;
+    return code;
+}
+
 int ha_gates_set(struct ha_gates *gates, const struct ha_gate_ask *ask, struct ha_gate_state *ret,
                  struct ha_err *err)
 {
@@ -208,12 +234,23 @@ int ha_gates_set(struct ha_gates *gates, const struct ha_gate_ask *ask, struct h
         code = ha_bpf_set(&gates->bpf, norm.port, norm.deadline_ns, err);
         state.bpf_ns = norm.deadline_ns;
     }
-    if (code == HA_OK && gates->has_nft)
+    record->asked_ns = norm.deadline_ns;
+    if (code == HA_OK && is_beside(gates))
+        code = set_beside(gates, record, norm.deadline_ns, err);
+    else if (code == HA_OK && gates->has_nft)
         code = put_or_rebuild(gates, record, &norm, &state.nft_ns, err);
     if (code != HA_OK) {
         shut_quietly(gates, record);
-        record->deadline_ns = record->vip_deadline_ns = 0;
+        record->asked_ns = record->deadline_ns = record->vip_deadline_ns = 0;
         return code;
+    }
+    if (is_beside(gates)) {
+        state.nft_ns = record->deadline_ns;
+        state.vip_ns = record->vip_deadline_ns;
+        close_from(gates, &state);
+        if (ret != NULL)
+            *ret = state;
+        return HA_OK;
     }
     record->deadline_ns = norm.deadline_ns;
     if (norm.with_vip) {
@@ -224,6 +261,58 @@ int ha_gates_set(struct ha_gates *gates, const struct ha_gate_ask *ask, struct h
     if (ret != NULL)
         *ret = state;
     return HA_OK;
+}
+
+/* The port's addresses until the deadline, or not at all. */
+static int put_vips(struct ha_gates *gates, struct ha_known_port *record, uint64_t deadline_ns,
+                    struct ha_err *err)
+{
+    const uint64_t now_ns = ha_clock_boot_ns();
+    struct ha_nft_element elements[HA_KNOWN_VIPS_MAX];
+    size_t count = 0;
+    int code;
+
+    for (size_t i = 0; i < HA_KNOWN_VIPS_MAX; i++) {
+        if (record->vips[i].family == 0)
+            continue;
+        elements[count] = ha_known_vip_element(&record->vips[i], true, deadline_ns);
+        elements[count++].absent = record->vip_deadline_ns <= now_ns;
+    }
+    if (count == 0)
+        return HA_OK;
+    code = ha_nft_put(gates->nft, elements, count, deadline_ns == 0, NULL, err);
+    if (code == HA_OK)
+        record->vip_deadline_ns = deadline_ns;
+    return code;
+}
+
+int ha_gates_settle(struct ha_gates *gates, uint16_t port, bool with_vip, bool reset,
+                    struct ha_err *err)
+{
+    struct ha_known_port *record = ha_known_find(gates, port);
+    const uint64_t now_ns = ha_clock_boot_ns();
+    uint64_t vip_ns = 0;
+    int code = HA_OK;
+
+    if (record == NULL)
+        return unknown_port(err, port);
+    if (!is_beside(gates))
+        return HA_OK; /* done by set and shut already */
+    if (with_vip && record->asked_ns > now_ns)
+        vip_ns = record->asked_ns;
+    /* Half of what is left is enough until the next renewal. */
+    if (vip_ns == 0 ? record->vip_deadline_ns > now_ns
+                    : record->vip_deadline_ns < now_ns + (vip_ns - now_ns) / 2)
+        code = put_vips(gates, record, vip_ns, err);
+    if (code == HA_OK && reset && record->asked_ns == 0 && record->deadline_ns > now_ns) {
+        const struct ha_nft_element element =
+            ha_known_port_element(HA_NFT_PORTS_OPEN, record->port, 0);
+
+        code = ha_nft_put(gates->nft, &element, 1, true, NULL, err);
+        if (code == HA_OK)
+            record->deadline_ns = 0;
+    }
+    return code;
 }
 
 static int read_nft(struct ha_gates *gates, const struct ha_known_port *record,
@@ -292,7 +381,8 @@ int ha_gates_shut(struct ha_gates *gates, uint16_t port, struct ha_err *err)
         code = ha_gates_read(gates, port, &state, err);
     if (code != HA_OK)
         return code;
-    if (!state.guarded || state.bpf_ns != 0 || state.nft_ns != 0 || state.vip_ns != 0)
+    if (!state.guarded || state.bpf_ns != 0 ||
+        (!is_beside(gates) && (state.nft_ns != 0 || state.vip_ns != 0)))
         return ha_err_set(err, HA_EIO, "port %u was shut and reads as open", port);
     return HA_OK;
 }
@@ -373,11 +463,28 @@ int ha_gates_exempt(struct ha_gates *gates, uint16_t port, const struct ha_repli
 
 /* ---- check ---- */
 
+/* bpf is lost: from here on the nft elements hold the deadlines themselves. */
+static void hand_over(struct ha_gates *gates)
+{
+    for (size_t i = 0; i < gates->record_count; i++) {
+        struct ha_known_port *record = &gates->records[i];
+        const struct ha_gate_ask ask = {.port = record->port, .deadline_ns = record->asked_ns};
+
+        if (put_timed(gates, record, &ask, NULL, NULL) != HA_OK)
+            shut_quietly(gates,
+                         record); /* what is not reached is caught by the check that follows */
+        record->deadline_ns = record->asked_ns;
+    }
+}
+
 static int check_bpf(struct ha_gates *gates, unsigned *found, struct ha_err *err)
 {
-    bool fixed, added;
+    bool fixed, added, was_beside;
 
+    was_beside = is_beside(gates);
     gates->has_bpf = ha_bpf_check(&gates->bpf, &fixed, err) == HA_OK;
+    if (was_beside && !gates->has_bpf)
+        hand_over(gates);
     if (!gates->has_bpf)
         *found |= HA_GATE_LOST_PROGRAM;
     else if (fixed)

@@ -126,6 +126,14 @@ struct ha_gate_state {
 int ha_gates_set(struct ha_gates *gates, const struct ha_gate_ask *ask, struct ha_gate_state *ret,
                  struct ha_err *err);
 
+/* The slow half, where bpf and nft are both in force (elsewhere it does nothing): set and shut have
+ * moved the exact deadline at once, and this brings in line what nft adds to it. @with_vip: let the
+ * host answer for the port's virtual IPs as long as the port is open, else not. @reset: while the
+ * port is shut, answer clients with resets. Takes some 10 ms; call it when nothing waits for the
+ * thread, and again with each renewal. Codes as set. */
+int ha_gates_settle(struct ha_gates *gates, uint16_t port, bool with_vip, bool reset,
+                    struct ha_err *err);
+
 /* Close at once, exemptions too, verified by reading back. HA_OK is proof that no packet of the
  * port leaves from now on (one that passed the filter before may still be on its way out). Codes as
  * set. */

@@ -20,7 +20,8 @@
 
 struct ha_known_port {
     uint16_t port;
-    uint64_t deadline_ns, vip_deadline_ns; /* last asked for */
+    uint64_t asked_ns;                     /* the deadline last asked for */
+    uint64_t deadline_ns, vip_deadline_ns; /* what the nft elements were last given */
     struct ha_ip vips[HA_KNOWN_VIPS_MAX];  /* family 0: none */
 };
 

@@ -72,9 +72,10 @@ static int open_bpf(struct ha_gates *gates, const struct ha_gate_options *option
 
         if (record == NULL)
             return ha_err_set(err, HA_EFULL, "too many guarded ports");
-        code = ha_bpf_get(&gates->bpf, ports[i], &record->deadline_ns, err);
+        code = ha_bpf_get(&gates->bpf, ports[i], &record->asked_ns, err);
         if (code != HA_OK)
             return code;
+        record->deadline_ns = record->asked_ns;
     }
     gates->instance = gates->bpf.instance;
     /* Detached and not attachable: opened all the same, ha_gates_check goes on trying. */

@@ -119,7 +119,8 @@ uint64_t ha_held_lease_end_ms(const struct ha_held *held)
 
 /* Effects */
 
-static void set_gate(struct ha_held *held, uint64_t deadline_ms, struct ha_effects *out)
+static void set_gate(struct ha_held *held, uint64_t deadline_ms, bool reset_clients,
+                     struct ha_effects *out)
 {
     struct ha_effect *effect = ha_effects_add(out, HA_EFFECT_GATE);
 
@@ -128,13 +129,16 @@ static void set_gate(struct ha_held *held, uint64_t deadline_ms, struct ha_effec
     effect->u.gate = (struct ha_effect_gate){.service = held->settings.service,
                                              .port = held->settings.port,
                                              .deadline_ms = deadline_ms,
-                                             .reset_clients = false};
+                                             .reset_clients = reset_clients};
 }
 
 void ha_held_close_gate(struct ha_held *held, struct ha_effects *out)
 {
+    /* Clients of a primary are sent away; a replica on its way to be primary keeps its own. */
+    bool reset_clients = held->serving || held->giving_up;
+
     held->serving = false;
-    set_gate(held, 0, out);
+    set_gate(held, 0, reset_clients, out);
 }
 
 void ha_held_persist(const struct ha_held *held, struct ha_effects *out)
@@ -278,7 +282,7 @@ static void hold_lease(struct ha_held *held, uint64_t now_ms, struct ha_effects 
     held->lease_until_ms = end_ms;
     if (end_ms > now_ms) {
         if (end_ms != held->gate_until_ms)
-            set_gate(held, end_ms, out);
+            set_gate(held, end_ms, false, out);
         if (!held->serving)
             held->beat_now = true;
         held->serving = true;
@@ -316,7 +320,7 @@ static void on_promise(struct ha_agent *a, const struct ha_event_promise *event,
 
 /* The local database */
 
-static void on_process(struct ha_agent *a, const struct ha_event_process *event,
+static void on_process(struct ha_agent *a, const struct ha_event_process *event, uint64_t now_ms,
                        struct ha_effects *out)
 {
     struct ha_held *held = find(a, event->service);
@@ -346,8 +350,10 @@ static void on_process(struct ha_agent *a, const struct ha_event_process *event,
         ha_held_close_gate(held, out); /* every start of a database finds its gate closed */
         held->beat_now = true;
     }
-    if (event->process == HA_PROCESS_RUNNING)
-        ha_held_probe(held, out);
+    if (event->process != HA_PROCESS_RUNNING)
+        return;
+    held->sampled_ms = now_ms;
+    ha_held_probe(held, out);
 }
 
 /* A restarted agent finds its gate and its database as it left them: it goes on. */
@@ -395,7 +401,7 @@ static void keep_replica_gate(struct ha_held *held, uint64_t now_ms, struct ha_e
     /* Two in a row, the second asked after the first was answered: a promotion that was asked for
      * and given up on while the database hung has happened by then, or never will. */
     if (replica && !promoting && held->replica_seen >= 2 && is_same_process(held))
-        set_gate(held, now_ms + 3 * held->settings.probe_ms, out);
+        set_gate(held, now_ms + 3 * held->settings.probe_ms, false, out);
     else if (held->gate_until_ms > now_ms)
         ha_held_close_gate(held, out);
 }
@@ -453,7 +459,7 @@ static void on_sampled(struct ha_agent *a, const struct ha_event_sampled *event,
     if (event->sample->answer == HA_ANSWER_REFUSED && held->process == HA_PROCESS_UNKNOWN)
         on_process(
             a, &(struct ha_event_process){.service = event->service, .process = HA_PROCESS_GONE},
-            out);
+            now_ms, out);
     if (event->sample->answer == HA_ANSWER_OK && held->process == HA_PROCESS_RUNNING &&
         event->pid_start != held->pid_start)
         return; /* an answer of a process that is not the watched one */
@@ -477,7 +483,7 @@ static void on_acted(struct ha_agent *a, const struct ha_event_acted *event, uin
 
 /* Settings, links, time */
 
-static void on_settings(struct ha_agent *a, const struct ha_settings *settings,
+static void on_settings(struct ha_agent *a, const struct ha_settings *settings, uint64_t now_ms,
                         struct ha_effects *out, int *ret)
 {
     struct ha_held *held = find_or_add(a, settings->service);
@@ -499,6 +505,7 @@ static void on_settings(struct ha_agent *a, const struct ha_settings *settings,
     }
     if (held->settings.port == 0) {
         held->settings = *settings;
+        held->sampled_ms = now_ms;
         /* Closed until a right to serve is shown; what the last run of this agent left open ends by
          * itself, and cutting its clients off would make an upgrade a failure. */
         if (held->serving_epoch <= held->given_up)
@@ -602,7 +609,7 @@ int ha_agent_step(struct ha_agent *a, const struct ha_event *event, struct ha_ef
     case HA_EVENT_TICK:
         break;
     case HA_EVENT_SETTINGS:
-        on_settings(a, event->u.settings, out, &rv);
+        on_settings(a, event->u.settings, now_ms, out, &rv);
         break;
     case HA_EVENT_PROMISE:
         on_promise(a, &event->u.promise, now_ms, out);
@@ -617,7 +624,7 @@ int ha_agent_step(struct ha_agent *a, const struct ha_event *event, struct ha_ef
             a->held[i].beat_now = true;
         break;
     case HA_EVENT_PROCESS:
-        on_process(a, &event->u.process, out);
+        on_process(a, &event->u.process, now_ms, out);
         break;
     case HA_EVENT_SAMPLED:
         on_sampled(a, &event->u.sampled, now_ms, out);

@@ -47,7 +47,7 @@ struct ha_held { /* one service this host has a member of */
     bool sampled;
     struct ha_sample sample;
     uint32_t replica_seen; /* probes in a row that found this process a read-only replica */
-    uint64_t sampled_ms;   /* when it last answered */
+    uint64_t sampled_ms;   /* when it last answered; before that, since when it is asked */
     uint64_t probe_due_ms;
 
     /* the order under way or last ended */

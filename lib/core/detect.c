@@ -90,11 +90,11 @@ static enum ha_verdict by_agent(const struct ha_watch *watch,
                                 const struct ha_service_config *config, uint64_t now_ms)
 {
     const struct ha_status *status = &watch->status;
-    uint64_t unanswered_ms = status->answer_age_ms + since(now_ms, watch->heard_ms);
 
     if (status->process == HA_PROCESS_GONE)
         return HA_VERDICT_CRASHED;
-    if (unanswered_ms >= config->hang_after_ms) {
+    /* As it said then: what it would say since is silence, which has a limit of its own. */
+    if (status->answer_age_ms >= config->hang_after_ms) {
         /* The agent cannot get an answer; our own probe may show that it is the agent's fault. */
         if (watch->probed && is_alive(watch->sample.answer) &&
             since(now_ms, watch->answered_ms) < config->hang_after_ms)
@@ -155,7 +155,7 @@ void ha_detect_explain(const struct ha_watch *watch, enum ha_verdict verdict, ui
         (void)ha_text_format(text, HA_TEXT_SIZE,
                              "the agent is alive, the database has not answered it for %" PRIu64
                              " ms",
-                             watch->status.answer_age_ms + since(now_ms, watch->heard_ms));
+                             (uint64_t)watch->status.answer_age_ms);
         return;
     case HA_VERDICT_UNWRITABLE:
         (void)ha_text_copy(text, HA_TEXT_SIZE, "answers, but fails the agent's write check");

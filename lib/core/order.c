@@ -136,7 +136,8 @@ static void order_replica(struct ha_watcher *w, const struct ha_service *service
     int upstream = upstream_of(watched, service, at);
     int lead = ha_service_member_at(service, service->primary);
     bool is_served = lead >= 0 && watched->members[lead].status.epoch == service->epoch &&
-                     watched->members[lead].status.gate_open;
+                     watched->members[lead].status.gate_open &&
+                     now_ms - watched->members[lead].heard_ms < service->config.down_after_ms;
     struct ha_order order = {.kind = HA_ORDER_FOLLOW, .epoch = service->epoch, .full_copy = true};
 
     if (upstream < 0 || watch->status.process == HA_PROCESS_GONE)
