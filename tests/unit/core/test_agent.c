@@ -242,6 +242,25 @@ static void test_orders_for_another_instance_are_not_taken(void **state)
     hand_free(hand);
 }
 
+/* It has not been asked for long: no reason to call the database hung. */
+static void test_age_of_answers_counts_from_the_asking(void **state)
+{
+    struct hand *hand = hand_new();
+
+    (void)state;
+    hand_as_holder(hand, 5);
+    hand_restart(hand);
+    hand_settings(hand);
+    assert_int_equal(hand_told(hand)->answer_age_ms, 0);
+    assert_int_equal(hand_asks(hand)->answer_age_ms, 250);
+    hand_process(hand, HA_PROCESS_GONE, PID);
+    hand_settle(hand);
+    hand->now_ms += 5000;
+    hand_process(hand, HA_PROCESS_RUNNING, PID + 1);
+    assert_int_equal(hand_told(hand)->answer_age_ms, 0);
+    hand_free(hand);
+}
+
 /* "Giving up" */
 
 static void test_giving_up_closes_first(void **state)
@@ -837,6 +856,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_who_restarted_agent_gives_up_a_dead_database),
     cmocka_unit_test(test_who_restarted_agent_gives_up_what_is_no_primary),
     cmocka_unit_test(test_orders_for_another_instance_are_not_taken),
+    cmocka_unit_test(test_age_of_answers_counts_from_the_asking),
     cmocka_unit_test(test_giving_up_closes_first),
     cmocka_unit_test(test_giving_up_is_durable_before_it_is_reported),
     cmocka_unit_test(test_giving_up_is_reported_only_of_a_closed_gate),
