@@ -119,7 +119,8 @@ uint64_t ha_held_lease_end_ms(const struct ha_held *held)
 
 /* Effects */
 
-static void set_gate(struct ha_held *held, uint64_t deadline_ms, struct ha_effects *out)
+static void set_gate(struct ha_held *held, uint64_t deadline_ms, bool reset_clients,
+                     struct ha_effects *out)
 {
     struct ha_effect *effect = ha_effects_add(out, HA_EFFECT_GATE);
 
@@ -128,13 +129,16 @@ static void set_gate(struct ha_held *held, uint64_t deadline_ms, struct ha_effec
     effect->u.gate = (struct ha_effect_gate){.service = held->settings.service,
                                              .port = held->settings.port,
                                              .deadline_ms = deadline_ms,
-                                             .reset_clients = false};
+                                             .reset_clients = reset_clients};
 }
 
 void ha_held_close_gate(struct ha_held *held, struct ha_effects *out)
 {
+    /* Clients of a primary are sent away; a replica on its way to be primary keeps its own. */
+    bool reset_clients = held->serving || held->giving_up;
+
     held->serving = false;
-    set_gate(held, 0, out);
+    set_gate(held, 0, reset_clients, out);
 }
 
 void ha_held_persist(const struct ha_held *held, struct ha_effects *out)
@@ -278,7 +282,7 @@ static void hold_lease(struct ha_held *held, uint64_t now_ms, struct ha_effects 
     held->lease_until_ms = end_ms;
     if (end_ms > now_ms) {
         if (end_ms != held->gate_until_ms)
-            set_gate(held, end_ms, out);
+            set_gate(held, end_ms, false, out);
         if (!held->serving)
             held->beat_now = true;
         held->serving = true;
@@ -397,7 +401,7 @@ static void keep_replica_gate(struct ha_held *held, uint64_t now_ms, struct ha_e
     /* Two in a row, the second asked after the first was answered: a promotion that was asked for
      * and given up on while the database hung has happened by then, or never will. */
     if (replica && !promoting && held->replica_seen >= 2 && is_same_process(held))
-        set_gate(held, now_ms + 3 * held->settings.probe_ms, out);
+        set_gate(held, now_ms + 3 * held->settings.probe_ms, false, out);
     else if (held->gate_until_ms > now_ms)
         ha_held_close_gate(held, out);
 }
