@@ -166,6 +166,16 @@ int lab_ctl(struct lab *lab, int at, char **ret, const char *const words[])
     return run(argv, ret);
 }
 
+int lab_ctl_plain(char **ret, const char *const words[])
+{
+    const char *argv[WORDS_MAX] = {program("hafailoverctl")};
+    size_t count = 1;
+
+    while (*words != NULL && count < WORDS_MAX - 1)
+        argv[count++] = *words++;
+    return run(argv, ret);
+}
+
 json_t *lab_status(struct lab *lab, int at)
 {
     char *text;

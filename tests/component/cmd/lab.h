@@ -36,6 +36,8 @@ int lab_wait(pid_t *pid);
 /* hafailoverctl at watcher @at, up to four words; its exit code; what it printed in *ret (free),
  * may be NULL. */
 int lab_ctl(struct lab *lab, int at, char **ret, const char *const words[]);
+/* The same without a watcher's socket. */
+int lab_ctl_plain(char **ret, const char *const words[]);
 /* status --json of the watcher at @at; NULL when it does not answer. json_decref. */
 json_t *lab_status(struct lab *lab, int at);
 /* Host of the primary once the service is steady and all @members are up; -1 otherwise. */

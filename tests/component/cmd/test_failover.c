@@ -183,6 +183,44 @@ static void test_watchers_restart_with_equal_state(void **state)
     print_message("# primary before %d, after %d\n", primary, lab_primary(&lab, 0, 3));
 }
 
+/* One port for all: the key says who asks, and only operators may write. */
+static void test_api_over_tls(void **state)
+{
+    static const struct {
+        const char *name;
+        int status, pause;
+    } cases[] = {{"ctl/admin", 0, 0}, {"view/board", 0, 1}, {"agent/db1", 1, 1}};
+    char secret[128], key[128], url[64];
+    char *text;
+
+    (void)state;
+    (void)snprintf(secret, sizeof(secret), "%s/secret", lab.dir);
+    (void)snprintf(url, sizeof(url), "https://127.0.0.1:%u", lab.watcher_ports[0]);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const char *name = cases[i].name;
+
+        (void)snprintf(key, sizeof(key), "%s/key%u", lab.dir, (unsigned)i);
+        assert_int_equal(lab_ctl_plain(NULL, (const char *const[]){"keygen", name, "--secret",
+                                                                   secret, "--out", key, NULL}),
+                         0);
+        assert_int_equal(
+            lab_ctl_plain(&text, (const char *const[]){"--url", url, "--key-file", key, "--name",
+                                                       name, "status", NULL}),
+            cases[i].status);
+        free(text);
+        assert_int_equal(
+            lab_ctl_plain(NULL, (const char *const[]){"--url", url, "--key-file", key, "--name",
+                                                      name, "pause", "cache", NULL}),
+            cases[i].pause);
+    }
+    /* The key of another name opens nothing. */
+    assert_int_equal(
+        lab_ctl_plain(NULL, (const char *const[]){"--url", url, "--key-file", key, "--name",
+                                                  "ctl/admin", "status", NULL}),
+        3);
+    assert_int_equal(lab_ctl(&lab, 0, NULL, (const char *const[]){"resume", "cache", NULL}), 0);
+}
+
 /* What must not be forgotten is refused when it cannot be read. */
 static void test_damaged_state_refuses_to_start(void **state)
 {
@@ -226,6 +264,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_leader_and_primary_die_together),
     cmocka_unit_test(test_operator_moves_the_primary),
     cmocka_unit_test(test_watchers_restart_with_equal_state),
+    cmocka_unit_test(test_api_over_tls),
     cmocka_unit_test(test_damaged_state_refuses_to_start),
     cmocka_unit_test(test_bootstrap_works_once),
 };
