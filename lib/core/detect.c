@@ -111,11 +111,12 @@ static enum ha_verdict by_probe(const struct ha_watch *watch, const struct ha_su
 {
     /* "Who": the word of another instance is no sign of life of the primary. */
     bool own = !suspect->is_primary || watch->instance == suspect->instance;
-    uint64_t contact_ms =
-        own && watch->heard_ms > watch->answered_ms ? watch->heard_ms : watch->answered_ms;
+    /* Behind a gate whose lease has run out an answer of the database is no service to anyone. */
+    uint64_t answered_ms = suspect->lease_ran_out ? 0 : watch->answered_ms;
+    uint64_t contact_ms = own && watch->heard_ms > answered_ms ? watch->heard_ms : answered_ms;
 
-    if (!suspect->lease_ran_out && watch->answered_ms != 0 &&
-        since(now_ms, watch->answered_ms) < config->down_after_ms && is_alive(watch->sample.answer))
+    if (answered_ms != 0 && since(now_ms, answered_ms) < config->down_after_ms &&
+        is_alive(watch->sample.answer))
         return alive_but(watch->sample.answer, since(now_ms, watch->state_since_ms), config);
     if (watch->refused_since_ms != 0 &&
         since(now_ms, watch->refused_since_ms) >= config->refused_confirm_ms)
