@@ -87,11 +87,11 @@ static void test_closed_and_reset_from_open(void **state)
     before_ns = ha_clock_boot_ns();
     assert_int_equal(host_connect("10.77.0.1", port, 1000), -1);
     assert_int_equal(host_connect("fd77::1", port, 1000), -1);
-    assert_true(ha_clock_boot_ns() - before_ns < 500 * MS); /* refused, not timed out */
+    assert_true(ha_clock_boot_ns() - before_ns < 1000 * MS); /* refused, not timed out */
     host_enter(&host);
     assert_int_equal(host_connect("127.0.0.1", port, 1000), -1);
     assert_int_equal(host_connect("::1", port, 1000), -1);
-    assert_true(ha_clock_boot_ns() - before_ns < 500 * MS);
+    assert_true(ha_clock_boot_ns() - before_ns < 1000 * MS);
 }
 
 /* Nobody renews: the same as a renewer that is frozen or dead after its last write. */
