@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""tests/tidy/manual.py - the manual pages and the completion say what the code says."""
+"""tests/tidy/manual.py - the manual pages, completion and package say what the code says."""
 import os
 import re
 import shutil
@@ -210,6 +210,16 @@ def completion():
             yield f"completion: --{option} is missing"
 
 
+def build_dependencies():
+    """What the quickstart installs to build, the package's build installs too."""
+    control = text("deploy/debian/control").split("Build-Depends:")[1].split("\n\n")[0]
+    listed = text("deploy/lib/packages.sh").split("PACKAGES_BUILD=(")[1].split(")")[0].split()
+    for name in listed:
+        # Of every Debian build, or brought by meson.
+        if name not in ("gcc", "libc6-dev", "ninja-build") and not re.search(rf"\b{name}\b", control):
+            yield f"deploy/debian/control: {name} is missing"
+
+
 def clean():
     """What the formatters say about the sources; they need not be installed."""
     for path in sorted(PAGES.glob("*.[158]")):
@@ -235,6 +245,7 @@ def main():
     tap.case("hafailoverctl(1) has every command", command_pages())
     tap.case("exit codes are in the pages", exit_codes())
     tap.case("the completion knows commands and options", completion())
+    tap.case("the package is built with what the quickstart is", build_dependencies())
     tap.case("the pages format without a warning", clean())
     return tap.end()
 
