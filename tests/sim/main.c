@@ -323,7 +323,7 @@ static enum sim_exit run_batch(uint64_t first, uint64_t last, uint32_t seconds, 
             worst = run_seed(seed, seconds, false, totals);
         if (write(fds[1], totals, 2 * sizeof(totals[0])) < 0)
             _exit(SIM_CRASH);
-        _exit(worst);
+        _exit((int)worst);
     }
     (void)close(fds[1]);
     if (read(fds[0], totals, 2 * sizeof(totals[0])) < 0)
