@@ -25,9 +25,9 @@ struct uv_loop_s;
 #define HA_RAFT_PEERS_MAX 7u
 #define HA_RAFT_NAME_SIZE 64u     /* with the terminator */
 #define HA_RAFT_ADDRESS_SIZE 280u /* with the terminator: host up to 255, ":", port */
-#define HA_RAFT_ENTRY_MAX 65536u  /* bytes of one proposal */
+#define HA_RAFT_ENTRY_MAX (3u << 20) /* bytes of one proposal: a whole configuration */
 #define HA_RAFT_APP_MAX 65536u    /* bytes of one application frame */
-#define HA_RAFT_SNAPSHOT_MAX (4u * 1024 * 1024)
+#define HA_RAFT_SNAPSHOT_MAX (7u << 20) /* fits one message */
 #define HA_RAFT_QUEUE_MAX 1024u /* own and forwarded proposals waiting or in flight */
 #define HA_RAFT_REASON_SIZE 256u
 
