@@ -10,6 +10,7 @@
 #include "cmd/hafailoverd/daemon.h"
 #include "lib/base/err.h"
 #include "lib/base/text.h"
+#include "lib/io/dns.h"
 #include "lib/io/log.h"
 #include "lib/io/tls.h"
 
@@ -40,12 +41,24 @@ struct login { /* passwords and TLS of a [credentials] section, read once */
 
 struct ha_prober {
     struct ha_daemon *daemon;
+    struct ha_dns *dns; /* members may be named by host name; NULL once it has closed */
     struct target *targets;
     unsigned open_targets; /* closing ones too */
     struct login logins[HA_CREDENTIALS_MAX];
     void (*close_cb)(struct ha_daemon *daemon);
 };
 
+static void finish_close(struct ha_prober *prober);
+
+static void on_dns_closed(void *ctx)
+{
+    struct ha_prober *prober = ctx;
+
+    prober->dns = NULL;
+    finish_close(prober);
+}
+
+/* Links borrow the resolver until they have closed, so it goes last. */
 static void finish_close(struct ha_prober *prober)
 {
     void (*cb)(struct ha_daemon * daemon) = prober->close_cb;
@@ -53,6 +66,10 @@ static void finish_close(struct ha_prober *prober)
 
     if (cb == NULL || prober->open_targets > 0)
         return;
+    if (prober->dns != NULL) {
+        ha_dns_close(prober->dns, on_dns_closed, prober);
+        return;
+    }
     for (uint32_t i = 0; i < HA_CREDENTIALS_MAX; i++)
         ha_tls_unref(prober->logins[i].tls);
     explicit_bzero(prober->logins, sizeof(prober->logins));
@@ -126,7 +143,7 @@ static void on_lost(void *data, enum ha_answer how, const char *text)
     struct target *target = data;
 
     HA_LOG(HA_LOG_DEBUG, "member-connection-lost", "service=%u member=%s how=%s text=%s",
-           target->service, target->config.name, ha_answer_text(how), text);
+           target->service, target->config.name, ha_answer_text(how), HA_QUOTE(text));
     if (target->probing)
         target->again = true;
     else
@@ -147,6 +164,7 @@ static int open_link(struct target *target)
         .data = target,
         .lost_cb = on_lost,
         .host = target->config.host,
+        .dns = target->prober->dns,
         .port = target->config.port,
     };
     struct ha_err err = {0};
@@ -299,6 +317,11 @@ int ha_prober_open(struct ha_daemon *daemon, struct ha_prober **ret, struct ha_e
             code = ha_login_tls_new(one->ca_file, &prober->logins[i].tls, err);
         if (code != HA_OK)
             (void)ha_err_prefix(err, code, "[credentials %s]", one->name);
+    }
+    if (code == HA_OK) {
+        code = ha_dns_open(&prober->dns, daemon->uv);
+        if (code != HA_OK)
+            (void)ha_err_set(err, code, "names: %s", ha_code_text(code));
     }
     if (code != HA_OK) {
         for (uint32_t i = 0; i < HA_CREDENTIALS_MAX; i++)

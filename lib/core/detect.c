@@ -123,7 +123,13 @@ static enum ha_verdict by_probe(const struct ha_watch *watch, const struct ha_su
         return HA_VERDICT_REFUSED;
     if (contact_ms == 0)
         contact_ms = watch->verdict_ms; /* never heard: count from when we began to look */
-    return since(now_ms, contact_ms) >= config->down_after_ms ? HA_VERDICT_SILENT : watch->verdict;
+    if (since(now_ms, contact_ms) < config->down_after_ms)
+        return watch->verdict;
+    /* Silent to us but not to its replicas: the network between is the likelier cause. Its lease
+     * bounds the wait where it has one; where it has none, its replicas' word decides. */
+    if (suspect->replicas_hear && !suspect->lease_ran_out)
+        return watch->verdict;
+    return HA_VERDICT_SILENT;
 }
 
 enum ha_verdict ha_detect(const struct ha_watch *watch, const struct ha_suspect *suspect,

@@ -16,6 +16,7 @@ struct ha_suspect {
     uint64_t instance;
     bool lease_ran_out; /* this watcher's own promise to it has run out: answers of the
                          * database prove nothing, its gate is closed */
+    bool replicas_hear; /* a replica's agent told lately that data still comes from it */
 };
 
 enum ha_verdict ha_detect(const struct ha_watch *watch, const struct ha_suspect *suspect,

@@ -72,6 +72,23 @@ const struct ha_watched *ha_watched_peek(const struct ha_watcher *w,
     return watched->service == service->id ? watched : NULL;
 }
 
+/* What the replicas say of their link to the member, through their own agents. */
+static bool replicas_hear(const struct ha_watched *watched, const struct ha_service *service,
+                          uint32_t primary, uint64_t now_ms)
+{
+    for (uint32_t i = 0; i < service->config.member_count; i++) {
+        const struct ha_watch *watch = &watched->members[i];
+        const struct ha_sample *sample = &watch->status.sample;
+        uint64_t age_ms = now_ms - watch->heard_ms + watch->status.answer_age_ms;
+
+        if (watch->heard && watch->status.follows == service->members[primary].id &&
+            sample->role == HA_ROLE_REPLICA && sample->link_up &&
+            age_ms + sample->link_idle_ms < service->config.down_after_ms)
+            return true;
+    }
+    return false;
+}
+
 struct ha_suspect ha_suspect_of(const struct ha_watcher *w, const struct ha_service *service,
                                 uint32_t at, uint64_t now_ms)
 {
@@ -85,6 +102,7 @@ struct ha_suspect ha_suspect_of(const struct ha_watcher *w, const struct ha_serv
         .lease_ran_out = primary && service->state != HA_STATE_OPENING && watched != NULL &&
                          watched->promise_epoch == service->epoch &&
                          now_ms >= watched->promise_until_ms,
+        .replicas_hear = primary && watched != NULL && replicas_hear(watched, service, at, now_ms),
     };
 }
 

@@ -26,7 +26,7 @@ struct seen {
     uint32_t answer_for; /* since it answers like that */
     uint32_t refused_for;
     /* the suspect */
-    bool no_agent, replica, lease_ran_out;
+    bool no_agent, replica, lease_ran_out, replicas_hear;
     enum ha_verdict before;
     enum ha_verdict want;
 };
@@ -106,6 +106,11 @@ static const struct seen table[] = {
      .answered_ago = 1000, PROBE(NONE), .before = HA_VERDICT_UP, .want = HA_VERDICT_SILENT},
     {"another instance is heard, nobody else ever was", 1, .instance = OTHER, RUNS, SAYS(OK),
      .before = HA_VERDICT_UP, .want = HA_VERDICT_SILENT},
+    {"silent to us, but its replicas get data", 1000, RUNS, SAYS(OK), .answered_ago = 1000,
+     PROBE(NONE), .replicas_hear = true, .before = HA_VERDICT_UP, .want = HA_VERDICT_UP},
+    {"its replicas get data, but its lease has run out", 1000, RUNS, SAYS(OK), .answered_ago = 1000,
+     PROBE(NONE), .replicas_hear = true, .lease_ran_out = true, .before = HA_VERDICT_UP,
+     .want = HA_VERDICT_SILENT},
     {"lease ran out here: what the database answers behind its gate is no service", 1000, RUNS,
      SAYS(OK), .answered_ago = 1, PROBE(OK), .lease_ran_out = true, .before = HA_VERDICT_UP,
      .want = HA_VERDICT_SILENT},
@@ -123,7 +128,8 @@ static enum ha_verdict verdict_of(const struct seen *s)
     const struct ha_suspect suspect = {.has_agent = !s->no_agent,
                                        .is_primary = !s->replica,
                                        .instance = HOLDER,
-                                       .lease_ran_out = s->lease_ran_out};
+                                       .lease_ran_out = s->lease_ran_out,
+                                       .replicas_hear = s->replicas_hear};
 
     ha_service_config_defaults(&config);
     memset(&watch, 0, sizeof(watch));
