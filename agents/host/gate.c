@@ -198,6 +198,29 @@ static bool is_beside(const struct ha_gates *gates)
     return gates->has_bpf && gates->has_nft;
 }
 
+/* The port's addresses until the deadline, or not at all. */
+static int put_vips(struct ha_gates *gates, struct ha_known_port *record, uint64_t deadline_ns,
+                    struct ha_err *err)
+{
+    const uint64_t now_ns = ha_clock_boot_ns();
+    struct ha_nft_element elements[HA_KNOWN_VIPS_MAX];
+    size_t count = 0;
+    int code;
+
+    for (size_t i = 0; i < HA_KNOWN_VIPS_MAX; i++) {
+        if (record->vips[i].family == 0)
+            continue;
+        elements[count] = ha_known_vip_element(&record->vips[i], true, deadline_ns);
+        elements[count++].absent = record->vip_deadline_ns <= now_ns;
+    }
+    if (count == 0)
+        return HA_OK;
+    code = ha_nft_put(gates->nft, elements, count, deadline_ns == 0, NULL, err);
+    if (code == HA_OK)
+        record->vip_deadline_ns = deadline_ns;
+    return code;
+}
+
 /* The nft half of a set where bpf has the say: rarely anything. */
 static int set_beside(struct ha_gates *gates, struct ha_known_port *record, uint64_t deadline_ns,
                       struct ha_err *err)
@@ -235,9 +258,14 @@ int ha_gates_set(struct ha_gates *gates, const struct ha_gate_ask *ask, struct h
         state.bpf_ns = norm.deadline_ns;
     }
     record->asked_ns = norm.deadline_ns;
-    if (code == HA_OK && is_beside(gates))
+    if (code == HA_OK && is_beside(gates)) {
         code = set_beside(gates, record, norm.deadline_ns, err);
-    else if (code == HA_OK && gates->has_nft)
+        /* A host asks for its neighbours in the name of an IPv6 address, and one such question that
+         * is dropped costs a second: that family cannot wait for ha_gates_settle. */
+        if (code == HA_OK && ask->with_vip && norm.deadline_ns != 0 &&
+            record->vips[1].family != 0 && record->vip_deadline_ns <= ha_clock_boot_ns())
+            code = put_vips(gates, record, norm.deadline_ns, err);
+    } else if (code == HA_OK && gates->has_nft)
         code = put_or_rebuild(gates, record, &norm, &state.nft_ns, err);
     if (code != HA_OK) {
         shut_quietly(gates, record);
@@ -261,29 +289,6 @@ int ha_gates_set(struct ha_gates *gates, const struct ha_gate_ask *ask, struct h
     if (ret != NULL)
         *ret = state;
     return HA_OK;
-}
-
-/* The port's addresses until the deadline, or not at all. */
-static int put_vips(struct ha_gates *gates, struct ha_known_port *record, uint64_t deadline_ns,
-                    struct ha_err *err)
-{
-    const uint64_t now_ns = ha_clock_boot_ns();
-    struct ha_nft_element elements[HA_KNOWN_VIPS_MAX];
-    size_t count = 0;
-    int code;
-
-    for (size_t i = 0; i < HA_KNOWN_VIPS_MAX; i++) {
-        if (record->vips[i].family == 0)
-            continue;
-        elements[count] = ha_known_vip_element(&record->vips[i], true, deadline_ns);
-        elements[count++].absent = record->vip_deadline_ns <= now_ns;
-    }
-    if (count == 0)
-        return HA_OK;
-    code = ha_nft_put(gates->nft, elements, count, deadline_ns == 0, NULL, err);
-    if (code == HA_OK)
-        record->vip_deadline_ns = deadline_ns;
-    return code;
 }
 
 int ha_gates_settle(struct ha_gates *gates, uint16_t port, bool with_vip, bool reset,

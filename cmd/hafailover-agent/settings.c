@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agents/host/gate.h"
 #include "lib/base/err.h"
 #include "lib/base/text.h"
 
@@ -177,7 +178,7 @@ int ha_agent_settings_read(struct ha_agent_settings *settings, const char *path,
         .state_dir = "/var/lib/hafailover-agent",
         .api_socket = "/run/hafailover/hafailover-agent.sock",
         .gate_class = "auto",
-        .pin_dir = "/sys/fs/bpf/hafailover",
+        .pin_dir = HA_GATE_PIN_DIR,
         .log_level = "info",
     };
     code = ha_ini_read(path, on_line, settings, err);
