@@ -10,9 +10,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "raft/node.h"
+
 /* Entries beyond this go with a later message; one entry always fits. */
 #define HA_MESSAGE_ENTRIES_BYTES_MAX (1024u * 1024)
-#define HA_RAFT_MESSAGE_SIZE_MAX (5u * 1024 * 1024) /* a snapshot and its header */
+#define HA_RAFT_MESSAGE_SIZE_MAX (HA_RAFT_SNAPSHOT_MAX + 4096u) /* a snapshot and its headers */
 
 /* Bytes of @message, with as many of its entries as are sent at once. 0: it is never sent. */
 size_t ha_raft_message_size(const struct raft_message *message);

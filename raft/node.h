@@ -23,12 +23,12 @@ struct ha_tls;
 struct uv_loop_s;
 
 #define HA_RAFT_PEERS_MAX 7u
-#define HA_RAFT_NAME_SIZE 64u     /* with the terminator */
-#define HA_RAFT_ADDRESS_SIZE 280u /* with the terminator: host up to 255, ":", port */
-#define HA_RAFT_ENTRY_MAX (3u << 20) /* bytes of one proposal: a whole configuration */
-#define HA_RAFT_APP_MAX 65536u    /* bytes of one application frame */
+#define HA_RAFT_NAME_SIZE 64u           /* with the terminator */
+#define HA_RAFT_ADDRESS_SIZE 280u       /* with the terminator: host up to 255, ":", port */
+#define HA_RAFT_ENTRY_MAX (3u << 20)    /* bytes of one proposal: a whole configuration */
+#define HA_RAFT_APP_MAX 65536u          /* bytes of one application frame */
 #define HA_RAFT_SNAPSHOT_MAX (7u << 20) /* fits one message */
-#define HA_RAFT_QUEUE_MAX 1024u /* own and forwarded proposals waiting or in flight */
+#define HA_RAFT_QUEUE_MAX 1024u         /* own and forwarded proposals waiting or in flight */
 #define HA_RAFT_REASON_SIZE 256u
 
 /* A watcher. Ids are 1..HA_RAFT_PEERS_MAX and are never reused for another machine: a watcher that
@@ -129,7 +129,7 @@ void ha_raft_close(struct ha_raft *raft, ha_raft_close_cb cb, void *arg);
  * next loop turn and within propose_timeout_ms. Works on every node: a follower forwards to the
  * leader, once. Order is kept among proposals of one node that the same leader commits.
  *   HA_EINVAL  empty, or over HA_RAFT_ENTRY_MAX
- *   HA_EFULL   HA_RAFT_QUEUE_MAX proposals are open
+ *   HA_EFULL   HA_RAFT_QUEUE_MAX proposals, or 16 MiB of them, are open
  *   HA_ECLOSED not started, or closing */
 int ha_raft_propose(struct ha_raft *raft, const void *data, size_t size, uint64_t request);
 

@@ -25,6 +25,9 @@ static const uint32_t peer_limits[256] = {
 };
 static const uint32_t no_limits[256];
 
+_Static_assert(HA_RAFT_MESSAGE_SIZE_MAX <= HA_FRAMES_PAYLOAD_MAX, "a snapshot fits one frame");
+_Static_assert(HA_RAFT_ENTRY_MAX + 4096 <= HA_RAFT_MESSAGE_SIZE_MAX, "an entry fits one message");
+
 static const struct ha_frames_options hello_options = {.payload_max = HA_FRAME_HELLO_SIZE,
                                                        .type_limits = hello_limits};
 static const struct ha_frames_options peer_options = {.payload_max = HA_RAFT_MESSAGE_SIZE_MAX,
@@ -166,7 +169,7 @@ static void on_resolved(struct ha_dns_request *request, int code)
         .server_name = peers->options->plain ? NULL : peer->name,
         .alpn = peers->options->plain ? HA_ALPN_NONE : HA_ALPN_FRAMES,
         .deadline_ms = CONNECT_MS,
-        .tuning = {.send_queue_max = HA_PEERS_QUEUE_MAX + HA_RAFT_MESSAGE_SIZE_MAX + 65536,
+        .tuning = {.send_queue_max = 2 * HA_PEERS_QUEUE_MAX + HA_RAFT_MESSAGE_SIZE_MAX + 65536,
                    .user_timeout_ms = 2 * peers->options->election_ms,
                    .keepalive_s = 1}};
 
@@ -422,25 +425,39 @@ void ha_peers_close(struct ha_peers *peers, void (*cb)(void *arg), void *arg)
     ha_dns_close(peers->dns, on_closed, peers); /* ends lookups first, through on_resolved */
 }
 
+/* One message may be larger than the queue's limit (a snapshot, a large entry): it is let in when
+ * the queue is short, and the limit is that much higher until it has drained again. */
+static int check_room(struct ha_peer *peer, enum ha_frame_type type, size_t size)
+{
+    size_t queued = ha_stream_queued(ha_frames_stream(peer->out));
+
+    if (queued <= HA_PEERS_QUEUE_MAX)
+        peer->queue_max = HA_PEERS_QUEUE_MAX + (size > HA_PEERS_QUEUE_MAX ? size : 0);
+    else if (size > HA_PEERS_QUEUE_MAX)
+        return HA_EFULL; /* later; Raft asks again */
+    if (type == HA_FRAME_APP && queued > HA_PEERS_APP_QUEUE_MAX)
+        return HA_EFULL;
+    if (queued > peer->queue_max) {
+        drop_link(peer, "it does not take what is sent: queue full");
+        return HA_EFULL;
+    }
+    return HA_OK;
+}
+
 int ha_peers_send(struct ha_peers *peers, uint32_t id, enum ha_frame_type type, const void *data,
                   size_t size)
 {
     struct ha_peer *peer = peers->peer;
     struct ha_slice slice = {.data = data, .size = size};
-    size_t queued;
     int code;
 
     while (peer < peers->peer + peers->count && peer->id != id)
         peer++;
     if (peer == peers->peer + peers->count || peer->state != HA_PEER_UP || peers->is_closing)
         return HA_EUNREACH;
-    queued = ha_stream_queued(ha_frames_stream(peer->out));
-    if (type == HA_FRAME_APP && queued > HA_PEERS_APP_QUEUE_MAX)
-        return HA_EFULL;
-    if (queued > HA_PEERS_QUEUE_MAX) {
-        drop_link(peer, "it does not take what is sent: queue full");
-        return HA_EFULL;
-    }
+    code = check_room(peer, type, size);
+    if (code != HA_OK)
+        return code;
     code = ha_frames_send(peer->out, (uint8_t)type, &slice, 1);
     if (code != HA_OK)
         drop_link(peer, ha_code_text(code));

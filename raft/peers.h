@@ -49,6 +49,7 @@ struct ha_peer {
     uint32_t backoff_ms;
     uint64_t retry_ms;
     uint64_t up_ms;
+    size_t queue_max; /* now: the limit, or more while a large message drains */
     bool has_heard;
     uint64_t heard_ms;
     bool is_told_up; /* what on_link said last */
@@ -97,7 +98,8 @@ void ha_peers_turn(struct ha_peers *peers);
 /* @cb is the last touch, from the loop. */
 void ha_peers_close(struct ha_peers *peers, void (*cb)(void *arg), void *arg);
 
-/* HA_OK; HA_EUNREACH: no link; HA_EFULL: over the queue's limit, see above; HA_ENOMEM. */
+/* HA_OK; HA_EUNREACH: no link; HA_EFULL: over the queue's limit, see above, or a message larger
+ * than the limit behind another; HA_ENOMEM. */
 int ha_peers_send(struct ha_peers *peers, uint32_t id, enum ha_frame_type type, const void *data,
                   size_t size);
 void ha_peers_adopt(struct ha_peers *peers, struct ha_stream *stream);

@@ -58,6 +58,7 @@ static struct ha_proposal *add(struct ha_seat *seat, const void *data, size_t si
     memcpy(p->data, data, size);
     TAILQ_INSERT_TAIL(&propose->open, p, link);
     propose->count++;
+    propose->bytes += size;
     propose->is_dirty = true;
     return p;
 }
@@ -69,13 +70,18 @@ static void end(struct ha_proposal *p, enum ha_raft_result result, int code, con
     p->seat->propose.is_dirty = true;
 }
 
+static bool fits(const struct ha_propose *propose, size_t size)
+{
+    return propose->count < HA_RAFT_QUEUE_MAX && propose->bytes + size <= HA_PROPOSE_BYTES_MAX;
+}
+
 int ha_propose_add(struct ha_seat *seat, const void *data, size_t size, uint64_t request)
 {
     struct ha_proposal *p;
 
     if (size == 0 || size > HA_RAFT_ENTRY_MAX)
         return HA_EINVAL;
-    if (seat->propose.count >= HA_RAFT_QUEUE_MAX)
+    if (!fits(&seat->propose, size))
         return HA_EFULL;
     p = add(seat, data, size);
     if (p == NULL)
@@ -110,7 +116,7 @@ void ha_propose_forwarded(struct ha_seat *seat, uint32_t peer,
         answer(seat, peer, forward->seq, &refused);
         return;
     }
-    p = seat->propose.count < HA_RAFT_QUEUE_MAX && seat->refusal == NULL
+    p = fits(&seat->propose, forward->size) && seat->refusal == NULL
             ? add(seat, forward->data, forward->size)
             : NULL;
     if (p == NULL) {
@@ -306,6 +312,7 @@ static void report_done(struct ha_seat *seat)
         if (p->state == DONE) {
             TAILQ_REMOVE(&propose->open, p, link);
             propose->count--;
+            propose->bytes -= p->size;
             if (p->kind == HA_FSM_HASH)
                 propose->is_publishing = false;
             report(seat, p, &p->outcome);

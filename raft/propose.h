@@ -13,6 +13,7 @@
 
 #define HA_PROPOSE_FLIGHT_MAX 64u /* handed to libraft and not yet applied */
 #define HA_PROPOSE_FLIGHT_BYTES_MAX (256u * 1024)
+#define HA_PROPOSE_BYTES_MAX (16u << 20) /* of all that are open */
 #define HA_PROPOSE_RETRY_MS 20u
 #define HA_PROPOSE_PUBLISH_GAP_MS 1000u
 
@@ -26,6 +27,7 @@ TAILQ_HEAD(ha_proposals, ha_proposal);
 struct ha_propose {
     struct ha_proposals open;
     uint32_t count;
+    size_t bytes;
     uint32_t in_flight;
     size_t in_flight_bytes;
     uint64_t next_seq;

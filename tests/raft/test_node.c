@@ -280,6 +280,39 @@ static void test_bootstrap_works_once(void **state)
     cluster_fini(&cluster);
 }
 
+/* The largest entries go everywhere, also by forwarding, and the queue is bounded in bytes. */
+static void test_the_largest_entries_fit(void **state)
+{
+    static uint8_t large[HA_RAFT_ENTRY_MAX];
+    uint32_t leader;
+    uint64_t request;
+    int code = HA_OK;
+
+    (void)state;
+    cluster_init(&cluster, 3, true);
+    cluster_start_all(&cluster, true);
+    leader = cluster_leader(&cluster, 10000);
+    for (request = 1; request <= 2; request++) {
+        uint32_t id = request == 1 ? leader : other(leader);
+
+        memcpy(large, &request, sizeof(request));
+        assert_int_equal(ha_raft_propose(cluster.nodes[id].raft, large, sizeof(large), request),
+                         HA_OK);
+        assert_true(cluster_wait(&cluster, cluster_has_outcome, request, 8000));
+        assert_int_equal(cluster.outcome[request].result, HA_RAFT_COMMITTED);
+        assert_true(cluster_wait(&cluster, cluster_all_applied, request, 8000));
+    }
+    assert_int_equal(ha_raft_propose(cluster.nodes[1].raft, large, sizeof(large) + 1, 3),
+                     HA_EINVAL);
+    for (request = 3; code == HA_OK && request < 100; request++) {
+        memcpy(large, &request, sizeof(request));
+        code = ha_raft_propose(cluster.nodes[leader].raft, large, sizeof(large), request);
+    }
+    assert_int_equal(code, HA_EFULL);
+    assert_true(request < 10);
+    cluster_fini(&cluster);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_bootstrap_works_once),
     cmocka_unit_test(test_followers_and_leader_commit),
@@ -289,6 +322,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_a_late_node_gets_a_snapshot),
     cmocka_unit_test(test_read_index_covers_what_was_committed),
     cmocka_unit_test(test_app_frames_arrive),
+    cmocka_unit_test(test_the_largest_entries_fit),
     cmocka_unit_test(test_without_a_majority_nothing_is_committed),
 };
 
