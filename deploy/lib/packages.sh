@@ -6,7 +6,7 @@
 PACKAGES_BUILD=(gcc libc6-dev meson ninja-build pkg-config clang libbpf-dev libmnl-dev libnftnl-dev
     libuv1-dev libraft-dev libhiredis-dev libpq-dev libjansson-dev libsqlite3-dev libssl-dev
     libcurl4-openssl-dev libmicrohttpd-dev libinih-dev libcmocka-dev libsmartcols-dev)
-PACKAGES_RUN=(redis-server iproute2 nftables util-linux procps python3)
+PACKAGES_RUN=(ca-certificates redis-server iproute2 nftables util-linux procps python3)
 PACKAGES_TEST=(clang-format clang-tidy cppcheck shellcheck git libclang-rt-14-dev openssl)
 
 package_present() {
