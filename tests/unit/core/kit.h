@@ -66,6 +66,17 @@ void world_hear_all(struct world *world);
 void world_stopped(struct world *world, uint32_t watcher, uint32_t remainder_ms);
 void world_probed(struct world *world, uint32_t member, enum ha_answer answer);
 
+/* b and c can take over, a serves; each was heard just now. */
+struct world *world_serving(enum ha_gate gate);
+/* Watcher @watcher finds the first primary crashed. */
+void world_crashed(struct world *world, uint32_t watcher);
+const struct ha_command *world_proposed(const struct world *world, enum ha_command_kind kind);
+/* Time goes by with the agents of @members heard, a bit for each; stops at the first proposal of
+ * @kind. NULL: there was none. */
+const struct ha_command *world_wait_for(struct world *world, enum ha_command_kind kind,
+                                        uint32_t members, uint64_t limit_ms);
+enum { NOBODY = 0, ONLY_B = 1 << B, REPLICAS = 1 << B | 1 << C, ALL = 1 << A | 1 << B | 1 << C };
+
 const struct ha_effect *effects_find(const struct ha_effects *effects, enum ha_effect_kind kind);
 const struct ha_command *effects_proposal(const struct ha_effects *effects,
                                           enum ha_command_kind kind);

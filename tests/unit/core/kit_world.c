@@ -319,6 +319,45 @@ void world_probed(struct world *world, uint32_t member, enum ha_answer answer)
     (void)world_step(world, &event);
 }
 
+struct world *world_serving(enum ha_gate gate)
+{
+    struct world *world = world_new(3);
+
+    world_reach(world, A, gate, HA_STATE_STEADY);
+    world_hear_all(world);
+    return world;
+}
+
+void world_crashed(struct world *world, uint32_t watcher)
+{
+    (void)world_observe(world, watcher, A, HA_VERDICT_CRASHED);
+}
+
+const struct ha_command *world_proposed(const struct world *world, enum ha_command_kind kind)
+{
+    return effects_proposal(world->out, kind);
+}
+
+const struct ha_command *world_wait_for(struct world *world, enum ha_command_kind kind,
+                                        uint32_t members, uint64_t limit_ms)
+{
+    for (uint64_t end_ms = world->now_ms + limit_ms; world->now_ms < end_ms;) {
+        world_tick(world, 20);
+        if (world_proposed(world, kind) != NULL)
+            return world_proposed(world, kind);
+        for (uint32_t m = A; m <= C; m++) {
+            const struct ha_heartbeat beat = world_beat(world, m);
+
+            if ((members >> m & 1u) == 0)
+                continue;
+            world_hear(world, m, &beat);
+            if (world_proposed(world, kind) != NULL)
+                return world_proposed(world, kind);
+        }
+    }
+    return NULL;
+}
+
 /* Effects */
 
 const struct ha_effect *effects_find(const struct ha_effects *effects, enum ha_effect_kind kind)

@@ -7,107 +7,66 @@
 #include "tests/support/cmocka_ha.h"
 #include "tests/unit/core/kit.h"
 
-static struct world *world_steady(enum ha_gate gate)
-{
-    struct world *world = world_new(3);
-
-    world_reach(world, A, gate, HA_STATE_STEADY);
-    world_hear_all(world);
-    return world;
-}
-
-static void crashed(struct world *world, uint32_t watcher)
-{
-    (void)world_observe(world, watcher, A, HA_VERDICT_CRASHED);
-}
-
-static const struct ha_command *proposed(const struct world *world, enum ha_command_kind kind)
-{
-    return effects_proposal(world->out, kind);
-}
-
-/* Time goes by with the agents of @members heard; stops at the first proposal of @kind. */
-static const struct ha_command *wait_for(struct world *world, enum ha_command_kind kind,
-                                         uint32_t members, uint64_t limit_ms)
-{
-    for (uint64_t end_ms = world->now_ms + limit_ms; world->now_ms < end_ms;) {
-        world_tick(world, 20);
-        if (proposed(world, kind) != NULL)
-            return proposed(world, kind);
-        for (uint32_t m = A; m <= C; m++) {
-            const struct ha_heartbeat beat = world_beat(world, m);
-
-            if ((members >> m & 1u) == 0)
-                continue;
-            world_hear(world, m, &beat);
-            if (proposed(world, kind) != NULL)
-                return proposed(world, kind);
-        }
-    }
-    return NULL;
-}
-
-enum { NOBODY = 0, ONLY_B = 1 << B, REPLICAS = 1 << B | 1 << C, ALL = 1 << A | 1 << B | 1 << C };
-
 /* Quorum */
 
 static void test_one_verdict_is_a_rumour_two_are_a_fact(void **state)
 {
-    struct world *world = world_steady(HA_GATE_BPF);
+    struct world *world = world_serving(HA_GATE_BPF);
 
     (void)state;
-    crashed(world, 1);
-    assert_null(proposed(world, HA_COMMAND_BEGIN));
-    crashed(world, 2);
-    assert_int_equal(proposed(world, HA_COMMAND_BEGIN)->u.begin.agreeing, 6);
-    assert_int_equal(proposed(world, HA_COMMAND_BEGIN)->u.begin.reason, HA_REASON_DOWN);
-    assert_int_equal(proposed(world, HA_COMMAND_BEGIN)->u.begin.ref.epoch, world_epoch(world));
+    world_crashed(world, 1);
+    assert_null(world_proposed(world, HA_COMMAND_BEGIN));
+    world_crashed(world, 2);
+    assert_int_equal(world_proposed(world, HA_COMMAND_BEGIN)->u.begin.agreeing, 6);
+    assert_int_equal(world_proposed(world, HA_COMMAND_BEGIN)->u.begin.reason, HA_REASON_DOWN);
+    assert_int_equal(world_proposed(world, HA_COMMAND_BEGIN)->u.begin.ref.epoch,
+                     world_epoch(world));
     world_free(world);
 }
 
 static void test_verdict_of_an_unheard_watcher_does_not_count(void **state)
 {
-    struct world *world = world_steady(HA_GATE_BPF);
+    struct world *world = world_serving(HA_GATE_BPF);
 
     (void)state;
-    crashed(world, 1);
+    world_crashed(world, 1);
     world_peer(world, 1, false);
-    crashed(world, 2);
-    assert_null(proposed(world, HA_COMMAND_BEGIN));
-    assert_null(wait_for(world, HA_COMMAND_BEGIN, REPLICAS, 500));
+    world_crashed(world, 2);
+    assert_null(world_proposed(world, HA_COMMAND_BEGIN));
+    assert_null(world_wait_for(world, HA_COMMAND_BEGIN, REPLICAS, 500));
     world_peer(world, 1, true);
-    assert_non_null(wait_for(world, HA_COMMAND_BEGIN, REPLICAS, 500));
+    assert_non_null(world_wait_for(world, HA_COMMAND_BEGIN, REPLICAS, 500));
     world_free(world);
 }
 
 static void test_quorum_above_majority(void **state)
 {
-    struct world *world = world_steady(HA_GATE_BPF);
+    struct world *world = world_serving(HA_GATE_BPF);
     struct ha_command begin;
 
     (void)state;
     world->config->services[0].quorum = 3;
     assert_int_equal(world_apply_config(world), HA_OK);
-    crashed(world, 1);
-    crashed(world, 2);
-    assert_null(wait_for(world, HA_COMMAND_BEGIN, REPLICAS, 500));
+    world_crashed(world, 1);
+    world_crashed(world, 2);
+    assert_null(world_wait_for(world, HA_COMMAND_BEGIN, REPLICAS, 500));
     assert_int_equal(world_begin(world, HA_REASON_DOWN, HA_MEMBER_NONE), HA_EDENIED);
-    crashed(world, 0);
-    assert_non_null(proposed(world, HA_COMMAND_BEGIN));
-    begin = *proposed(world, HA_COMMAND_BEGIN);
+    world_crashed(world, 0);
+    assert_non_null(world_proposed(world, HA_COMMAND_BEGIN));
+    begin = *world_proposed(world, HA_COMMAND_BEGIN);
     assert_int_equal(world_commit(world, &begin), HA_OK);
     world_free(world);
 }
 
 static void test_only_the_leader_decides(void **state)
 {
-    struct world *world = world_steady(HA_GATE_BPF);
+    struct world *world = world_serving(HA_GATE_BPF);
 
     (void)state;
     world_lead(world, false);
-    crashed(world, 1);
-    crashed(world, 2);
-    assert_null(wait_for(world, HA_COMMAND_BEGIN, REPLICAS, 500));
+    world_crashed(world, 1);
+    world_crashed(world, 2);
+    assert_null(world_wait_for(world, HA_COMMAND_BEGIN, REPLICAS, 500));
     world_free(world);
 }
 
@@ -117,25 +76,25 @@ static void test_nobody_to_replace_it_no_fence(void **state)
 
     (void)state;
     world_reach(world, A, HA_GATE_BPF, HA_STATE_STEADY);
-    crashed(world, 1);
-    crashed(world, 2);
-    assert_null(proposed(world, HA_COMMAND_BEGIN));
-    assert_null(wait_for(world, HA_COMMAND_BEGIN, NOBODY, 500));
-    assert_non_null(wait_for(world, HA_COMMAND_BEGIN, ONLY_B, 500));
+    world_crashed(world, 1);
+    world_crashed(world, 2);
+    assert_null(world_proposed(world, HA_COMMAND_BEGIN));
+    assert_null(world_wait_for(world, HA_COMMAND_BEGIN, NOBODY, 500));
+    assert_non_null(world_wait_for(world, HA_COMMAND_BEGIN, ONLY_B, 500));
     world_free(world);
 }
 
 static void test_last_position_is_logged_before_the_end(void **state)
 {
-    struct world *world = world_steady(HA_GATE_BPF);
+    struct world *world = world_serving(HA_GATE_BPF);
     struct ha_heartbeat beat = world_beat(world, A);
     uint32_t positions = UINT32_MAX, begin = UINT32_MAX;
 
     (void)state;
     beat.status.sample.position.offset = HEAD + 5;
     world_hear(world, A, &beat);
-    crashed(world, 1);
-    crashed(world, 2);
+    world_crashed(world, 1);
+    world_crashed(world, 2);
     for (uint32_t i = 0; i < world->out->count; i++) {
         if (world->out->items[i].kind != HA_EFFECT_PROPOSE)
             continue;
@@ -152,7 +111,7 @@ static void test_last_position_is_logged_before_the_end(void **state)
 /* The process behind the heartbeats has started anew: its position is another one's. */
 static void test_position_of_who_claims_nothing_is_not_logged(void **state)
 {
-    struct world *world = world_steady(HA_GATE_BPF);
+    struct world *world = world_serving(HA_GATE_BPF);
     struct ha_heartbeat beat = world_beat(world, A);
 
     (void)state;
@@ -160,10 +119,10 @@ static void test_position_of_who_claims_nothing_is_not_logged(void **state)
     beat.status.sample.position.offset = HEAD + 5;
     beat.status.sample.position.lineage.steps[0].id = LINEAGE + 1;
     world_hear(world, A, &beat);
-    crashed(world, 1);
-    crashed(world, 2);
-    assert_non_null(proposed(world, HA_COMMAND_BEGIN));
-    assert_null(proposed(world, HA_COMMAND_POSITIONS));
+    world_crashed(world, 1);
+    world_crashed(world, 2);
+    assert_non_null(world_proposed(world, HA_COMMAND_BEGIN));
+    assert_null(world_proposed(world, HA_COMMAND_POSITIONS));
     world_free(world);
 }
 
@@ -172,7 +131,7 @@ static void test_position_of_who_claims_nothing_is_not_logged(void **state)
 /* The verdict of w1 about @member that is on its way into the log; UP where there is none. */
 static enum ha_verdict told_of(const struct world *world, uint32_t member)
 {
-    const struct ha_command *command = proposed(world, HA_COMMAND_OBSERVE);
+    const struct ha_command *command = world_proposed(world, HA_COMMAND_OBSERVE);
 
     for (uint32_t i = 0; command != NULL && i < command->u.observe.count; i++)
         if (command->u.observe.items[i].member == member)
@@ -182,7 +141,7 @@ static enum ha_verdict told_of(const struct world *world, uint32_t member)
 
 static void test_who_clone_says_the_database_is_gone(void **state)
 {
-    struct world *world = world_steady(HA_GATE_BPF);
+    struct world *world = world_serving(HA_GATE_BPF);
 
     (void)state;
     for (int i = 0; i < 20; i++) {
@@ -194,7 +153,7 @@ static void test_who_clone_says_the_database_is_gone(void **state)
         clone.status.given_up = world_epoch(world);
         world_hear(world, A, &clone);
         assert_int_equal(told_of(world, A), HA_VERDICT_UP);
-        assert_null(proposed(world, HA_COMMAND_GIVE_UP));
+        assert_null(world_proposed(world, HA_COMMAND_GIVE_UP));
         world_tick(world, 100);
         assert_int_equal(told_of(world, A), HA_VERDICT_UP);
         world_hear(world, A, &own);
@@ -206,7 +165,7 @@ static void test_who_clone_says_the_database_is_gone(void **state)
 /* The primary's host came back anew: it is heard, its gate is closed, its probes go unanswered. */
 static void test_who_rebooted_host_is_no_sign_of_life(void **state)
 {
-    struct world *world = world_steady(HA_GATE_NFT);
+    struct world *world = world_serving(HA_GATE_NFT);
     enum ha_verdict verdict = HA_VERDICT_UP;
 
     (void)state;
@@ -243,288 +202,16 @@ static void test_who_rebooted_host_is_not_waited_for(void **state)
         world_hear(world, A, &beat);
         (void)world_observe(world, 1, A, HA_VERDICT_SILENT);
         (void)world_observe(world, 2, A, HA_VERDICT_SILENT);
-        assert_non_null(proposed(world, HA_COMMAND_BEGIN));
+        assert_non_null(world_proposed(world, HA_COMMAND_BEGIN));
         world_free(world);
     }
-}
-
-/* Giving up */
-
-static void give_up_heard(struct world *world)
-{
-    struct ha_heartbeat beat = world_beat(world, A);
-
-    beat.status.given_up = world_epoch(world);
-    beat.status.epoch = HA_EPOCH_NONE;
-    beat.status.given_up_why = HA_VERDICT_CRASHED;
-    world_hear(world, A, &beat);
-}
-
-static void test_giving_up_is_proposed_at_once(void **state)
-{
-    struct world *world = world_steady(HA_GATE_BPF);
-    const struct ha_command *command;
-
-    (void)state;
-    give_up_heard(world);
-    command = proposed(world, HA_COMMAND_GIVE_UP);
-    assert_non_null(command);
-    assert_int_equal(command->u.give_up.ref.epoch, world_epoch(world));
-    assert_int_equal(command->u.give_up.member, A);
-    assert_int_equal(command->u.give_up.instance, INSTANCE(A));
-    assert_non_null(effects_order(world->out, "ag-b")); /* the positions, meanwhile */
-    world_free(world);
-}
-
-static void test_giving_up_is_helped_along_by_a_follower(void **state)
-{
-    struct world *world = world_steady(HA_GATE_BPF);
-
-    (void)state;
-    world_lead(world, false);
-    give_up_heard(world);
-    assert_null(proposed(world, HA_COMMAND_GIVE_UP));
-    world_tick(world, 50);
-    assert_non_null(proposed(world, HA_COMMAND_GIVE_UP));
-    world_free(world);
-}
-
-static void test_giving_up_of_another_instance_is_no_fence(void **state)
-{
-    struct world *world = world_steady(HA_GATE_BPF);
-    struct ha_heartbeat beat = world_beat(world, A);
-
-    (void)state;
-    assert_int_equal(world_begin(world, HA_REASON_OPERATOR, HA_MEMBER_NONE), HA_OK);
-    beat.instance = 0x999;
-    beat.status.given_up = world_epoch(world);
-    world_hear(world, A, &beat);
-    assert_null(proposed(world, HA_COMMAND_GIVE_UP));
-    assert_int_equal(world_give_up(world, world_epoch(world) - 1, A, 0x999), HA_ESTALE);
-    assert_int_equal(world_give_up(world, world_epoch(world) - 1, B, INSTANCE(A)), HA_ESTALE);
-    assert_int_equal(world_service(world)->state, HA_STATE_FENCING);
-    world_free(world);
-}
-
-static void test_giving_up_of_an_older_epoch_is_no_fence(void **state)
-{
-    struct world *world = world_steady(HA_GATE_BPF);
-    struct ha_heartbeat beat = world_beat(world, A);
-
-    (void)state;
-    assert_int_equal(world_begin(world, HA_REASON_OPERATOR, HA_MEMBER_NONE), HA_OK);
-    beat.status.given_up = world_service(world)->open_epoch - 1;
-    world_hear(world, A, &beat);
-    assert_null(proposed(world, HA_COMMAND_GIVE_UP));
-    world_free(world);
-}
-
-static void test_giving_up_counts_in_a_paused_service(void **state)
-{
-    struct world *world = world_steady(HA_GATE_BPF);
-    struct ha_command command;
-
-    (void)state;
-    world->config->services[0].members[1].priority = 500;
-    assert_int_equal(world_apply_config(world), HA_OK);
-    assert_int_equal(world_pause(world, HA_COMMAND_PAUSE), HA_OK);
-    give_up_heard(world);
-    assert_non_null(proposed(world, HA_COMMAND_GIVE_UP));
-    command = *proposed(world, HA_COMMAND_GIVE_UP);
-    assert_int_equal(world_commit(world, &command), HA_OK);
-    assert_int_equal(world_service(world)->state, HA_STATE_SELECTING);
-    assert_int_equal(world_service(world)->fence, HA_FENCE_REPORT);
-    /* The same member gets the next one, and nobody else. */
-    command = *wait_for(world, HA_COMMAND_PROMOTE, ALL, 1000);
-    assert_int_equal(command.u.promote.member, A);
-    assert_int_equal(command.u.promote.ref.epoch, world_service(world)->open_epoch + 1);
-    world_free(world);
-}
-
-/* Fence by expiry */
-
-static struct world *world_fencing(enum ha_gate gate)
-{
-    struct world *world = world_steady(gate);
-
-    assert_int_equal(world_begin(world, HA_REASON_OPERATOR, HA_MEMBER_NONE), HA_OK);
-    assert_int_equal(world_service(world)->state, HA_STATE_FENCING);
-    return world;
-}
-
-static void test_expiry_needs_a_majority(void **state)
-{
-    struct world *world = world_fencing(HA_GATE_BPF);
-    const struct ha_command *command;
-
-    (void)state;
-    world_stopped(world, 1, 0);
-    assert_null(wait_for(world, HA_COMMAND_FENCED, REPLICAS, 5000));
-    assert_int_equal(world_fenced(world, HA_FENCE_EXPIRED, 2), HA_EDENIED);
-    world_stopped(world, 2, 0);
-    command = wait_for(world, HA_COMMAND_FENCED, REPLICAS, 100);
-    assert_non_null(command);
-    assert_int_equal(command->u.fenced.how, HA_FENCE_EXPIRED);
-    assert_int_equal(command->u.fenced.stopped, 6);
-    world_free(world);
-}
-
-static void test_expiry_waits_for_the_longest_remainder(void **state)
-{
-    struct world *world = world_fencing(HA_GATE_BPF);
-
-    (void)state;
-    world_stopped(world, 0, 0);
-    world_stopped(world, 1, 900);
-    assert_null(wait_for(world, HA_COMMAND_FENCED, REPLICAS, 900));
-    assert_non_null(wait_for(world, HA_COMMAND_FENCED, REPLICAS, 100));
-    world_free(world);
-}
-
-/* Any majority will do: a third that stopped late or names more holds nothing up. */
-static void test_expiry_takes_the_earliest_majority(void **state)
-{
-    struct world *world = world_fencing(HA_GATE_BPF);
-
-    (void)state;
-    world_stopped(world, 0, 1400);
-    world_stopped(world, 1, 100);
-    world_stopped(world, 2, 200);
-    assert_null(wait_for(world, HA_COMMAND_FENCED, REPLICAS, 200));
-    assert_int_equal(wait_for(world, HA_COMMAND_FENCED, REPLICAS, 100)->u.fenced.stopped, 6);
-    world_free(world);
-}
-
-static void test_expiry_of_a_relative_gate_waits_one_lease_longer(void **state)
-{
-    struct world *world = world_fencing(HA_GATE_NFT);
-
-    (void)state;
-    world_stopped(world, 0, 0);
-    world_stopped(world, 1, 300);
-    assert_null(wait_for(world, HA_COMMAND_FENCED, REPLICAS, 300 + LEASE));
-    assert_non_null(wait_for(world, HA_COMMAND_FENCED, REPLICAS, 100));
-    world_free(world);
-}
-
-static void test_expiry_without_a_kernel_gate_proves_nothing(void **state)
-{
-    static const enum ha_gate gates[] = {HA_GATE_PROCESS, HA_GATE_NONE};
-
-    (void)state;
-    for (size_t i = 0; i < HA_ARRAY_LEN(gates); i++) {
-        struct world *world = world_fencing(gates[i]);
-
-        for (uint32_t watcher = 0; watcher < 3; watcher++)
-            world_stopped(world, watcher, 0);
-        assert_null(wait_for(world, HA_COMMAND_FENCED, REPLICAS, 10000));
-        assert_int_equal(world_fenced(world, HA_FENCE_EXPIRED, 7), HA_EDENIED);
-        world->config->services[0].accept_process_fence = true;
-        assert_int_equal(world_apply_config(world), HA_OK);
-        assert_non_null(wait_for(world, HA_COMMAND_FENCED, REPLICAS, 100));
-        assert_int_equal(world_fenced(world, HA_FENCE_EXPIRED, 7), HA_OK);
-        world_free(world);
-    }
-}
-
-static void test_expiry_word_about_another_epoch_or_set_is_void(void **state)
-{
-    struct world *world = world_fencing(HA_GATE_BPF);
-    struct ha_stopped stopped = {
-        .set_id = SET, .service = world_service(world)->id, .epoch = world_epoch(world) - 1};
-    struct ha_event event = {.kind = HA_EVENT_STOPPED};
-
-    (void)state;
-    world_stopped(world, 0, 0);
-    event.u.stopped.watcher = 1;
-    event.u.stopped.stopped = &stopped;
-    (void)world_step(world, &event);
-    stopped.epoch += 1;
-    stopped.set_id = SET + 1;
-    (void)world_step(world, &event);
-    stopped.set_id = SET;
-    event.u.stopped.watcher = 3; /* outside the set */
-    (void)world_step(world, &event);
-    event.u.stopped.watcher = UINT32_MAX;
-    (void)world_step(world, &event);
-    assert_null(wait_for(world, HA_COMMAND_FENCED, REPLICAS, 3000));
-    event.u.stopped.watcher = 1;
-    (void)world_step(world, &event);
-    assert_non_null(wait_for(world, HA_COMMAND_FENCED, REPLICAS, 100));
-    world_free(world);
-}
-
-/* What was said about one failover is no answer in the next. */
-static void test_expiry_words_do_not_outlive_their_epoch(void **state)
-{
-    struct world *world = world_fencing(HA_GATE_BPF);
-
-    (void)state;
-    for (uint32_t watcher = 0; watcher < 3; watcher++)
-        world_stopped(world, watcher, 0);
-    assert_int_equal(world_fenced(world, HA_FENCE_EXPIRED, 7), HA_OK);
-    world_reach(world, B, HA_GATE_BPF, HA_STATE_STEADY);
-    assert_int_equal(world_begin(world, HA_REASON_OPERATOR, HA_MEMBER_NONE), HA_OK);
-    assert_null(wait_for(world, HA_COMMAND_FENCED, 1 << A | 1 << C, 3000));
-    world_free(world);
-}
-
-static void test_new_leader_asks_again(void **state)
-{
-    struct world *world = world_fencing(HA_GATE_BPF);
-
-    (void)state;
-    for (uint32_t watcher = 0; watcher < 3; watcher++)
-        world_stopped(world, watcher, 400);
-    world_lead(world, false);
-    assert_null(wait_for(world, HA_COMMAND_FENCED, REPLICAS, 200));
-    world_lead(world, true);
-    assert_null(wait_for(world, HA_COMMAND_FENCED, REPLICAS, 3000));
-    for (uint32_t watcher = 0; watcher < 2; watcher++)
-        world_stopped(world, watcher, 0);
-    assert_non_null(wait_for(world, HA_COMMAND_FENCED, REPLICAS, 100));
-    world_free(world);
-}
-
-static void test_each_watcher_says_that_it_stopped_again_and_again(void **state)
-{
-    struct world *world = world_fencing(HA_GATE_BPF);
-    uint32_t said = 0;
-
-    (void)state;
-    world_lead(world, false);
-    for (int i = 0; i < 50; i++) {
-        world_tick(world, 20);
-        said += effects_count(world->out, HA_EFFECT_STOPPED);
-    }
-    assert_in_range(said, 8, 12);
-    world_free(world);
-}
-
-static void test_holder_is_told_to_fence_by_each_new_leader(void **state)
-{
-    struct world *world = world_fencing(HA_GATE_BPF);
-    const struct ha_order *order = effects_order(world->out, "ag-a");
-
-    (void)state;
-    assert_non_null(order);
-    assert_int_equal(order->kind, HA_ORDER_FENCE);
-    assert_int_equal(order->epoch, world_epoch(world));
-    assert_int_equal(order->instance, INSTANCE(A));
-    world_lead(world, false);
-    world_tick(world, 20);
-    assert_null(effects_order(world->out, "ag-a"));
-    world_lead(world, true);
-    world_tick(world, 20);
-    assert_non_null(effects_order(world->out, "ag-a"));
-    world_free(world);
 }
 
 /* Selecting and promoting */
 
 static struct world *world_selecting(void)
 {
-    struct world *world = world_steady(HA_GATE_BPF);
+    struct world *world = world_serving(HA_GATE_BPF);
 
     world->now_ms += 10;
     assert_int_equal(world_give_up(world, world_epoch(world), A, INSTANCE(A)), HA_OK);
@@ -537,19 +224,19 @@ static void test_fresh_positions_before_the_choice(void **state)
     struct ha_heartbeat beat = world_beat(world, B);
 
     (void)state;
-    assert_null(proposed(world, HA_COMMAND_PROMOTE)); /* what was said before may be old */
+    assert_null(world_proposed(world, HA_COMMAND_PROMOTE)); /* what was said before may be old */
     assert_int_equal(effects_order(world->out, "ag-b")->kind, HA_ORDER_REPORT);
     world->now_ms += 5;
     world_hear(world, B, &beat);
-    assert_null(proposed(world, HA_COMMAND_PROMOTE));
+    assert_null(world_proposed(world, HA_COMMAND_PROMOTE));
     beat = world_beat(world, C);
     beat.status.sample.position.offset = HEAD + 1;
     world_hear(world, C, &beat);
     beat = world_beat(world, A);
     beat.status.process = HA_PROCESS_GONE;
     world_hear(world, A, &beat);
-    assert_int_equal(proposed(world, HA_COMMAND_PROMOTE)->u.promote.member, C);
-    assert_int_equal(proposed(world, HA_COMMAND_PROMOTE)->u.promote.instance, INSTANCE(C));
+    assert_int_equal(world_proposed(world, HA_COMMAND_PROMOTE)->u.promote.member, C);
+    assert_int_equal(world_proposed(world, HA_COMMAND_PROMOTE)->u.promote.instance, INSTANCE(C));
     world_free(world);
 }
 
@@ -558,7 +245,7 @@ static void test_who_stays_silent_is_not_waited_for(void **state)
     struct world *world = world_selecting();
 
     (void)state;
-    assert_non_null(wait_for(world, HA_COMMAND_PROMOTE, NOBODY, 140));
+    assert_non_null(world_wait_for(world, HA_COMMAND_PROMOTE, NOBODY, 140));
     world_free(world);
 }
 
@@ -567,8 +254,8 @@ static void test_first_primary_waits_for_all_members(void **state)
     struct world *world = world_new(3);
 
     (void)state;
-    assert_null(wait_for(world, HA_COMMAND_PROMOTE, REPLICAS, 5000));
-    assert_non_null(wait_for(world, HA_COMMAND_PROMOTE, ALL, 100));
+    assert_null(world_wait_for(world, HA_COMMAND_PROMOTE, REPLICAS, 5000));
+    assert_non_null(world_wait_for(world, HA_COMMAND_PROMOTE, ALL, 100));
     world_free(world);
 }
 
@@ -581,7 +268,7 @@ static void test_no_candidate_is_retried_each_second(void **state)
 
     (void)state;
     world->now_ms += DOWN_AFTER;
-    command = wait_for(world, HA_COMMAND_NONE, NOBODY, 1000);
+    command = world_wait_for(world, HA_COMMAND_NONE, NOBODY, 1000);
     assert_non_null(command);
     assert_int_equal(command->u.promote.fit_count, 3);
     assert_int_equal(command->u.promote.fits[1].fitness, HA_FIT_UNHEARD);
@@ -589,9 +276,9 @@ static void test_no_candidate_is_retried_each_second(void **state)
     assert_int_equal(world_commit(world, &none), HA_OK);
     assert_int_equal(world_service(world)->state, HA_STATE_NO_CANDIDATE);
     /* The same reasons are not said again, but it looks again. */
-    assert_null(wait_for(world, HA_COMMAND_NONE, NOBODY, 3000));
+    assert_null(world_wait_for(world, HA_COMMAND_NONE, NOBODY, 3000));
     began_ms = world->now_ms;
-    assert_int_equal(wait_for(world, HA_COMMAND_PROMOTE, ONLY_B, 2000)->u.promote.member, B);
+    assert_int_equal(world_wait_for(world, HA_COMMAND_PROMOTE, ONLY_B, 2000)->u.promote.member, B);
     assert_true(world->now_ms - began_ms <= 1100);
     world_free(world);
 }
@@ -623,14 +310,14 @@ static void test_opening_needs_the_word_of_the_chosen_instance(void **state)
     (void)state;
     beat.status.order_epoch--;
     world_hear(world, B, &beat);
-    assert_null(proposed(world, HA_COMMAND_PROMOTED));
+    assert_null(world_proposed(world, HA_COMMAND_PROMOTED));
     beat = ended(world, HA_RESULT_DONE);
     beat.status.sample.role = HA_ROLE_REPLICA;
     world_hear(world, B, &beat);
-    assert_null(proposed(world, HA_COMMAND_PROMOTED));
+    assert_null(world_proposed(world, HA_COMMAND_PROMOTED));
     beat = ended(world, HA_RESULT_DONE);
     world_hear(world, B, &beat);
-    assert_non_null(proposed(world, HA_COMMAND_PROMOTED));
+    assert_non_null(world_proposed(world, HA_COMMAND_PROMOTED));
     world_free(world);
 }
 
@@ -645,8 +332,8 @@ static void test_opening_failed_candidate_means_the_next_at_once(void **state)
     world->config->services[0].members[1].priority = 500; /* it would be chosen again */
     assert_int_equal(world_apply_config(world), HA_OK);
     world_hear(world, B, &beat);
-    assert_non_null(proposed(world, HA_COMMAND_FAILED));
-    command = *proposed(world, HA_COMMAND_FAILED);
+    assert_non_null(world_proposed(world, HA_COMMAND_FAILED));
+    command = *world_proposed(world, HA_COMMAND_FAILED);
     assert_int_equal(world_commit(world, &command), HA_OK);
     assert_int_equal(world_service(world)->state, HA_STATE_SELECTING);
     assert_int_equal(world_epoch(world), epoch + 1);
@@ -654,7 +341,7 @@ static void test_opening_failed_candidate_means_the_next_at_once(void **state)
     assert_int_equal(world_service(world)->members[1].unopened_epoch, epoch);
     assert_int_equal(world_service(world)->open_epoch, open);
     assert_int_equal(world_service(world)->fence, HA_FENCE_REPORT);
-    command = *wait_for(world, HA_COMMAND_PROMOTE, ALL, 140);
+    command = *world_wait_for(world, HA_COMMAND_PROMOTE, ALL, 140);
     assert_int_not_equal(command.u.promote.member, B);
     assert_int_equal(command.u.promote.ref.epoch, epoch + 1);
     world_free(world);
@@ -674,7 +361,7 @@ static void test_candidate_fails(void **state)
             struct ha_heartbeat beat = world_beat(world, B);
 
             world_tick(world, 20);
-            command = proposed(world, HA_COMMAND_FAILED);
+            command = world_proposed(world, HA_COMMAND_FAILED);
             if (command != NULL || i == 0)
                 continue;
             beat.instance += i == 1 ? 1 : 0;
@@ -684,8 +371,8 @@ static void test_candidate_fails(void **state)
                 beat.status.given_up = world_epoch(world);
             }
             world_hear(world, B, &beat);
-            assert_null(proposed(world, HA_COMMAND_PROMOTED));
-            command = proposed(world, HA_COMMAND_FAILED);
+            assert_null(world_proposed(world, HA_COMMAND_PROMOTED));
+            command = world_proposed(world, HA_COMMAND_FAILED);
         }
         assert_non_null(command);
         world_free(world);
@@ -709,15 +396,15 @@ static void test_who_cannot_open_is_fenced_and_not_tried_next(void **state)
         beat = world_beat(world, C);
         world_hear(world, C, &beat);
         world_tick(world, 20);
-        if (proposed(world, HA_COMMAND_BEGIN) != NULL)
-            command = *proposed(world, HA_COMMAND_BEGIN);
+        if (world_proposed(world, HA_COMMAND_BEGIN) != NULL)
+            command = *world_proposed(world, HA_COMMAND_BEGIN);
     }
     assert_int_equal(command.kind, HA_COMMAND_BEGIN);
     assert_int_equal(command.u.begin.reason, HA_REASON_OPEN_FAILED);
     assert_int_equal(world_commit(world, &command), HA_OK);
     assert_int_equal(world_service(world)->state, HA_STATE_FENCING);
     assert_int_equal(world_give_up(world, world_service(world)->open_epoch, B, INSTANCE(B)), HA_OK);
-    command = *wait_for(world, HA_COMMAND_PROMOTE, REPLICAS, 500);
+    command = *world_wait_for(world, HA_COMMAND_PROMOTE, REPLICAS, 500);
     assert_int_equal(command.u.promote.member, C);
     world_free(world);
 }
@@ -732,10 +419,10 @@ static void test_opened_when_it_holds_all(void **state)
     beat = world_beat(world, B);
     beat.status.settled = false;
     world_hear(world, B, &beat);
-    assert_null(proposed(world, HA_COMMAND_OPENED));
+    assert_null(world_proposed(world, HA_COMMAND_OPENED));
     beat.status.settled = true;
     world_hear(world, B, &beat);
-    assert_non_null(proposed(world, HA_COMMAND_OPENED));
+    assert_non_null(world_proposed(world, HA_COMMAND_OPENED));
     world_free(world);
 }
 
@@ -743,36 +430,36 @@ static void test_opened_when_it_holds_all(void **state)
 
 static void test_paused_service_is_left_alone(void **state)
 {
-    struct world *world = world_steady(HA_GATE_BPF);
+    struct world *world = world_serving(HA_GATE_BPF);
 
     (void)state;
     assert_int_equal(world_pause(world, HA_COMMAND_PAUSE), HA_OK);
-    crashed(world, 1);
-    crashed(world, 2);
-    assert_null(wait_for(world, HA_COMMAND_BEGIN, REPLICAS, 3000));
+    world_crashed(world, 1);
+    world_crashed(world, 2);
+    assert_null(world_wait_for(world, HA_COMMAND_BEGIN, REPLICAS, 3000));
     assert_int_equal(world_begin(world, HA_REASON_DOWN, HA_MEMBER_NONE), HA_EDENIED);
     assert_int_equal(world_pause(world, HA_COMMAND_RESUME), HA_OK);
-    assert_non_null(wait_for(world, HA_COMMAND_BEGIN, REPLICAS, 1100));
+    assert_non_null(world_wait_for(world, HA_COMMAND_BEGIN, REPLICAS, 1100));
     world_free(world);
 }
 
 static void test_pause_ends_by_itself(void **state)
 {
-    struct world *world = world_steady(HA_GATE_BPF);
+    struct world *world = world_serving(HA_GATE_BPF);
     struct ha_command pause = {.kind = HA_COMMAND_PAUSE};
 
     (void)state;
     pause.u.pause.service = world_service(world)->id;
     pause.u.pause.until_ms = world->wall_ms + 1000;
     assert_int_equal(world_commit(world, &pause), HA_OK);
-    assert_null(wait_for(world, HA_COMMAND_RESUME, ALL, 900));
-    assert_non_null(wait_for(world, HA_COMMAND_RESUME, ALL, 300));
+    assert_null(world_wait_for(world, HA_COMMAND_RESUME, ALL, 900));
+    assert_non_null(world_wait_for(world, HA_COMMAND_RESUME, ALL, 300));
     world_free(world);
 }
 
 static void test_rate_limit_counts_what_succeeded_and_can_be_lifted(void **state)
 {
-    struct world *world = world_steady(HA_GATE_BPF);
+    struct world *world = world_serving(HA_GATE_BPF);
     uint32_t other = B;
 
     (void)state;
@@ -793,18 +480,18 @@ static void test_rate_limit_counts_what_succeeded_and_can_be_lifted(void **state
     }
     assert_int_equal(world_service(world)->recent_count, 2);
     world_hear_all(world);
-    crashed(world, 1);
-    crashed(world, 2);
-    assert_null(wait_for(world, HA_COMMAND_BEGIN, REPLICAS, 3000));
+    world_crashed(world, 1);
+    world_crashed(world, 2);
+    assert_null(world_wait_for(world, HA_COMMAND_BEGIN, REPLICAS, 3000));
     assert_int_equal(world_pause(world, HA_COMMAND_LIFT), HA_OK);
     assert_int_equal(world_service(world)->recent_count, 0);
-    assert_non_null(wait_for(world, HA_COMMAND_BEGIN, REPLICAS, 1100));
+    assert_non_null(world_wait_for(world, HA_COMMAND_BEGIN, REPLICAS, 1100));
     world_free(world);
 }
 
 static void test_rate_limit_forgets(void **state)
 {
-    struct world *world = world_steady(HA_GATE_BPF);
+    struct world *world = world_serving(HA_GATE_BPF);
 
     (void)state;
     world->config->services[0].rate_count = 1;
@@ -812,38 +499,38 @@ static void test_rate_limit_forgets(void **state)
     assert_int_equal(world_apply_config(world), HA_OK);
     assert_int_equal(world_give_up(world, world_epoch(world), A, INSTANCE(A)), HA_OK);
     world_reach(world, A, HA_GATE_BPF, HA_STATE_STEADY);
-    crashed(world, 1);
-    crashed(world, 2);
-    assert_null(wait_for(world, HA_COMMAND_BEGIN, REPLICAS, 4000));
-    assert_non_null(wait_for(world, HA_COMMAND_BEGIN, REPLICAS, 2000));
+    world_crashed(world, 1);
+    world_crashed(world, 2);
+    assert_null(world_wait_for(world, HA_COMMAND_BEGIN, REPLICAS, 4000));
+    assert_non_null(world_wait_for(world, HA_COMMAND_BEGIN, REPLICAS, 2000));
     world_free(world);
 }
 
 static void test_not_automatic_only_on_request(void **state)
 {
-    struct world *world = world_steady(HA_GATE_BPF);
+    struct world *world = world_serving(HA_GATE_BPF);
 
     (void)state;
     world->config->services[0].automatic = false;
     assert_int_equal(world_apply_config(world), HA_OK);
-    crashed(world, 1);
-    crashed(world, 2);
-    assert_null(wait_for(world, HA_COMMAND_BEGIN, REPLICAS, 2000));
+    world_crashed(world, 1);
+    world_crashed(world, 2);
+    assert_null(world_wait_for(world, HA_COMMAND_BEGIN, REPLICAS, 2000));
     assert_int_equal(world_begin(world, HA_REASON_OPERATOR, HA_MEMBER_NONE), HA_OK);
     world_free(world);
 }
 
 static void test_unwritable_is_a_matter_of_policy(void **state)
 {
-    struct world *world = world_steady(HA_GATE_BPF);
+    struct world *world = world_serving(HA_GATE_BPF);
 
     (void)state;
     (void)world_observe(world, 1, A, HA_VERDICT_UNWRITABLE);
     (void)world_observe(world, 2, A, HA_VERDICT_UNWRITABLE);
-    assert_null(wait_for(world, HA_COMMAND_BEGIN, REPLICAS, 2000));
+    assert_null(world_wait_for(world, HA_COMMAND_BEGIN, REPLICAS, 2000));
     world->config->services[0].failover_unwritable = true;
     assert_int_equal(world_apply_config(world), HA_OK);
-    assert_non_null(wait_for(world, HA_COMMAND_BEGIN, REPLICAS, 100));
+    assert_non_null(world_wait_for(world, HA_COMMAND_BEGIN, REPLICAS, 100));
     world_free(world);
 }
 
@@ -851,7 +538,7 @@ static void test_unwritable_is_a_matter_of_policy(void **state)
 
 static void test_people_cannot_speak_for_watchers(void **state)
 {
-    struct world *world = world_steady(HA_GATE_BPF);
+    struct world *world = world_serving(HA_GATE_BPF);
 
     (void)state;
     for (uint32_t kind = 0; ha_command_kind_valid(kind); kind++) {
@@ -878,7 +565,7 @@ static void test_operator_may_begin(void **state)
                    {HA_REASON_SWITCHOVER, HA_OK},
                    {HA_REASON_DOWN, HA_EDENIED},
                    {HA_REASON_OPEN_FAILED, HA_EDENIED}};
-    struct world *world = world_steady(HA_GATE_BPF);
+    struct world *world = world_serving(HA_GATE_BPF);
 
     (void)state;
     for (size_t i = 0; i < HA_ARRAY_LEN(reasons); i++) {
@@ -895,16 +582,16 @@ static void test_operator_may_begin(void **state)
 /* A new leader that never heard of a proposal makes it itself; one that did waits for it first. */
 static void test_proposals_are_repeated_not_doubled(void **state)
 {
-    struct world *world = world_steady(HA_GATE_BPF);
+    struct world *world = world_serving(HA_GATE_BPF);
     uint32_t begun = 0;
 
     (void)state;
-    crashed(world, 1);
-    crashed(world, 2);
-    assert_non_null(proposed(world, HA_COMMAND_BEGIN));
+    world_crashed(world, 1);
+    world_crashed(world, 2);
+    assert_non_null(world_proposed(world, HA_COMMAND_BEGIN));
     for (int i = 0; i < 100; i++) { /* 2 s */
         world_tick(world, 20);
-        begun += proposed(world, HA_COMMAND_BEGIN) != NULL;
+        begun += world_proposed(world, HA_COMMAND_BEGIN) != NULL;
         if (i % 5 == 0) {
             const struct ha_heartbeat beat = world_beat(world, B);
 
@@ -926,21 +613,6 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_who_clone_says_the_database_is_gone),
     cmocka_unit_test(test_who_rebooted_host_is_no_sign_of_life),
     cmocka_unit_test(test_who_rebooted_host_is_not_waited_for),
-    cmocka_unit_test(test_giving_up_is_proposed_at_once),
-    cmocka_unit_test(test_giving_up_is_helped_along_by_a_follower),
-    cmocka_unit_test(test_giving_up_of_another_instance_is_no_fence),
-    cmocka_unit_test(test_giving_up_of_an_older_epoch_is_no_fence),
-    cmocka_unit_test(test_giving_up_counts_in_a_paused_service),
-    cmocka_unit_test(test_expiry_needs_a_majority),
-    cmocka_unit_test(test_expiry_waits_for_the_longest_remainder),
-    cmocka_unit_test(test_expiry_takes_the_earliest_majority),
-    cmocka_unit_test(test_expiry_of_a_relative_gate_waits_one_lease_longer),
-    cmocka_unit_test(test_expiry_without_a_kernel_gate_proves_nothing),
-    cmocka_unit_test(test_expiry_word_about_another_epoch_or_set_is_void),
-    cmocka_unit_test(test_expiry_words_do_not_outlive_their_epoch),
-    cmocka_unit_test(test_new_leader_asks_again),
-    cmocka_unit_test(test_each_watcher_says_that_it_stopped_again_and_again),
-    cmocka_unit_test(test_holder_is_told_to_fence_by_each_new_leader),
     cmocka_unit_test(test_fresh_positions_before_the_choice),
     cmocka_unit_test(test_who_stays_silent_is_not_waited_for),
     cmocka_unit_test(test_first_primary_waits_for_all_members),
