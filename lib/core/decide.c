@@ -93,6 +93,24 @@ static bool holder_is_gone(const struct ha_watcher *w, const struct ha_service *
            watched->members[at].instance != service->instance;
 }
 
+/* Whoever was asked for cannot take it, and the old epoch has ended: it is undone, the old primary
+ * gets the next one, or failing that whoever can. A loss was accepted only for the one named. */
+static int choose_otherwise(const struct ha_service *service, const struct ha_candidate *candidates,
+                            bool switchover, struct ha_candidate_rules *rules, struct ha_fit *fits)
+{
+    uint32_t count = service->config.member_count;
+    int chosen;
+
+    rules->target = service->open_member;
+    rules->accept_loss = rules->accept_loss && switchover;
+    chosen = ha_candidate_choose(candidates, count, rules, fits);
+    if (chosen >= 0 || (service->paused && !switchover))
+        return chosen;
+    rules->target = HA_MEMBER_NONE;
+    rules->loss_budget_bytes = service->config.loss_budget_bytes;
+    return ha_candidate_choose(candidates, count, rules, fits);
+}
+
 int ha_decide_candidate(const struct ha_watcher *w, const struct ha_service *service,
                         uint64_t now_ms, struct ha_fit *fits)
 {
@@ -103,6 +121,9 @@ int ha_decide_candidate(const struct ha_watcher *w, const struct ha_service *ser
     /* Who asks for another primary and names none means any but the present one. */
     bool away = (switchover || (service->reason == HA_REASON_OPERATOR && !open)) &&
                 service->target == HA_MEMBER_NONE;
+    /* Before the first epoch nothing is known to go back to: whom a person names, or nobody. */
+    bool named = service->reason == HA_REASON_OPERATOR && !open &&
+                 service->target != HA_MEMBER_NONE && service->open_epoch != HA_EPOCH_NONE;
     struct ha_candidate candidates[HA_MEMBERS_MAX];
     struct ha_candidate_rules rules = {
         /* A paused service goes back to where it was, or nowhere. */
@@ -144,16 +165,9 @@ int ha_decide_candidate(const struct ha_watcher *w, const struct ha_service *ser
         rules.exclude = HA_MEMBER_NONE;
         chosen = ha_candidate_choose(candidates, service->config.member_count, &rules, fits);
     }
-    if (chosen >= 0 || !switchover)
-        return chosen;
-    /* Undone: the old primary gets the next epoch, or failing that whoever can. */
-    rules.target = service->open_member;
-    chosen = ha_candidate_choose(candidates, service->config.member_count, &rules, fits);
-    if (chosen >= 0)
-        return chosen;
-    rules.target = HA_MEMBER_NONE;
-    rules.loss_budget_bytes = service->config.loss_budget_bytes;
-    return ha_candidate_choose(candidates, service->config.member_count, &rules, fits);
+    return chosen < 0 && (switchover || named)
+               ? choose_otherwise(service, candidates, switchover, &rules, fits)
+               : chosen;
 }
 
 /* Opening, repointing, steady: a primary serves or is about to */
