@@ -21,6 +21,8 @@
 #define DAD_PROBES 3u
 #define DAD_INTERVAL_MS 40u
 #define DAD_WAIT_MS 40u
+#define PEACE_MS 5000u  /* without such a host: there is none any more */
+#define DEFEND_MS 1000u /* between announcements against another host that uses the address */
 
 struct nic {
     struct ha_addresses *addresses;
@@ -44,6 +46,8 @@ struct address {
     uv_timer_t timer; /* announcements */
     unsigned announced;
     uint64_t claimed_ms;
+    uint64_t defended_ms;
+    bool taken; /* by another host, and told */
 };
 
 struct ha_addresses {
@@ -76,10 +80,14 @@ static void tell(struct address *address, bool held, bool conflict)
     ha_host_step(address->addresses->host, &event);
 }
 
+static void announce(struct address *address);
+
+/* Held under the lease: it is told and defended (RFC 5227, 2.4c), not left to the other. */
 static void on_conflict(void *data, const struct ha_ip *addr, const uint8_t mac[6])
 {
     struct nic *nic = data;
     struct ha_addresses *addresses = nic->addresses;
+    uint64_t now_ms = ha_clock_boot_ms();
     char text[HA_IP_TEXT_SIZE];
     char mac_text[13];
 
@@ -88,8 +96,11 @@ static void on_conflict(void *data, const struct ha_ip *addr, const uint8_t mac[
     for (uint32_t i = 0; i < addresses->count; i++) {
         struct address *address = addresses->all[i];
 
-        if (!address->held || !ha_ip_equal(&address->addr, addr))
+        if (!address->held || !ha_ip_equal(&address->addr, addr) ||
+            (address->defended_ms != 0 && now_ms - address->defended_ms < DEFEND_MS))
             continue;
+        address->defended_ms = now_ms;
+        announce(address);
         HA_LOG(HA_LOG_ERROR, "address-conflict", "address=%s mac=%s", text, mac_text);
         tell(address, true, true);
     }
@@ -183,8 +194,15 @@ static void take(struct address *address)
             tell(address, false, false);
         return;
     }
-    if (address->held)
+    if (address->held) {
+        if (address->defended_ms == 0 || ha_clock_boot_ms() - address->defended_ms < PEACE_MS)
+            return;
+        address->defended_ms = 0;
+        tell(address, true, false);
         return;
+    }
+    address->taken = false;
+    address->defended_ms = 0;
     address->claimed_ms = ha_clock_boot_ms();
     announce(address);
     address->announced = 1;
@@ -210,7 +228,9 @@ static void on_dad(struct ha_dad *dad, int result)
     if (!address->wanted || result == HA_ECANCELED)
         return;
     if (result == HA_EEXIST) {
-        HA_LOG(HA_LOG_ERROR, "address-taken", "address=%s", address->text);
+        if (!address->taken) /* asked again and again */
+            HA_LOG(HA_LOG_ERROR, "address-taken", "address=%s", address->text);
+        address->taken = true;
         tell(address, false, true);
         return;
     }
@@ -257,6 +277,7 @@ void ha_addresses_release(struct ha_addresses *addresses, uint32_t service)
     if (address == NULL || address->nic == NULL)
         return;
     address->wanted = false;
+    address->taken = false;
     address->until_ms = 0;
     (void)uv_timer_stop(&address->timer);
     if (address->detecting)

@@ -12,7 +12,8 @@
 enum {
     TICK_EFFECTS_MAX = 16, /* more than one service needs in one tick */
     VIP_REFRESH_MS = 500,
-    CLAIM_BEAT_MS = 5, /* between heartbeats that ask for the first promises of an epoch */
+    VIP_AGAIN_MS = 1000, /* between tries while another host answers for it */
+    CLAIM_BEAT_MS = 5,   /* between heartbeats that ask for the first promises of an epoch */
     CLAIM_FAST_MS = 3000,
 };
 
@@ -126,6 +127,7 @@ static void set_gate(struct ha_held *held, uint64_t deadline_ms, bool reset_clie
 
     held->gate_until_ms = deadline_ms;
     held->gate_closed = false;
+    held->unsaid = held->unsaid || (deadline_ms == 0 && out->overflowed);
     effect->u.gate = (struct ha_effect_gate){.service = held->settings.service,
                                              .port = held->settings.port,
                                              .deadline_ms = deadline_ms,
@@ -141,10 +143,11 @@ void ha_held_close_gate(struct ha_held *held, struct ha_effects *out)
     set_gate(held, 0, reset_clients, out);
 }
 
-void ha_held_persist(const struct ha_held *held, struct ha_effects *out)
+void ha_held_persist(struct ha_held *held, struct ha_effects *out)
 {
     struct ha_effect *effect = ha_effects_add(out, HA_EFFECT_PERSIST_EPOCHS);
 
+    held->unsaid = held->unsaid || out->overflowed;
     effect->u.epochs = (struct ha_effect_epochs){
         .service = held->settings.service,
         .epoch_seen = held->epoch_seen,
@@ -260,7 +263,7 @@ static void keep_vip(struct ha_held *held, uint64_t now_ms, struct ha_effects *o
 {
     struct ha_effect *effect;
 
-    if (held->settings.vip[0] == '\0' || held->vip_conflict)
+    if (held->settings.vip[0] == '\0')
         return;
     if (held->vip_wanted && now_ms < held->vip_refresh_ms)
         return;
@@ -271,7 +274,10 @@ static void keep_vip(struct ha_held *held, uint64_t now_ms, struct ha_effects *o
         .valid_ms = (uint32_t)(held->lease_until_ms - now_ms),
     };
     held->vip_wanted = true;
-    held->vip_refresh_ms = now_ms + VIP_REFRESH_MS;
+    /* Whoever holds the lease is the address's only rightful host: it is kept in spite of another
+     * that answers, and one that could not be had is asked for again. */
+    held->vip_refresh_ms =
+        now_ms + (held->vip_conflict && !held->vip_held ? VIP_AGAIN_MS : VIP_REFRESH_MS);
 }
 
 /* Bring gate and address in line with the lease. Every promise and every tick ends here. */
@@ -328,8 +334,12 @@ static void on_process(struct ha_agent *a, const struct ha_event_process *event,
 
     if (held == NULL || (held->process == event->process && held->pid_start == event->pid_start))
         return;
-    /* What the last run held and this one has not resumed ends with the process as well. */
+    /* What the last run held and this one has not resumed ends with the process as well, and so
+     * does a promotion under way: the next process may come up with other data. */
     epoch = held->epoch != HA_EPOCH_NONE ? held->epoch : held->serving_epoch;
+    if (held->order.kind == HA_ORDER_PROMOTE && held->result == HA_RESULT_RUNNING &&
+        held->order.epoch > epoch)
+        epoch = held->order.epoch;
     if (event->process == HA_PROCESS_RUNNING && held->process == HA_PROCESS_UNKNOWN &&
         (held->sampled || held->serving_epoch != HA_EPOCH_NONE)) {
         /* The process behind the answers, or the one the last run served with, has got a name. */
@@ -483,17 +493,32 @@ static void on_acted(struct ha_agent *a, const struct ha_event_acted *event, uin
 
 /* Settings, links, time */
 
+bool ha_agent_is_outdated(const struct ha_agent *a, const struct ha_settings *settings)
+{
+    for (uint32_t i = 0; i < a->held_count; i++) {
+        const struct ha_settings *known = &a->held[i].settings;
+
+        /* A service that was removed and made anew has another id and the same database. */
+        if (a->held[i].used && settings->config_version < known->config_version &&
+            (known->service == settings->service ||
+             (!settings->gone && strcmp(known->service_name, settings->service_name) == 0)))
+            return true;
+    }
+    return false;
+}
+
 static void on_settings(struct ha_agent *a, const struct ha_settings *settings, uint64_t now_ms,
                         struct ha_effects *out, int *ret)
 {
-    struct ha_held *held = find_or_add(a, settings->service);
+    struct ha_held *held;
 
+    if (ha_agent_is_outdated(a, settings))
+        return;
+    held = find_or_add(a, settings->service);
     if (held == NULL) {
         *ret = HA_EFULL;
         return;
     }
-    if (settings->config_version < held->settings.config_version)
-        return; /* from a watcher that lags */
     if (settings->gone) {
         if (held->settings.port != 0) {
             ha_held_give_up(held, held->epoch, HA_VERDICT_UNKNOWN, out);
@@ -524,6 +549,12 @@ static void on_tick_one(struct ha_agent *a, struct ha_held *held, uint64_t now_m
     /* What does not fit stays due: the next tick is at once. */
     if (out->count + TICK_EFFECTS_MAX >= HA_EFFECTS_MAX)
         return;
+    if (held->unsaid) {
+        held->unsaid = false;
+        if (held->gate_until_ms == 0)
+            ha_held_close_gate(held, out);
+        ha_held_persist(held, out);
+    }
     ha_held_order_tick(held, now_ms, out);
     hold_lease(held, now_ms, out);
     if (now_ms >= held->probe_due_ms) {
@@ -582,11 +613,13 @@ static void on_vip(struct ha_agent *a, const struct ha_event_vip *event, struct 
         release_vip(held, out);
     if (held->vip_held == event->held && held->vip_conflict == event->conflict)
         return;
-    held->vip_held = event->held;
-    held->vip_conflict = event->conflict;
     if (event->conflict)
         (void)ha_text_copy(held->text, sizeof(held->text),
                            "another host answers for the virtual IP");
+    else if (held->vip_conflict)
+        held->text[0] = '\0';
+    held->vip_held = event->held;
+    held->vip_conflict = event->conflict;
     held->beat_now = true;
 }
 
@@ -670,7 +703,7 @@ uint64_t ha_agent_wake_ms(const struct ha_agent *a)
 
         if (!held->used || held->settings.port == 0 || held->settings.gone)
             continue;
-        if (held->beat_now)
+        if (held->beat_now || held->unsaid)
             return 0; /* it did not fit into the last step */
         if (held->probe_due_ms < wake_ms)
             wake_ms = held->probe_due_ms;
@@ -678,8 +711,7 @@ uint64_t ha_agent_wake_ms(const struct ha_agent *a)
             wake_ms = held->beat_due_ms;
         if (held->serving && held->lease_until_ms < wake_ms)
             wake_ms = held->lease_until_ms;
-        if (held->serving && held->settings.vip[0] != '\0' && !held->vip_conflict &&
-            held->vip_refresh_ms < wake_ms)
+        if (held->serving && held->settings.vip[0] != '\0' && held->vip_refresh_ms < wake_ms)
             wake_ms = held->vip_refresh_ms;
         if (held->ticket != 0 && ha_held_order_due_ms(held) < wake_ms)
             wake_ms = ha_held_order_due_ms(held);

@@ -844,6 +844,55 @@ static void test_wake_is_in_the_future(void **state)
     hand_free(hand);
 }
 
+static void hand_vip(struct hand *hand, bool held, bool conflict)
+{
+    struct ha_event event = {.kind = HA_EVENT_VIP};
+
+    event.u.vip = (struct ha_event_vip){HAND_SERVICE, held, conflict};
+    hand_step(hand, &event);
+}
+
+/* Half a second later, under promises that go on: is the address claimed or refreshed? */
+static bool hand_claims(struct hand *hand)
+{
+    uint32_t claims = 0;
+
+    hand_promise(hand, 0, 5, hand->now_ms);
+    hand_promise(hand, 1, 5, hand->now_ms);
+    for (int i = 0; i < 5; i++) {
+        hand_tick(hand, 100);
+        claims += effects_count(hand->out, HA_EFFECT_VIP_CLAIM);
+    }
+    return claims > 0;
+}
+
+/* One frame of a stranger must not cost the service its address. */
+static void test_address_is_kept_in_spite_of_another_host(void **state)
+{
+    struct ha_settings settings;
+    struct ha_event event = {.kind = HA_EVENT_SETTINGS, .u.settings = &settings};
+    struct hand *hand = hand_new();
+
+    (void)state;
+    hand_as_holder(hand, 5);
+    settings = hand_held(hand)->settings;
+    memcpy(settings.vip, "10.0.0.9", 9);
+    hand_step(hand, &event);
+    hand_vip(hand, true, false);
+    hand_vip(hand, true, true);
+    for (int i = 0; i < 4; i++)
+        assert_true(hand_claims(hand)); /* the kernel ends what is not refreshed */
+    assert_string_equal(hand_asks(hand)->text, "another host answers for the virtual IP");
+    hand_vip(hand, true, false);
+    assert_string_equal(hand_asks(hand)->text, "");
+    /* It was lost, and duplicate detection finds the other: asked for again, not left to it. */
+    hand_vip(hand, false, true);
+    assert_true(hand_claims(hand) || hand_claims(hand) || hand_claims(hand));
+    hand_vip(hand, false, true);
+    assert_true(hand_claims(hand) || hand_claims(hand) || hand_claims(hand));
+    hand_free(hand);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_lease_counts_from_the_sending),
     cmocka_unit_test(test_gate_ends_with_the_lease),
@@ -888,6 +937,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_drain_ends_in_a_report),
     cmocka_unit_test(test_removed_service_ends_its_epoch),
     cmocka_unit_test(test_wake_is_in_the_future),
+    cmocka_unit_test(test_address_is_kept_in_spite_of_another_host),
 };
 
 HA_TEST_MAIN("core/agent", tests)
