@@ -133,15 +133,16 @@ static void test_bytes(void **state)
     const long before_kib = max_rss_kib();
 
     for (size_t i = 0; i < HA_ARRAY_LEN(rows); i++) {
+        /* Only what may still become an answer is waited for. */
+        const bool waits = rows[i].want == HA_ANSWER_NONE && strstr(rows[i].name, "half") != NULL;
+        const uint32_t deadline_ms = waits ? 300 : 10000;
         uint16_t port;
         pid_t pid = hostile_start(&rows[i], &port);
         struct client client;
 
         client_open(&client, *state, (struct ha_link_spec){.host = "127.0.0.1", .port = port});
-        assert_int_equal(client_probe(&client, 1000), rows[i].want);
-        /* Only what may still become an answer is waited for. */
-        if (rows[i].want == HA_ANSWER_NONE && strstr(rows[i].name, "half") == NULL)
-            assert_true(client.probed.took_ms < 1000);
+        assert_int_equal(client_probe(&client, deadline_ms), rows[i].want);
+        assert_true(waits || client.probed.took_ms < deadline_ms);
         print_message("# %s: %s\n", rows[i].name, client.probed.sample.text);
         client_close(&client);
         hostile_stop(pid);
