@@ -544,7 +544,7 @@ static void on_settings(struct ha_agent *a, const struct ha_settings *settings, 
 static void on_tick_one(struct ha_agent *a, struct ha_held *held, uint64_t now_ms,
                         struct ha_effects *out)
 {
-    if (held->settings.port == 0 || (held->settings.gone && !held->beat_now))
+    if (held->settings.port == 0 || (held->settings.gone && !held->beat_now && !held->unsaid))
         return;
     /* What does not fit stays due: the next tick is at once. */
     if (out->count + TICK_EFFECTS_MAX >= HA_EFFECTS_MAX)

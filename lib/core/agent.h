@@ -33,6 +33,7 @@ struct ha_held { /* one service this host has a member of */
     uint64_t epoch;         /* promoted for, lease claimed; HA_EPOCH_NONE */
     uint64_t given_up_told; /* gate closed and note durable: what heartbeats say */
     bool giving_up;         /* gate closing or note not yet durable: not reported yet */
+    bool unsaid;            /* a close or a note did not fit among the effects */
     bool gate_closed;       /* verified since the last close was asked */
     uint64_t lease_until_ms;
     struct ha_granted granted[HA_WATCHERS_MAX];
@@ -86,6 +87,9 @@ int ha_agent_step(struct ha_agent *a, const struct ha_event *event, struct ha_ef
 
 /* When HA_EVENT_TICK is wanted next. */
 uint64_t ha_agent_wake_ms(const struct ha_agent *a);
+
+/* Whether @settings come from a watcher that lags: newer ones of that service were taken before. */
+bool ha_agent_is_outdated(const struct ha_agent *a, const struct ha_settings *settings);
 
 const struct ha_held *ha_agent_held(const struct ha_agent *a, uint32_t service);
 

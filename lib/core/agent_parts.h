@@ -7,7 +7,7 @@
 
 /* agent.c */
 void ha_held_close_gate(struct ha_held *held, struct ha_effects *out);
-void ha_held_persist(const struct ha_held *held, struct ha_effects *out);
+void ha_held_persist(struct ha_held *held, struct ha_effects *out);
 void ha_held_probe(const struct ha_held *held, struct ha_effects *out);
 /* End every epoch up to @epoch for good: gate, address, note, then the report. */
 void ha_held_give_up(struct ha_held *held, uint64_t epoch, enum ha_verdict why,

@@ -25,8 +25,9 @@ static void ask_for_note(struct ha_watcher *w, uint32_t length_ms, struct ha_eff
 {
     if (w->promise_asked_ms >= length_ms)
         return;
-    w->promise_asked_ms = length_ms;
     ha_effects_add(out, HA_EFFECT_PERSIST_PROMISE)->u.persist_ms = length_ms;
+    if (!out->overflowed) /* else with the next heartbeat */
+        w->promise_asked_ms = length_ms;
 }
 
 void ha_promise_answer(struct ha_watcher *w, const struct ha_service *service,
