@@ -380,6 +380,23 @@ static void test_giving_up_late_promises_do_not_revive(void **state)
     hand_free(hand);
 }
 
+/* The same with a database that is all right: it was told to end. */
+static void test_giving_up_late_promises_do_not_revive_a_fenced_one(void **state)
+{
+    const struct ha_sample sample = hand_sample_of(HA_ROLE_PRIMARY);
+    struct hand *hand = hand_new();
+
+    (void)state;
+    hand_as_holder(hand, 5);
+    hand_order(hand, HA_ORDER_FENCE, 6);
+    for (uint32_t watcher = 0; watcher < 3; watcher++) {
+        hand_promise(hand, watcher, 5, hand->now_ms);
+        hand_sampled(hand, PID, &sample);
+        assert_false(hand_gate_is_open(hand));
+    }
+    hand_free(hand);
+}
+
 static void test_giving_up_no_order_revives(void **state)
 {
     const struct ha_sample sample = hand_sample_of(HA_ROLE_PRIMARY);
@@ -912,6 +929,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_giving_up_is_not_reported_by_a_restart_before_the_gate_is_closed),
     cmocka_unit_test(test_giving_up_is_repeated_in_each_heartbeat),
     cmocka_unit_test(test_giving_up_late_promises_do_not_revive),
+    cmocka_unit_test(test_giving_up_late_promises_do_not_revive_a_fenced_one),
     cmocka_unit_test(test_giving_up_no_order_revives),
     cmocka_unit_test(test_giving_up_no_order_revives_after_a_crash),
     cmocka_unit_test(test_giving_up_same_member_may_get_the_next_epoch),
