@@ -11,26 +11,26 @@
 #define HA_ERR_TEXT_SIZE 256
 
 /* One list gives the codes and their texts. */
-#define HA_CODE_MAP(X)                                                                             \
-    X(HA_EINVAL, -1, "invalid argument")                                                           \
-    X(HA_ESTALE, -2, "superseded by something newer")                                              \
-    X(HA_EBUSY, -3, "busy")                                                                        \
-    X(HA_ENOENT, -4, "not found")                                                                  \
-    X(HA_EEXIST, -5, "already exists")                                                             \
-    X(HA_EFULL, -6, "limit reached")                                                               \
-    X(HA_EPROTO, -7, "malformed or unexpected data")                                               \
-    X(HA_ETIMEDOUT, -8, "deadline passed")                                                         \
-    X(HA_ECANCELED, -9, "canceled")                                                                \
-    X(HA_EUNREACH, -10, "unreachable")                                                             \
-    X(HA_EREFUSED, -11, "connection refused")                                                      \
-    X(HA_ECLOSED, -12, "closed by the other side")                                                 \
-    X(HA_EAUTH, -13, "not authenticated")                                                          \
-    X(HA_EDENIED, -14, "not permitted")                                                            \
-    X(HA_EIO, -15, "input/output error")                                                           \
-    X(HA_ENOMEM, -16, "out of memory")                                                             \
-    X(HA_ENOTLEADER, -17, "this watcher is not the leader")                                        \
-    X(HA_ENOQUORUM, -18, "no majority of watchers")                                                \
-    X(HA_ECORRUPT, -19, "stored state is damaged")                                                 \
+#define HA_CODE_MAP(X)                                      \
+    X(HA_EINVAL, -1, "invalid argument")                    \
+    X(HA_ESTALE, -2, "superseded by something newer")       \
+    X(HA_EBUSY, -3, "busy")                                 \
+    X(HA_ENOENT, -4, "not found")                           \
+    X(HA_EEXIST, -5, "already exists")                      \
+    X(HA_EFULL, -6, "limit reached")                        \
+    X(HA_EPROTO, -7, "malformed or unexpected data")        \
+    X(HA_ETIMEDOUT, -8, "deadline passed")                  \
+    X(HA_ECANCELED, -9, "canceled")                         \
+    X(HA_EUNREACH, -10, "unreachable")                      \
+    X(HA_EREFUSED, -11, "connection refused")               \
+    X(HA_ECLOSED, -12, "closed by the other side")          \
+    X(HA_EAUTH, -13, "not authenticated")                   \
+    X(HA_EDENIED, -14, "not permitted")                     \
+    X(HA_EIO, -15, "input/output error")                    \
+    X(HA_ENOMEM, -16, "out of memory")                      \
+    X(HA_ENOTLEADER, -17, "this watcher is not the leader") \
+    X(HA_ENOQUORUM, -18, "no majority of watchers")         \
+    X(HA_ECORRUPT, -19, "stored state is damaged")          \
     X(HA_ENOTSUP, -20, "not supported here")
 
 enum ha_code {

@@ -1,6 +1,7 @@
 /* lib/base/prng.h - seeded generator; the only source of chance below lib/io.
  *
- * Pure. splitmix64 (Steele, Lea, Flood 2014): same seed, same sequence, everywhere. Not for keys. */
+ * Pure. splitmix64 (Steele, Lea, Flood 2014): same seed, same sequence, everywhere. Not for keys.
+ */
 #ifndef HA_BASE_PRNG_H
 #define HA_BASE_PRNG_H
 
