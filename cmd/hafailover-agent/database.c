@@ -283,15 +283,16 @@ static void tell_closed(struct database *database)
     ha_host_step(database->databases->host, &event);
 }
 
-/* Without a gate in the kernel the only fence is the end of a primary that may not be one any more.
- * Its end is seen by the watch on its process. */
+/* Without a gate in the kernel the only fence is the end of a primary that may not be one any more:
+ * its epoch or its lease has ended. Its end is seen by the watch on its process. */
 static void close_by_process(struct database *database)
 {
     const struct ha_held *held = ha_agent_held(database->databases->host->core, database->service);
-    bool must_end = held != NULL && held->giving_up && database->pid != 0 &&
-                    held->sample.role == HA_ROLE_PRIMARY;
+    bool must_end = held != NULL && (held->giving_up || database->reset_owed) &&
+                    database->pid != 0 && held->sample.role == HA_ROLE_PRIMARY;
 
     if (!must_end) {
+        database->reset_owed = false;
         tell_closed(database);
         return;
     }
@@ -472,6 +473,12 @@ void ha_databases_settings(struct ha_databases *databases, const struct ha_setti
     struct ha_event event = {.kind = HA_EVENT_SETTINGS};
     struct database *database = NULL;
 
+    /* The address and the join follow settings before the core does. */
+    if (ha_agent_is_outdated(host->core, settings)) {
+        HA_LOG(HA_LOG_DEBUG, "settings-outdated", "service=%u version=%" PRIu64, settings->service,
+               settings->config_version);
+        return;
+    }
     event.u.settings = settings;
     if (settings->gone) {
         if (joined(databases, settings->service) != NULL)

@@ -1,9 +1,13 @@
 #include "cmd/hafailover-agent/epochs.h"
 
 #include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include "cmd/hafailover-agent/daemon.h"
 #include "lib/base/bytes.h"
@@ -16,6 +20,7 @@
  * "SERVICE_ID EPOCH_SEEN GIVEN_UP WHY SERVING_EPOCH SERVING_RUN NAME", and a last line
  * "end CRC32C" over everything before it. */
 #define NOTE_FILE "epochs"
+#define LOCK_FILE "lock" /* held while an agent runs: two would forget what each other gave up */
 #define LINE_SIZE 192u
 #define NOTE_SIZE_MAX (HA_SERVICES_MAX * LINE_SIZE)
 #define FIELDS 7
@@ -23,6 +28,7 @@
 
 struct ha_epochs {
     struct ha_host *host;
+    int lock;
     char path[HA_PATH_SIZE + 16];
     uint32_t count;
     struct ha_effect_epochs rows[HA_SERVICES_MAX];
@@ -188,6 +194,7 @@ static void part_closed(struct ha_epochs *epochs)
     assert(epochs->open_parts > 0);
     if (--epochs->open_parts > 0)
         return;
+    (void)close(epochs->lock);
     free(epochs->text);
     free(epochs);
     cb(host);
@@ -255,6 +262,20 @@ void ha_epochs_close(struct ha_epochs *epochs, void (*cb)(struct ha_host *host))
     uv_close((uv_handle_t *)&epochs->retry, on_retry_closed);
 }
 
+static int take_lock(struct ha_epochs *epochs, struct ha_err *err)
+{
+    const char *dir = epochs->host->settings->state_dir;
+    char path[HA_PATH_SIZE + 16];
+
+    (void)ha_text_format(path, sizeof(path), "%s/%s", dir, LOCK_FILE);
+    epochs->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (epochs->lock < 0)
+        return ha_err_set(err, HA_EIO, "open %s: %s", path, strerror(errno));
+    if (flock(epochs->lock, LOCK_EX | LOCK_NB) != 0)
+        return ha_err_set(err, HA_EBUSY, "%s is in use by another agent", dir);
+    return HA_OK;
+}
+
 int ha_epochs_open(struct ha_host *host, struct ha_epochs **ret, struct ha_err *err)
 {
     struct ha_epochs *epochs = calloc(1, sizeof(*epochs));
@@ -263,14 +284,19 @@ int ha_epochs_open(struct ha_host *host, struct ha_epochs **ret, struct ha_err *
     if (epochs == NULL)
         return ha_err_set(err, code, "no memory for the note of epochs");
     epochs->host = host;
+    epochs->lock = -1;
     epochs->work.data = epochs;
     epochs->text = malloc(NOTE_SIZE_MAX + LINE_SIZE);
     if (epochs->text != NULL)
         code = ha_text_format(epochs->path, sizeof(epochs->path), "%s/%s",
                               host->settings->state_dir, NOTE_FILE);
     if (code == HA_OK)
+        code = take_lock(epochs, err);
+    if (code == HA_OK)
         code = read_note(epochs, err);
     if (code != HA_OK) {
+        if (epochs->lock >= 0)
+            (void)close(epochs->lock);
         free(epochs->text);
         free(epochs);
         return code;

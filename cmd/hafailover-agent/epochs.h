@@ -11,7 +11,8 @@ struct ha_err;
 struct ha_host;
 
 /* Read the note and load it into host->core; blocking. HA_ECORRUPT: it is there and cannot be
- * understood: this host must not act before a person has looked. HA_EIO, HA_ENOMEM. */
+ * understood: this host must not act before a person has looked. HA_EBUSY: another agent runs on
+ * it. HA_EIO, HA_ENOMEM. */
 int ha_epochs_open(struct ha_host *host, struct ha_epochs **ret, struct ha_err *err);
 
 /* Make it durable, then HA_EVENT_PERSISTED_EPOCHS. */

@@ -84,7 +84,8 @@ static void end_proposal(struct ha_dispatch *dispatch, struct proposal *proposal
         (struct ha_event_proposed){.request = request, .code = code, .command = &proposal->command};
     (void)ha_daemon_step(daemon, &event, NULL); /* HA_OK for this kind */
     free(proposal);
-    if (request == 0)
+    /* The API may have closed before the log has: it has answered by itself. */
+    if (request == 0 || daemon->stopping)
         return;
     if (code == HA_OK) {
         const struct result *result = &dispatch->results[index % RESULTS_MAX];

@@ -17,8 +17,9 @@
 #include "lib/io/log.h"
 #include "lib/wire/notice.h"
 
-#define LANES_MAX 64u        /* webhook and service pairs under way at once */
-#define CALL_MAX_MS 5000u    /* of one request */
+#define LANES_EACH 8u /* services of one webhook under way at once: one that does not answer */
+#define LANES_MAX (LANES_EACH * HA_WEBHOOKS_MAX) /* ... must not hold up the others */
+#define CALL_MAX_MS 5000u                        /* of one request */
 #define APPLY_MAX_MS 3000u   /* from a 2xx to the end of its notice in the log */
 #define BACK_OFF_MIN_MS 200u /* doubled with each failure ... */
 #define BACK_OFF_MAX_MS 60000u
@@ -178,15 +179,22 @@ static void ask(struct lane *lane, const struct ha_webhook_config *webhook,
 static struct lane *lane_of(struct ha_notifier *notifier, const char *webhook, uint32_t service)
 {
     struct lane *empty = NULL;
+    uint32_t taken = 0;
 
     for (uint32_t i = 0; i < LANES_MAX; i++) {
         struct lane *lane = &notifier->lanes[i];
 
         if (lane->state == LANE_FREE)
             empty = empty != NULL ? empty : lane;
-        else if (lane->service == service && strcmp(lane->webhook, webhook) == 0)
+        else if (strcmp(lane->webhook, webhook) != 0)
+            continue;
+        else if (lane->service == service)
             return lane;
+        else
+            taken++;
     }
+    if (taken >= LANES_EACH)
+        return NULL;
     if (empty != NULL) {
         *empty = (struct lane){.notifier = notifier, .service = service};
         (void)ha_text_copy(empty->webhook, sizeof(empty->webhook), webhook);
@@ -257,7 +265,7 @@ static void look_at(struct ha_notifier *notifier, uint32_t at)
             continue;
         lane = lane_of(notifier, webhook->name, notice->service);
         if (lane == NULL)
-            return; /* all lanes are taken; looked at again */
+            continue; /* its lanes are taken; looked at again */
         if (lane->state == LANE_FREE) {
             lane->seq = notice->seq;
             ask(lane, webhook, notice);

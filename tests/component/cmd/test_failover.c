@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tests/component/cmd/lab.h"
 
@@ -166,16 +167,43 @@ static void test_operator_moves_the_primary(void **state)
     assert_int_equal(lab_wait_primary(&lab, 0, 3, -1, SETTLE_MS), to);
 }
 
+/* A write at watcher @at that nobody will confirm, once the watcher has it; the client's pid. */
+static pid_t start_write(int at)
+{
+    uint64_t until_ms = lab_now_ms() + 5000;
+    char command[160];
+    pid_t pid = fork();
+
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        (void)lab_ctl(&lab, at, NULL, (const char *const[]){"pause", "cache", NULL});
+        _exit(0);
+    }
+    (void)snprintf(command, sizeof(command), "tail -n 20 %s/w%d/log | grep -q api-write", lab.dir,
+                   at + 1);
+    while (system(command) != 0)
+        assert_true(lab_now_ms() < until_ms);
+    return pid;
+}
+
 static void test_watchers_restart_with_equal_state(void **state)
 {
     int primary = lab_wait_primary(&lab, 0, 3, -1, SETTLE_MS);
     json_int_t before = config_version(0);
+    pid_t client;
 
     (void)state;
-    for (int i = 0; i < LAB_HOSTS; i++)
-        (void)lab_end(&lab.watchers[i], i == 0 ? SIGKILL : SIGTERM);
+    (void)lab_end(&lab.watchers[2], SIGKILL);
+    (void)lab_end(&lab.watchers[1], SIGTERM);
+    client = start_write(0);
+    assert_int_equal(lab_end(&lab.watchers[0], SIGTERM), 0);
+    (void)lab_wait(&client);
+    /* Without a gate in the kernel the end of the lease is the end of the process. */
+    assert_int_equal(lab_wait(&lab.databases[primary]), -1);
     for (int i = 0; i < LAB_HOSTS; i++)
         lab_start_watcher(&lab, i, false);
+    (void)lab_wait_primary(&lab, 0, 2, primary, SETTLE_MS);
+    lab_start_database(&lab, primary);
     for (int i = 0; i < LAB_HOSTS; i++) {
         (void)lab_wait_primary(&lab, i, 3, -1, SETTLE_MS);
         assert_int_equal(config_version(i), before);
@@ -219,6 +247,17 @@ static void test_api_over_tls(void **state)
                                                   "ctl/admin", "status", NULL}),
         3);
     assert_int_equal(lab_ctl(&lab, 0, NULL, (const char *const[]){"resume", "cache", NULL}), 0);
+}
+
+/* Two would write over what each other noted. */
+static void test_second_agent_of_a_host_refuses_to_start(void **state)
+{
+    struct lab second = lab;
+
+    (void)state;
+    lab_start_agent(&second, 1);
+    assert_int_equal(lab_wait(&second.agents[1]), 1);
+    (void)lab_wait_primary(&lab, 0, 3, -1, SETTLE_MS);
 }
 
 /* What must not be forgotten is refused when it cannot be read. */
@@ -265,6 +304,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_operator_moves_the_primary),
     cmocka_unit_test(test_watchers_restart_with_equal_state),
     cmocka_unit_test(test_api_over_tls),
+    cmocka_unit_test(test_second_agent_of_a_host_refuses_to_start),
     cmocka_unit_test(test_damaged_state_refuses_to_start),
     cmocka_unit_test(test_bootstrap_works_once),
 };
