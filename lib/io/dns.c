@@ -272,6 +272,8 @@ static void on_wake(uv_async_t *wake)
     struct ha_dns *dns = wake->data;
     struct job *job;
 
+    if (dns->closing)
+        return; /* woken before the close, which has dropped what there was to take */
     (void)pthread_mutex_lock(&dns->shared->lock);
     job = dns->shared->done;
     dns->shared->done = NULL;
