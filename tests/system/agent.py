@@ -16,7 +16,7 @@ def now():
 
 def kill_agent(lab):
     """A restarted agent finds its gate and goes on as the same instance."""
-    before = lab.settled()
+    before = lab.wait_settled()
     clients = [lab.writing(), *lab.inside(before["primary"])]
     killed = lab.kill(before["primary"], "agent")
     time.sleep(3)
@@ -75,7 +75,7 @@ def promoted_by_hand(lab):
     seen as a replica: a client that writes to the member itself may be answered until then, not
     longer. Clients of the virtual IP notice nothing.
     """
-    before = lab.settled()
+    before = lab.wait_settled()
     victim = lab.others(before["primary"])[0]
     client = lab.writing()
     strays = [*lab.inside(victim), *lab.direct(victim)]
@@ -95,7 +95,7 @@ def promoted_by_hand(lab):
 
 def demoted_by_hand(lab):
     """REPLICAOF on the primary behind the agent's back ends in one primary."""
-    before = lab.settled()
+    before = lab.wait_settled()
     old, other = before["primary"], lab.others(before["primary"])[0]
     clients = [lab.writing(), *lab.direct(*DATABASES)]
     lab.redis(old, "replicaof", address(other), "6379")

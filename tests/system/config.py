@@ -89,7 +89,7 @@ def members_are_safe(lab):
 
 def switchover(lab):
     """`failover` on request moves the service, and nobody is primary twice."""
-    before = lab.settled()
+    before = lab.wait_settled()
     target = lab.others(before["primary"])[1]
     client = lab.writing()
     done = lab.ctl("failover", "cache", "--to", target, deadline_s=60)
@@ -202,7 +202,7 @@ def signatures(lab):
 
 def loaded(lab):
     """Nothing moves while all is well, also under load."""
-    before = lab.settled()
+    before = lab.wait_settled()
     clients = [lab.writer(interval_us=100) for _ in range(4)]
     time.sleep(6)
     lab.stop_writers()

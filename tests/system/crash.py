@@ -57,7 +57,7 @@ def hang(lab):
 
 def brief_stall(lab):
     """A pause shorter than every limit is not a failure."""
-    before = lab.settled()
+    before = lab.wait_settled()
     client = lab.writing(extra=("--timeout", "1000"))
     lab.stop(before["primary"], "database")
     time.sleep(0.4)
@@ -101,7 +101,7 @@ def restart_with_data(lab):
 
 def kill_replica(lab):
     """A replica's death is told, and costs the clients nothing."""
-    before = lab.settled()
+    before = lab.wait_settled()
     victim = lab.others(before["primary"])[0]
     client = lab.writing()
     killed = lab.kill(victim, "database")
@@ -117,7 +117,7 @@ def kill_replica(lab):
 
 def best_candidate_dies_too(lab):
     """The next candidate is taken when the first dies under its promotion."""
-    before = lab.settled()
+    before = lab.wait_settled()
     old = before["primary"]
     last = lab.others(old)
     client = lab.writing()
@@ -149,7 +149,7 @@ def all_die(lab):
 
 def busy_script(lab):
     """A script that runs for seconds is not death."""
-    before = lab.settled()
+    before = lab.wait_settled()
     primary = before["primary"]
     script = "local t = redis.call('time')[1] while redis.call('time')[1] - t < 4 do end return 1"
     lab.redis(primary, "config", "set", "busy-reply-threshold", "100")
@@ -166,7 +166,7 @@ def busy_script(lab):
 
 def too_many_clients(lab):
     """No room for a probe is not death."""
-    before = lab.settled()
+    before = lab.wait_settled()
     primary = before["primary"]
     # One connection that stays: nobody could raise the limit again from a new one.
     console = subprocess.Popen(["redis-cli", "-s", str(lab.run / primary / "redis.sock")],

@@ -77,7 +77,7 @@ def cut_from_watchers(lab):
 
 def cut_from_replicas(lab):
     """Only replication is cut: no reason to move."""
-    before = lab.settled()
+    before = lab.wait_settled()
     old = before["primary"]
     client = lab.writing()
     lab.call("cut", old, "from", *lab.others(old))
@@ -91,7 +91,7 @@ def cut_from_replicas(lab):
 
 def cut_one_watcher(lab):
     """One watcher without the primary is a rumour."""
-    before = lab.settled()
+    before = lab.wait_settled()
     client = lab.writing()
     leader = lab.leader()
     cut = now()
@@ -106,7 +106,7 @@ def cut_one_watcher(lab):
 
 def cut_leader(lab):
     """The leader of the watchers is cut off: leases outlive elections."""
-    before = lab.settled()
+    before = lab.wait_settled()
     client = lab.writing()
     leader = lab.leader()
     cut = now()
@@ -157,7 +157,7 @@ def split_with_primary(lab):
 
 def no_quorum(lab):
     """Two watchers are gone: nobody may promote, and after the lease the primary is fenced."""
-    before = lab.settled()
+    before = lab.wait_settled()
     clients = [lab.writing(), *lab.inside(before["primary"])]
     for watcher in WATCHERS[1:]:
         lab.hold(watcher, "watcher")

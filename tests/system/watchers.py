@@ -12,7 +12,7 @@ LEADER_DELAYS_MS = (0, 1, 2, 4, 8, 16, 32, 64)
 
 def kill_leader(lab):
     """No client notices an election; the dead watcher comes back with equal state."""
-    before = lab.settled()
+    before = lab.wait_settled()
     client = lab.writing()
     leader = lab.leader()
     killed = lab.kill(leader, "watcher")
@@ -27,7 +27,7 @@ def kill_leader(lab):
 
 def stop_leader(lab):
     """A frozen leader wakes up as a follower and orders nothing."""
-    before = lab.settled()
+    before = lab.wait_settled()
     client = lab.writing()
     leader = lab.leader()
     stopped = lab.stop(leader, "watcher")
