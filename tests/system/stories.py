@@ -130,7 +130,7 @@ class Cluster(hafolab.Lab):
         return [self.writer("client", address(host), 5000) for host in hosts]
 
     def primary(self):
-        return self.settled()["primary"]
+        return self.wait_settled()["primary"]
 
     def others(self, host):
         return [other for other in DATABASES if other != host]
