@@ -14,6 +14,7 @@
 
 struct calling {
     const struct ha_target *target;
+    const char *body_file;
     struct ha_dns *dns;
     struct ha_http_client *client;
     json_t *json;
@@ -46,7 +47,9 @@ static void take_answer(struct calling *calling, const struct ha_http_answer *an
     if (calling->result == HA_EXIT_OK)
         return;
     text = json_string_value(json_object_get(calling->json, "error"));
-    fprintf(stderr, "hafailoverctl: %s\n", text != NULL ? text : "refused without a reason");
+    fprintf(stderr, "hafailoverctl: %s%s%s\n", calling->body_file != NULL ? calling->body_file : "",
+            calling->body_file != NULL ? ": " : "",
+            text != NULL ? text : "refused without a reason");
     json_decref(calling->json);
     calling->json = NULL;
 }
@@ -135,7 +138,8 @@ static int start(struct calling *calling, const struct ha_ask *ask, struct ha_tl
 
 enum ha_exit ha_call(const struct ha_target *target, const struct ha_ask *ask, json_t **ret)
 {
-    struct calling calling = {.target = target, .result = HA_EXIT_UNREACHABLE};
+    struct calling calling = {
+        .target = target, .body_file = ask->body_file, .result = HA_EXIT_UNREACHABLE};
     struct ha_tls *tls = NULL;
     uv_loop_t loop;
     int code;

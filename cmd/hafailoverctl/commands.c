@@ -147,8 +147,11 @@ static char *read_file(const char *path, size_t *ret_size)
 static enum ha_exit show_diff(const struct ha_ctl *ctl, const char *text, size_t size,
                               json_int_t *ret_version)
 {
-    struct ha_ask ask = {
-        .method = "POST", .path = "/v1/config/diff", .body = text, .body_size = size};
+    struct ha_ask ask = {.method = "POST",
+                         .path = "/v1/config/diff",
+                         .body = text,
+                         .body_size = size,
+                         .body_file = ctl->file};
     json_t *json, *line;
     enum ha_exit result = ha_call(&ctl->target, &ask, &json);
     size_t at;
@@ -171,7 +174,8 @@ static enum ha_exit put_config(const struct ha_ctl *ctl, const char *text, size_
     const char *author =
         user != NULL && ha_text_is_name(user->pw_name, HA_NAME_SIZE) ? user->pw_name : "operator";
     char path[PATH_SIZE];
-    struct ha_ask ask = {.method = "PUT", .path = path, .body = text, .body_size = size};
+    struct ha_ask ask = {
+        .method = "PUT", .path = path, .body = text, .body_size = size, .body_file = ctl->file};
     enum ha_exit result;
     json_t *json;
 
