@@ -12,6 +12,7 @@
 #include "cmd/hafailover-agent/dispatch.h"
 #include "cmd/hafailover-agent/epochs.h"
 #include "cmd/hafailover-agent/gate.h"
+#include "cmd/hafailover-agent/instance.h"
 #include "cmd/hafailover-agent/links.h"
 #include "lib/base/err.h"
 #include "lib/base/text.h"
@@ -96,20 +97,21 @@ static void open_timers(struct ha_host *host)
     host->timers_open = true;
 }
 
-static int open_core(struct ha_host *host)
+static int open_core(struct ha_host *host, uint64_t instance)
 {
     host->core = calloc(1, sizeof(*host->core));
     host->effects = calloc(1, sizeof(*host->effects));
     host->spare = calloc(1, sizeof(*host->spare));
     if (host->core == NULL || host->effects == NULL || host->spare == NULL)
         return HA_ENOMEM;
-    ha_agent_init(host->core, ha_gates_instance(host->gates), ha_gates_class(host->gates));
+    ha_agent_init(host->core, instance, ha_gates_class(host->gates));
     return HA_OK;
 }
 
 static int open_all(struct ha_host *host, struct ha_err *err)
 {
     char name[HA_TLS_NAME_SIZE];
+    uint64_t instance;
     int code;
 
     (void)ha_text_format(name, sizeof(name), "agent/%s", host->settings->name);
@@ -118,10 +120,15 @@ static int open_all(struct ha_host *host, struct ha_err *err)
         code = ha_gate_open(host->settings, &host->gates, err);
     if (code != HA_OK)
         return code;
+    instance = ha_gates_instance(host->gates);
+    if (ha_gates_class(host->gates) == HA_GATE_PROCESS)
+        code = ha_instance_keep(host->settings->state_dir, &instance, err);
+    if (code != HA_OK)
+        return code;
     HA_LOG(HA_LOG_INFO, "gate", "class=%s instance=%016" PRIx64 " text=%s",
-           ha_gate_text(ha_gates_class(host->gates)), ha_gates_instance(host->gates),
+           ha_gate_text(ha_gates_class(host->gates)), instance,
            HA_QUOTE(ha_gates_text(host->gates)));
-    code = open_core(host);
+    code = open_core(host, instance);
     if (code != HA_OK)
         return ha_err_set(err, code, "no memory");
     code = ha_epochs_open(host, &host->epochs, err);

@@ -292,6 +292,7 @@ static void hold_lease(struct ha_held *held, uint64_t now_ms, struct ha_effects 
         if (!held->serving)
             held->beat_now = true;
         held->serving = true;
+        held->resumed_ms = 0;
         keep_vip(held, now_ms, out);
         return;
     }
@@ -367,7 +368,7 @@ static void on_process(struct ha_agent *a, const struct ha_event_process *event,
 }
 
 /* A restarted agent finds its gate and its database as it left them: it goes on. */
-static void resume(struct ha_held *held, struct ha_effects *out)
+static void resume(struct ha_held *held, uint64_t now_ms, struct ha_effects *out)
 {
     if (held->epoch != HA_EPOCH_NONE || held->serving_epoch == HA_EPOCH_NONE ||
         held->serving_epoch <= held->given_up)
@@ -379,6 +380,7 @@ static void resume(struct ha_held *held, struct ha_effects *out)
         return;
     }
     held->epoch = held->serving_epoch;
+    held->resumed_ms = now_ms;
     held->order.kind = HA_ORDER_SERVE;
     held->order.epoch = held->epoch;
     held->order.vip_free = true;
@@ -449,7 +451,7 @@ static void take_sample(struct ha_held *held, const struct ha_sample *sample, ui
     held->verified_start = held->pid_start;
     held->verified_run = sample->run_id;
     check_holder(held, run_before, out);
-    resume(held, out);
+    resume(held, now_ms, out);
     keep_replica_gate(held, now_ms, out);
     hold_lease(held, now_ms, out);
     if (told_now) {
@@ -557,6 +559,12 @@ static void on_tick_one(struct ha_agent *a, struct ha_held *held, uint64_t now_m
     }
     ha_held_order_tick(held, now_ms, out);
     hold_lease(held, now_ms, out);
+    /* No gate has ended what the last run left open: it ends here unless a lease comes. */
+    if (a->gate == HA_GATE_PROCESS && held->resumed_ms != 0 &&
+        now_ms - held->resumed_ms >= held->settings.lease_ms) {
+        held->resumed_ms = 0;
+        ha_held_give_up(held, held->epoch, HA_VERDICT_UNKNOWN, out);
+    }
     if (now_ms >= held->probe_due_ms) {
         held->probe_due_ms = now_ms + held->settings.probe_ms;
         ha_held_probe(held, out);

@@ -39,6 +39,7 @@ struct ha_held { /* one service this host has a member of */
     struct ha_granted granted[HA_WATCHERS_MAX];
     uint64_t gate_until_ms; /* last deadline set, 0: closed */
     bool serving;           /* gate opened under the lease of `epoch` */
+    uint64_t resumed_ms;    /* went on with what the last run held, no lease since; 0: no */
 
     /* the database process */
     enum ha_process process;

@@ -102,6 +102,32 @@ static void test_give_up_that_did_not_fit_is_said_again(void **state)
     hand_free(hand);
 }
 
+/* A restarted agent without a gate must not leave open for ever what nothing else ends. */
+static void test_without_a_gate_what_is_resumed_needs_a_lease_soon(void **state)
+{
+    (void)state;
+    for (int leased = 0; leased < 2; leased++) {
+        struct hand *hand = hand_new();
+        const struct ha_sample sample = hand_sample_of(HA_ROLE_PRIMARY);
+
+        hand_as_holder(hand, 5);
+        hand_settle(hand);
+        hand_restart(hand);
+        hand->a->gate = HA_GATE_PROCESS;
+        hand_settings(hand);
+        hand_process(hand, HA_PROCESS_RUNNING, PID);
+        hand_sampled(hand, PID, &sample);
+        assert_int_equal(hand_held(hand)->epoch, 5);
+        for (uint32_t watcher = 0; leased == 1 && watcher < 2; watcher++)
+            hand_promise(hand, watcher, 5, hand->now_ms);
+        hand_tick(hand, LEASE - 1);
+        assert_int_equal(hand_held(hand)->given_up, 0);
+        hand_tick(hand, 1);
+        assert_int_equal(hand_held(hand)->given_up, leased == 1 ? 0 : 5);
+        hand_free(hand);
+    }
+}
+
 /* A watcher's note of its longest promise likewise. */
 static void test_note_that_did_not_fit_is_asked_for_again(void **state)
 {
@@ -130,6 +156,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_settings_of_a_service_made_anew_outlive_the_old_ones),
     cmocka_unit_test(test_promotion_ends_with_the_process),
     cmocka_unit_test(test_give_up_that_did_not_fit_is_said_again),
+    cmocka_unit_test(test_without_a_gate_what_is_resumed_needs_a_lease_soon),
     cmocka_unit_test(test_note_that_did_not_fit_is_asked_for_again),
 };
 
