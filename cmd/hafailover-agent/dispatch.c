@@ -42,6 +42,7 @@ static void execute(struct ha_host *host, const struct ha_effect *effect)
     case HA_EFFECT_ORDER:
     case HA_EFFECT_STOPPED:
     case HA_EFFECT_PERSIST_PROMISE:
+    case HA_EFFECT_FENCE_COMMAND:
         break; /* a watcher's */
     }
     HA_UNREACHABLE();

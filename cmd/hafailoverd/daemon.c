@@ -9,6 +9,7 @@
 #include "cmd/common/secret.h"
 #include "cmd/hafailoverd/agents.h"
 #include "cmd/hafailoverd/dispatch.h"
+#include "cmd/hafailoverd/fence.h"
 #include "cmd/hafailoverd/note.h"
 #include "cmd/hafailoverd/notify.h"
 #include "cmd/hafailoverd/prober.h"
@@ -244,6 +245,8 @@ static int open_all(struct ha_daemon *daemon, bool bootstrap, struct ha_err *err
     if (code == HA_OK)
         code = ha_dispatch_open(daemon, &daemon->dispatch);
     if (code == HA_OK)
+        code = ha_fencer_open(daemon, &daemon->fencer);
+    if (code == HA_OK)
         code = ha_agents_open(daemon, &daemon->agents);
     if (code != HA_OK)
         return ha_err_set(err, code, "%s", ha_code_text(code));
@@ -320,6 +323,8 @@ void ha_daemon_stop(struct ha_daemon *daemon, int exit_code)
         ha_agents_close(daemon->agents, on_part_closed);
     if (daemon->note != NULL)
         ha_promise_note_close(daemon->note, on_part_closed);
+    if (daemon->fencer != NULL)
+        ha_fencer_cancel(daemon->fencer);
 }
 
 static void on_signal(void *ctx, int signal)
@@ -331,6 +336,7 @@ static void on_signal(void *ctx, int signal)
 static void free_all(struct ha_daemon *daemon)
 {
     ha_dispatch_free(daemon->dispatch);
+    ha_fencer_free(daemon->fencer);
     ha_tls_unref(daemon->tls);
     free(daemon->core);
     free(daemon->effects);

@@ -19,6 +19,7 @@
 struct ha_agents;
 struct ha_dispatch;
 struct ha_err;
+struct ha_fencer;
 struct ha_listener;
 struct ha_loop;
 struct ha_notifier;
@@ -50,6 +51,7 @@ struct ha_daemon {
 
     struct ha_dispatch *dispatch;
     struct ha_promise_note *note;
+    struct ha_fencer *fencer;
     struct ha_prober *prober;
     struct ha_agents *agents;
     struct ha_notifier *notifier;

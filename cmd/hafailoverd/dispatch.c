@@ -7,6 +7,7 @@
 
 #include "cmd/hafailoverd/agents.h"
 #include "cmd/hafailoverd/daemon.h"
+#include "cmd/hafailoverd/fence.h"
 #include "cmd/hafailoverd/note.h"
 #include "cmd/hafailoverd/serve.h"
 #include "lib/base/err.h"
@@ -236,6 +237,9 @@ static void execute(struct ha_dispatch *dispatch, const struct ha_effect *effect
         return;
     case HA_EFFECT_PERSIST_PROMISE:
         ha_promise_note_write(daemon->note, effect->u.persist_ms);
+        return;
+    case HA_EFFECT_FENCE_COMMAND:
+        ha_fencer_run(daemon->fencer, &effect->u.fence);
         return;
     case HA_EFFECT_HEARTBEAT:
     case HA_EFFECT_GATE:

@@ -8,6 +8,8 @@
 #include "lib/base/text.h"
 
 #define SOCKET_PATH_MAX 107u /* of sockaddr_un */
+#define FENCE_DEADLINE_MS 30000u
+#define FENCE_DEADLINE_MAX_MS 600000u
 
 static const struct ha_ini_field watcher_fields[] = {
     HA_INI_FIELD(HA_INI_NAME, ha_daemon_settings, name, "name"),
@@ -34,6 +36,11 @@ static const struct ha_ini_field credentials_fields[] = {
 
 static const struct ha_ini_field secret_fields[] = {
     HA_INI_FIELD(HA_INI_TEXT, ha_secret, key_file, "key_file"),
+};
+
+static const struct ha_ini_field fence_fields[] = {
+    HA_INI_FIELD(HA_INI_TEXT, ha_fence_setting, command, "command"),
+    HA_INI_FIELD(HA_INI_DURATION, ha_fence_setting, deadline_ms, "deadline"),
 };
 
 static int add_listen(struct ha_daemon_settings *settings, const char *value, struct ha_err *err)
@@ -114,6 +121,29 @@ static int set_secret(struct ha_daemon_settings *settings, const struct ha_ini_l
         err);
 }
 
+static int set_fence(struct ha_daemon_settings *settings, const struct ha_ini_line *line,
+                     struct ha_err *err)
+{
+    struct ha_fence_setting *one = NULL;
+
+    if (!ha_text_is_name(line->name, HA_NAME_SIZE))
+        return ha_err_set(err, HA_EINVAL, "the section wants a name: [fence NAME]");
+    for (uint32_t i = 0; i < settings->fence_count; i++) {
+        if (strcmp(settings->fences[i].name, line->name) == 0)
+            one = &settings->fences[i];
+    }
+    if (one == NULL) {
+        if (settings->fence_count == HA_FENCES_MAX)
+            return ha_err_set(err, HA_EFULL, "too many [fence]");
+        one = &settings->fences[settings->fence_count++];
+        (void)ha_text_copy(one->name, sizeof(one->name), line->name);
+        one->deadline_ms = FENCE_DEADLINE_MS;
+    }
+    return ha_ini_set(
+        &(struct ha_ini_section){fence_fields, HA_ARRAY_LEN(fence_fields), one, &one->seen}, line,
+        err);
+}
+
 static int on_line(void *arg, const struct ha_ini_line *line, struct ha_err *err)
 {
     struct ha_daemon_settings *settings = arg;
@@ -141,6 +171,8 @@ static int on_line(void *arg, const struct ha_ini_line *line, struct ha_err *err
         return set_credentials(settings, line, err);
     if (strcmp(line->kind, "secret") == 0)
         return set_secret(settings, line, err);
+    if (strcmp(line->kind, "fence") == 0)
+        return set_fence(settings, line, err);
     return ha_err_set(err, HA_ENOENT, "unknown section");
 }
 
@@ -163,6 +195,27 @@ static int check_plain(const struct ha_daemon_settings *settings, struct ha_err 
         if (!ha_security_is_local(settings->peers[i].address))
             return ha_err_set(err, HA_EINVAL, "[tls] mode = plain: %s is not a loopback address",
                               settings->peers[i].address);
+    }
+    return HA_OK;
+}
+
+static int check_fences(const struct ha_daemon_settings *settings, struct ha_err *err)
+{
+    for (uint32_t i = 0; i < settings->fence_count; i++) {
+        const struct ha_fence_setting *fence = &settings->fences[i];
+        const char *words[HA_FENCE_WORDS_MAX + 1];
+        char copy[HA_FENCE_COMMAND_SIZE];
+        int code = ha_daemon_fence_words(fence->command, copy, words);
+
+        if (code == HA_EFULL)
+            return ha_err_set(err, HA_EINVAL, "[fence %s] command has more than %u words",
+                              fence->name, HA_FENCE_WORDS_MAX);
+        if (code != HA_OK)
+            return ha_err_set(err, HA_EINVAL, "[fence %s] command is no absolute path",
+                              fence->name);
+        if (fence->deadline_ms == 0 || fence->deadline_ms > FENCE_DEADLINE_MAX_MS)
+            return ha_err_set(err, HA_EINVAL, "[fence %s] deadline is not within 10min",
+                              fence->name);
     }
     return HA_OK;
 }
@@ -194,7 +247,9 @@ static int check(struct ha_daemon_settings *settings, struct ha_err *err)
             return ha_err_set(err, HA_EINVAL, "[secret %s] key_file is missing",
                               settings->secrets[i].name);
     }
-    code = ha_security_check(&settings->security, "secret_file", err);
+    code = check_fences(settings, err);
+    if (code == HA_OK)
+        code = ha_security_check(&settings->security, "secret_file", err);
     if (code == HA_OK && settings->security.mode == HA_SECURITY_PLAIN)
         code = check_plain(settings, err);
     return code;
@@ -238,4 +293,33 @@ const struct ha_secret *ha_daemon_secret(const struct ha_daemon_settings *settin
             return &settings->secrets[i];
     }
     return NULL;
+}
+
+const struct ha_fence_setting *ha_daemon_fence(const struct ha_daemon_settings *settings,
+                                               const char *name)
+{
+    for (uint32_t i = 0; i < settings->fence_count; i++) {
+        if (strcmp(settings->fences[i].name, name) == 0)
+            return &settings->fences[i];
+    }
+    return NULL;
+}
+
+int ha_daemon_fence_words(const char *command, char copy[HA_FENCE_COMMAND_SIZE],
+                          const char *words[HA_FENCE_WORDS_MAX + 1])
+{
+    size_t count = 0;
+    char *rest = copy, *word;
+
+    if (ha_text_copy(copy, HA_FENCE_COMMAND_SIZE, command) != HA_OK)
+        return HA_EFULL;
+    while ((word = strsep(&rest, " \t")) != NULL) {
+        if (word[0] == '\0')
+            continue;
+        if (count == HA_FENCE_WORDS_MAX)
+            return HA_EFULL;
+        words[count++] = word;
+    }
+    words[count] = NULL;
+    return count > 0 && words[0][0] == '/' ? HA_OK : HA_EINVAL;
 }

@@ -18,6 +18,9 @@ struct ha_err;
 #define HA_ADDRESS_SIZE 280u
 #define HA_CREDENTIALS_MAX 64u
 #define HA_SECRETS_MAX 16u
+#define HA_FENCES_MAX 64u
+#define HA_FENCE_COMMAND_SIZE 1024u
+#define HA_FENCE_WORDS_MAX 32u
 
 struct ha_credentials { /* [credentials NAME]: the monitoring role of databases */
     char name[HA_NAME_SIZE];
@@ -32,6 +35,13 @@ struct ha_secret { /* [secret NAME]: the HMAC key of a webhook */
     char name[HA_NAME_SIZE];
     uint32_t seen;
     char key_file[HA_PATH_SIZE];
+};
+
+struct ha_fence_setting { /* [fence NAME]: ends the host of a primary */
+    char name[HA_NAME_SIZE];
+    uint32_t seen;
+    char command[HA_FENCE_COMMAND_SIZE]; /* an absolute path and words, split on blanks */
+    uint32_t deadline_ms;
 };
 
 struct ha_peer_setting {
@@ -57,6 +67,8 @@ struct ha_daemon_settings {
     struct ha_credentials credentials[HA_CREDENTIALS_MAX];
     uint32_t secret_count;
     struct ha_secret secrets[HA_SECRETS_MAX];
+    uint32_t fence_count;
+    struct ha_fence_setting fences[HA_FENCES_MAX];
 };
 
 /* Read and check @path. HA_ENOENT, HA_EINVAL with file, line and reason. */
@@ -68,5 +80,12 @@ const struct ha_credentials *ha_daemon_credentials(const struct ha_daemon_settin
                                                    const char *name);
 const struct ha_secret *ha_daemon_secret(const struct ha_daemon_settings *settings,
                                          const char *name);
+const struct ha_fence_setting *ha_daemon_fence(const struct ha_daemon_settings *settings,
+                                               const char *name);
+
+/* The words of @command, copied into @copy; NULL after the last of them. HA_EINVAL: none, or the
+ * first is no absolute path. HA_EFULL: too many. */
+int ha_daemon_fence_words(const char *command, char copy[HA_FENCE_COMMAND_SIZE],
+                          const char *words[HA_FENCE_WORDS_MAX + 1]);
 
 #endif /* HA_CMD_HAFAILOVERD_SETTINGS_H */

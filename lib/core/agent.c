@@ -687,6 +687,7 @@ int ha_agent_step(struct ha_agent *a, const struct ha_event *event, struct ha_ef
     case HA_EVENT_ROLE:
     case HA_EVENT_CAUGHT_UP:
     case HA_EVENT_PERSISTED_PROMISE:
+    case HA_EVENT_FENCE_COMMAND:
     case HA_EVENT_PROBED:
     case HA_EVENT_HEARTBEAT:
     case HA_EVENT_AGENT:

@@ -301,8 +301,9 @@ int ha_cluster_apply_fenced(struct ha_cluster *cluster, const struct ha_command_
     }
     keep_position(service, &c->position);
     move_to(service, HA_MOVE_FENCED);
-    (void)ha_text_format(text, sizeof(text), "%s, after %" PRIu32 " ms", ha_fence_text(c->how),
-                         c->waited_ms);
+    (void)ha_text_format(text, sizeof(text), "%s, after %" PRIu32 " ms%s%.140s",
+                         ha_fence_text(c->how), c->waited_ms, c->text[0] == '\0' ? "" : ": ",
+                         c->text);
     ha_cluster_notify(cluster, service, HA_NOTICE_FENCED, text);
     set_fenced(cluster, service, c->how, c->waited_ms);
     return HA_OK;

@@ -91,6 +91,7 @@ struct ha_command_fenced {
     uint32_t stopped;  /* HA_FENCE_EXPIRED: bit per watcher that stopped */
     uint32_t waited_ms;
     struct ha_position position; /* HA_FENCE_REPORT: where the old primary ended, if known */
+    char text[HA_TEXT_SIZE];     /* HA_FENCE_COMMAND: what it said */
 };
 
 struct ha_fit {

@@ -30,6 +30,7 @@ struct ha_service_config {
     uint8_t vip_prefix;               /* prefix length */
     char vip_interface[HA_NAME_SIZE]; /* empty: the agent's own setting */
     char credentials[HA_NAME_SIZE];   /* section of the watcher's own file; empty: none */
+    char fence[HA_NAME_SIZE];         /* likewise: the command that ends a primary's host */
     uint8_t quorum;                   /* watchers that must agree; 0: majority */
     uint8_t member_count;
     uint8_t parallel_syncs;    /* full copies at a time */

@@ -401,8 +401,9 @@ static uint64_t expired_at_ms(const struct ha_watcher *w, const struct ha_servic
     return at_ms;
 }
 
-static void decide_fencing(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
-                           struct ha_effects *out)
+/* True: proposed. */
+static bool propose_expired(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
+                            struct ha_effects *out)
 {
     const struct ha_watched *watched = ha_watched_of(w, service, now_ms);
     struct ha_command *command;
@@ -410,16 +411,16 @@ static void decide_fencing(struct ha_watcher *w, const struct ha_service *servic
     uint64_t at_ms;
 
     if (!ha_service_expiry_counts(service))
-        return;
+        return false;
     at_ms = expired_at_ms(w, service, &mask);
     if (at_ms == 0)
-        return;
+        return false;
     /* A relative gate that was renewed by a process paused in the call may last one lease longer.
      */
     if (service->open_gate == HA_GATE_NFT)
         at_ms += service->config.lease_ms + ha_drift_ms(service->config.lease_ms);
     if (now_ms < at_ms)
-        return;
+        return false;
     command = propose(w, service, HA_COMMAND_FENCED, now_ms, out);
     command->u.fenced = (struct ha_command_fenced){
         .ref = ref_of(service),
@@ -427,6 +428,14 @@ static void decide_fencing(struct ha_watcher *w, const struct ha_service *servic
         .stopped = mask,
         .waited_ms = (uint32_t)(now_ms - watched->state_ms),
     };
+    return true;
+}
+
+static void decide_fencing(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
+                           struct ha_effects *out)
+{
+    if (!propose_expired(w, service, now_ms, out))
+        ha_fence_decide(w, service, now_ms, out);
 }
 
 /* Selecting, promoting */

@@ -18,6 +18,7 @@
     X(HA_EFFECT_ORDER, "order")     /* to an agent, by name */                                  \
     X(HA_EFFECT_STOPPED, "stopped") /* to the leader, which may be this watcher */              \
     X(HA_EFFECT_PERSIST_PROMISE, "persist-promise") /* longest promise; answer with an event */ \
+    X(HA_EFFECT_FENCE_COMMAND, "fence-command")     /* run it; answer with an event */          \
     /* agent */                                                                                 \
     X(HA_EFFECT_HEARTBEAT, "heartbeat") /* to every watcher; status of one service */           \
     X(HA_EFFECT_GATE, "gate")           /* set or close */                                      \
@@ -32,6 +33,13 @@ HA_ENUM(effect_kind, HA_EFFECT_MAP)
 struct ha_effect_order {
     char agent[HA_NAME_SIZE];
     struct ha_order order;
+};
+
+struct ha_effect_fence {
+    uint32_t service;
+    uint64_t epoch;          /* the claimed one: goes back with the answer */
+    uint32_t member;         /* whose host is to be ended ... */
+    char name[HA_NAME_SIZE]; /* ... by this command of the watcher's own file */
 };
 
 struct ha_effect_gate {
@@ -79,6 +87,7 @@ struct ha_effect {
         struct ha_effect_order order;
         struct ha_stopped stopped;
         uint32_t persist_ms;
+        struct ha_effect_fence fence;
         struct ha_status status;
         struct ha_effect_gate gate;
         struct ha_effect_epochs epochs;

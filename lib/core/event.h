@@ -19,6 +19,7 @@
     X(HA_EVENT_ROLE, "role")           /* leader with its own barrier committed, or not */ \
     X(HA_EVENT_CAUGHT_UP, "caught-up") /* applied what a leader named after this start */  \
     X(HA_EVENT_PERSISTED_PROMISE, "persisted-promise")                                     \
+    X(HA_EVENT_FENCE_COMMAND, "fence-command")                                             \
     X(HA_EVENT_PROBED, "probed")       /* this watcher's own probe of a member */          \
     X(HA_EVENT_HEARTBEAT, "heartbeat") /* from an agent */                                 \
     X(HA_EVENT_AGENT, "agent")         /* an agent connected or its connection ended */    \
@@ -47,6 +48,13 @@ struct ha_event_committed {
 struct ha_event_probed {
     uint32_t service, member;
     const struct ha_sample *sample;
+};
+
+struct ha_event_fence_command { /* how a command of ours ended */
+    uint32_t service;
+    uint64_t epoch;
+    int code; /* HA_OK: that host takes no more writes until somebody starts it again */
+    const char *text;
 };
 
 struct ha_event_heartbeat {
@@ -117,6 +125,7 @@ struct ha_event {
             uint64_t term;
         } role;
         uint32_t persisted_ms;
+        struct ha_event_fence_command fence_command;
         struct ha_event_probed probed;
         struct ha_event_heartbeat heartbeat;
         struct ha_event_agent agent;

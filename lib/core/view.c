@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "lib/base/err.h"
 #include "lib/base/text.h"
 #include "lib/core/failover.h"
 #include "lib/core/watcher_parts.h"
@@ -126,6 +127,23 @@ bool ha_view_ready(const struct ha_watcher *w, const struct ha_service *service,
     return false;
 }
 
+static void tell_fencing(const struct ha_watcher *w, const struct ha_service *service,
+                         char why[HA_TEXT_SIZE])
+{
+    const struct ha_watched *watched = ha_watched_peek(w, service);
+
+    (void)ha_text_format(why, HA_TEXT_SIZE, "waiting until %s can no longer serve",
+                         ha_service_member_name(service, service->open_member));
+    if (watched == NULL || watched->fence.epoch != service->epoch)
+        return;
+    if (watched->fence.running)
+        (void)ha_text_append(why, HA_TEXT_SIZE, "; the fencing command %s is running",
+                             service->config.fence);
+    else if (watched->fence.code != HA_OK)
+        (void)ha_text_append(why, HA_TEXT_SIZE, "; the fencing command failed: %s",
+                             watched->fence.text);
+}
+
 void ha_view_why(const struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
                  char why[HA_TEXT_SIZE])
 {
@@ -140,8 +158,7 @@ void ha_view_why(const struct ha_watcher *w, const struct ha_service *service, u
     }
     switch (service->state) {
     case HA_STATE_FENCING:
-        (void)ha_text_format(why, HA_TEXT_SIZE, "waiting until %s can no longer serve",
-                             ha_service_member_name(service, service->open_member));
+        tell_fencing(w, service, why);
         return;
     case HA_STATE_SELECTING:
     case HA_STATE_NO_CANDIDATE:

@@ -322,6 +322,7 @@ static void on_role(struct ha_watcher *w, bool leader, uint64_t term, uint64_t n
         watched->state_ms = now_ms;
         watched->stopped_said_ms = 0;
         memset(watched->stopped, 0, sizeof(watched->stopped));
+        memset(&watched->fence, 0, sizeof(watched->fence));
         for (uint32_t m = 0; m < HA_MEMBERS_MAX; m++) {
             watched->members[m].order = HA_ORDER_NONE;
             watched->members[m].proposed_ms = 0;
@@ -392,6 +393,15 @@ static void on_stopped(struct ha_watcher *w, uint32_t watcher, const struct ha_s
     watched->stopped[watcher].epoch = stopped->epoch;
     watched->stopped[watcher].until_ms = until_ms;
     consider(w, service, now_ms, out);
+}
+
+static void on_fence_command(struct ha_watcher *w, const struct ha_event_fence_command *answer,
+                             uint64_t now_ms, struct ha_effects *out)
+{
+    const struct ha_service *service = ha_cluster_service_const(&w->cluster, answer->service);
+
+    if (service != NULL && ha_fence_answered(w, service, answer, now_ms))
+        consider(w, service, now_ms, out);
 }
 
 /* An operator's command is checked against a copy of nothing: apply decides; this only refuses
@@ -475,6 +485,9 @@ int ha_watcher_step(struct ha_watcher *w, const struct ha_event *event, struct h
     case HA_EVENT_PERSISTED_PROMISE:
         if (event->u.persisted_ms > w->promise_durable_ms)
             w->promise_durable_ms = event->u.persisted_ms;
+        return HA_OK;
+    case HA_EVENT_FENCE_COMMAND:
+        on_fence_command(w, &event->u.fence_command, now_ms, out);
         return HA_OK;
     case HA_EVENT_PROBED:
         on_probed(w, &event->u.probed, now_ms, out);

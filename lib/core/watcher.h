@@ -53,6 +53,13 @@ struct ha_watched {
         uint64_t epoch; /* claimed epoch it stopped for */
         uint64_t until_ms;
     } stopped[HA_WATCHERS_MAX];
+    struct ha_fence_run { /* leader: its fencing command for the present epoch */
+        uint64_t epoch;
+        uint64_t since_ms; /* when it was started, or when it ended */
+        bool running;
+        int code; /* how it ended */
+        char text[HA_TEXT_SIZE];
+    } fence;
     uint64_t fencing_ms;  /* leader: when it began to ask */
     uint64_t proposed_ms; /* a move of this service is in flight since; 0: none */
     uint64_t position_ms; /* leader: when a position was last logged */

@@ -43,6 +43,14 @@ uint32_t ha_decide_agreeing(const struct ha_watcher *w, const struct ha_service 
 /* Whether the rate limit forbids another failover now. */
 bool ha_decide_rate_limited(const struct ha_watcher *w, const struct ha_service *service);
 
+/* fence.c: leader, fencing: start the service's command when nothing else ends the old epoch soon;
+ * take its answer; propose what it proves. */
+void ha_fence_decide(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
+                     struct ha_effects *out);
+/* False: the answer is about nothing that this watcher asks for now. */
+bool ha_fence_answered(struct ha_watcher *w, const struct ha_service *service,
+                       const struct ha_event_fence_command *answer, uint64_t now_ms);
+
 /* order.c: leader's orders, derived from the state, repeated until the agents' words show them
  * done. */
 void ha_order_all(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,

@@ -16,7 +16,7 @@
 /* How long SIGKILL may take; then the callback comes although the process is still there. */
 #define DIE_MS 2000
 
-struct ha_process {
+struct ha_process_run {
     uv_process_t process;
     uv_pipe_t input;
     uv_pipe_t output;
@@ -39,7 +39,7 @@ struct ha_process {
 
 static void on_closed(uv_handle_t *handle)
 {
-    struct ha_process *process = handle->data;
+    struct ha_process_run *process = handle->data;
 
     assert(process->open_handles > 0);
     process->open_handles--;
@@ -54,7 +54,7 @@ static void on_closed(uv_handle_t *handle)
 }
 
 /* The only caller of uv_close. */
-static void finish(struct ha_process *process)
+static void finish(struct ha_process_run *process)
 {
     if (process->closing)
         return;
@@ -70,13 +70,13 @@ static void finish(struct ha_process *process)
 }
 
 /* It leads its own process group, so its children go too. */
-static void kill_group(struct ha_process *process)
+static void kill_group(struct ha_process_run *process)
 {
     if (process->spawned && !process->exited)
         (void)kill(-process->process.pid, SIGKILL);
 }
 
-static void finish_if_done(struct ha_process *process)
+static void finish_if_done(struct ha_process_run *process)
 {
     if (process->exited && process->output_ended)
         finish(process);
@@ -89,7 +89,7 @@ static void on_overdue(uv_timer_t *timer)
 
 static void on_deadline(uv_timer_t *timer)
 {
-    struct ha_process *process = timer->data;
+    struct ha_process_run *process = timer->data;
 
     if (process->result.code == HA_OK)
         process->result.code =
@@ -100,7 +100,7 @@ static void on_deadline(uv_timer_t *timer)
 
 static void on_ended(uv_process_t *handle, int64_t status, int signal_number)
 {
-    struct ha_process *process = handle->data;
+    struct ha_process_run *process = handle->data;
 
     process->exited = true;
     process->result.exit_status = (int)status;
@@ -111,13 +111,13 @@ static void on_ended(uv_process_t *handle, int64_t status, int signal_number)
 
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *ret)
 {
-    struct ha_process *process = handle->data;
+    struct ha_process_run *process = handle->data;
 
     (void)suggested;
     *ret = uv_buf_init(process->read_buffer, sizeof(process->read_buffer));
 }
 
-static void close_input(struct ha_process *process)
+static void close_input(struct ha_process_run *process)
 {
     if (process->closing || uv_is_closing((uv_handle_t *)&process->input))
         return;
@@ -126,7 +126,7 @@ static void close_input(struct ha_process *process)
 
 static void on_output(uv_stream_t *stream, ssize_t size, const uv_buf_t *buf)
 {
-    struct ha_process *process = stream->data;
+    struct ha_process_run *process = stream->data;
     size_t room = process->captured_max - process->result.output_size;
     size_t n = size > 0 ? (size_t)size : 0;
 
@@ -146,14 +146,14 @@ static void on_output(uv_stream_t *stream, ssize_t size, const uv_buf_t *buf)
 
 static void on_written(uv_write_t *write, int status)
 {
-    struct ha_process *process = write->data;
+    struct ha_process_run *process = write->data;
 
     (void)status; /* a program may leave its input unread */
     close_input(process);
 }
 
 /* Both standard output and error of the child; *ret_child is its end, to be closed here later. */
-static int open_output(struct ha_process *process, uv_file *ret_child)
+static int open_output(struct ha_process_run *process, uv_file *ret_child)
 {
     uv_file ends[2];
     int rv = uv_pipe(ends, UV_NONBLOCK_PIPE, 0);
@@ -170,7 +170,7 @@ static int open_output(struct ha_process *process, uv_file *ret_child)
     return uv_read_start((uv_stream_t *)&process->output, on_alloc, on_output);
 }
 
-static int spawn(struct ha_process *process, const struct ha_process_options *options)
+static int spawn(struct ha_process_run *process, const struct ha_process_options *options)
 {
     uv_stdio_container_t stdio[3] = {{.flags = UV_IGNORE}};
     uv_process_options_t spawn_options = {
@@ -204,7 +204,7 @@ static int spawn(struct ha_process *process, const struct ha_process_options *op
     return rv;
 }
 
-static void start(struct ha_process *process, const struct ha_process_options *options)
+static void start(struct ha_process_run *process, const struct ha_process_options *options)
 {
     uv_buf_t buf = uv_buf_init(process->input_copy, (unsigned)options->input_size);
     int rv = spawn(process, options);
@@ -228,7 +228,7 @@ static void start(struct ha_process *process, const struct ha_process_options *o
 }
 
 /* The handles of one process begin together, so that finish() can close them together. */
-static void init_handles(struct ha_process *process, uv_loop_t *loop)
+static void init_handles(struct ha_process_run *process, uv_loop_t *loop)
 {
     process->process.loop = loop;
     process->process.type = UV_PROCESS;
@@ -240,11 +240,11 @@ static void init_handles(struct ha_process *process, uv_loop_t *loop)
     process->open_handles = 3;
 }
 
-int ha_process_start(struct ha_process **ret, uv_loop_t *loop,
+int ha_process_start(struct ha_process_run **ret, uv_loop_t *loop,
                      const struct ha_process_options *options, ha_process_cb cb, void *ctx)
 {
     size_t output_max = options->output_max != 0 ? options->output_max : OUTPUT_DEFAULT;
-    struct ha_process *process;
+    struct ha_process_run *process;
 
     if (options->argv == NULL || options->argv[0] == NULL || options->deadline_ms == 0)
         return HA_EINVAL;
@@ -272,7 +272,7 @@ int ha_process_start(struct ha_process **ret, uv_loop_t *loop,
     return HA_OK;
 }
 
-void ha_process_cancel(struct ha_process *process)
+void ha_process_cancel(struct ha_process_run *process)
 {
     if (process->result.code != HA_OK || process->closing)
         return;

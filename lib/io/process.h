@@ -1,6 +1,6 @@
 /* lib/io/process.h - run a program with a deadline.
  *
- * Loop thread only. */
+ * Loop thread only. (`ha_process` alone is an enum of the core.) */
 #ifndef HA_IO_PROCESS_H
 #define HA_IO_PROCESS_H
 
@@ -12,7 +12,7 @@
 #include "lib/base/err.h"
 #include "lib/io/pidwatch.h"
 
-struct ha_process; /* opaque */
+struct ha_process_run; /* opaque */
 
 struct ha_process_options {
     const char *const
@@ -44,9 +44,9 @@ typedef void (*ha_process_cb)(void *ctx, const struct ha_process_result *result)
 
 /* Exactly one @cb, from the loop, also when it could not be started. *ret (may be NULL) is valid
  * until then. HA_EINVAL, HA_ENOMEM: no callback. */
-int ha_process_start(struct ha_process **ret, uv_loop_t *loop,
+int ha_process_start(struct ha_process_run **ret, uv_loop_t *loop,
                      const struct ha_process_options *options, ha_process_cb cb, void *ctx);
 /* SIGKILL to its process group; the callback comes with HA_ECANCELED. */
-void ha_process_cancel(struct ha_process *process);
+void ha_process_cancel(struct ha_process_run *process);
 
 #endif /* HA_IO_PROCESS_H */

@@ -99,6 +99,7 @@ static void walk_fenced(struct ha_codec *c, struct ha_command_fenced *f)
     ha_walk_watcher_bits(c, &f->stopped);
     ha_codec_u32(c, &f->waited_ms);
     ha_walk_position(c, &f->position);
+    ha_codec_text(c, f->text, sizeof(f->text));
 }
 
 static void walk_promote(struct ha_codec *c, struct ha_command_promote *p)

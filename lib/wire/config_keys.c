@@ -47,6 +47,7 @@ static const struct ha_config_key service_keys[] = {
     SERVICE(KIND_VIP, vip),
     SERVICE(KIND_NAME, vip_interface),
     SERVICE(KIND_NAME, credentials),
+    SERVICE(KIND_NAME, fence),
     SERVICE(KIND_QUORUM, quorum),
     SERVICE(KIND_COUNT, parallel_syncs),
     SERVICE(KIND_BOOL, accept_process_fence),

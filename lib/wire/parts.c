@@ -71,6 +71,7 @@ void ha_walk_service_config(struct ha_codec *c, struct ha_service_config *s)
     ha_codec_u8(c, &s->vip_prefix);
     ha_codec_name(c, s->vip_interface, sizeof(s->vip_interface));
     ha_codec_name(c, s->credentials, sizeof(s->credentials));
+    ha_codec_name(c, s->fence, sizeof(s->fence));
     ha_codec_u8(c, &s->quorum);
     ha_codec_u8(c, &s->parallel_syncs);
     ha_codec_bool(c, &s->accept_process_fence);

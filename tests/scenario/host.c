@@ -210,6 +210,7 @@ static void execute_one(struct stage *stage, uint32_t host, const struct ha_effe
     case HA_EFFECT_ORDER:
     case HA_EFFECT_STOPPED:
     case HA_EFFECT_PERSIST_PROMISE:
+    case HA_EFFECT_FENCE_COMMAND:
         abort(); /* a watcher's effect from an agent */
     }
 }
@@ -277,6 +278,7 @@ void stage_host_take(struct stage *stage, uint32_t host, const struct stage_mess
     case STAGE_STOPPED:
     case STAGE_PROPOSE:
     case STAGE_PROMISE_NOTED:
+    case STAGE_FENCED:
         abort(); /* not for agents */
     }
     step(stage, host, &event);

@@ -12,7 +12,7 @@
 #include "lib/core/failover.h"
 #include "lib/wire/settings.h"
 
-enum { ELECTION_MS = 300, PROBE_MS = 200 };
+enum { ELECTION_MS = 300, PROBE_MS = 200, POWER_MS = 300 };
 
 void stage_say(struct stage *stage, const char *format, ...)
 {
@@ -84,6 +84,33 @@ const struct ha_service *stage_service(const struct stage *stage)
     return newest;
 }
 
+static uint32_t fenced_host(const struct stage *stage)
+{
+    const struct ha_service *service = stage_service(stage);
+
+    return (uint32_t)ha_service_member_at(service, service->open_member);
+}
+
+/* It works, or says why it did not, when its time is over. */
+static void run_power(struct stage *stage, uint32_t w, const struct ha_effect_fence *ask)
+{
+    stage_say(stage, "w%u runs %s on the host of %c", w + 1, ask->name,
+              (char)('a' + fenced_host(stage)));
+    stage_send(stage, STAGE_FENCED, w, w, POWER_MS)->u.fence_command =
+        (struct ha_event_fence_command){.service = ask->service,
+                                        .epoch = ask->epoch,
+                                        .code = stage->power_fails ? HA_EIO : HA_OK,
+                                        .text =
+                                            stage->power_fails ? "power: no answer" : "power: off"};
+}
+
+static void power_off(struct stage *stage, uint32_t host)
+{
+    stage->hosts[host].agent_up = false;
+    stage_db_down(stage, host);
+    stage->hosts[host].gate_until_ms = 0;
+}
+
 static void execute_one(struct stage *stage, uint32_t w, const struct ha_effect *effect)
 {
     switch (effect->kind) {
@@ -108,6 +135,9 @@ static void execute_one(struct stage *stage, uint32_t w, const struct ha_effect 
         return;
     case HA_EFFECT_PERSIST_PROMISE:
         stage_send(stage, STAGE_PROMISE_NOTED, w, w, 2)->u.persist_ms = effect->u.persist_ms;
+        return;
+    case HA_EFFECT_FENCE_COMMAND:
+        run_power(stage, w, &effect->u.fence);
         return;
     case HA_EFFECT_HEARTBEAT:
     case HA_EFFECT_GATE:
@@ -182,6 +212,12 @@ static void take(struct stage *stage, const struct stage_message *message)
         stage->watchers[w].note_ms = message->u.persist_ms;
         event.kind = HA_EVENT_PERSISTED_PROMISE;
         event.u.persisted_ms = message->u.persist_ms;
+        break;
+    case STAGE_FENCED:
+        event.kind = HA_EVENT_FENCE_COMMAND;
+        event.u.fence_command = message->u.fence_command;
+        if (event.u.fence_command.code == HA_OK)
+            power_off(stage, fenced_host(stage));
         break;
     case STAGE_PROPOSE:
         if (stage->leader != w)

@@ -1,8 +1,9 @@
 /* tests/scenario/stage.h - a small stage for stories: three watchers, three hosts, one service.
  *
  * The real core of both daemons; everything else is a model that does the same thing each time: a
- * message or an entry of the log takes 1 ms, a disk 2 ms, a database 3 ms for whatever it is told.
- * Nothing happens by chance, so that a story can be told word for word. */
+ * message or an entry of the log takes 1 ms, a disk 2 ms, a database 3 ms for whatever it is told,
+ * a fencing command 300 ms. Nothing happens by chance, so that a story can be told word for word.
+ */
 #ifndef HA_TESTS_SCENARIO_STAGE_H
 #define HA_TESTS_SCENARIO_STAGE_H
 
@@ -53,6 +54,7 @@ enum stage_kind {
     STAGE_ACTED,
     STAGE_VIP,
     STAGE_PROMISE_NOTED,
+    STAGE_FENCED,
 };
 
 struct stage_message {
@@ -70,6 +72,7 @@ struct stage_message {
         struct ha_effect_epochs epochs;
         struct ha_act act;
         uint32_t persist_ms;
+        struct ha_event_fence_command fence_command;
         bool held;
     } u;
 };
@@ -86,6 +89,7 @@ struct stage {
     struct ha_config *applied[8]; /* what the log points to */
     uint32_t applied_count;
     enum ha_gate gate; /* class of every host */
+    bool power_fails;  /* of the fencing command of every watcher */
     uint32_t leader;   /* STAGE_WATCHERS: none */
     uint64_t elect_ms, term;
     struct ha_command *log;

@@ -215,7 +215,10 @@ static bool tell_setting(struct story *story, const char *verb, char *const *wor
     service = &story->stage.config->services[0];
     if (strcmp(verb, "quorum") == 0)
         service->quorum = (uint8_t)number_of(words[1]);
-    else if (strcmp(verb, "priority") == 0)
+    else if (strcmp(verb, "power") == 0) {
+        story->stage.power_fails = strcmp(words[1], "fails") == 0;
+        (void)ha_text_copy(service->fence, sizeof(service->fence), "power");
+    } else if (strcmp(verb, "priority") == 0)
         service->members[host_of(words[1])].priority = (uint16_t)number_of(words[2]);
     else
         return false;

@@ -297,6 +297,7 @@ static void execute_one(struct sim *sim, uint32_t node, const struct ha_effect *
     case HA_EFFECT_ORDER:
     case HA_EFFECT_STOPPED:
     case HA_EFFECT_PERSIST_PROMISE:
+    case HA_EFFECT_FENCE_COMMAND:
         abort(); /* a watcher's effect from an agent */
     }
 }

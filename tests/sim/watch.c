@@ -215,6 +215,8 @@ static void execute_one(struct sim *sim, uint32_t node, const struct ha_effect *
         message->a = effect->u.persist_ms;
         sim_answer(sim, node, ha_prng_between(&sim->prng, 100, 5000), message);
         return;
+    case HA_EFFECT_FENCE_COMMAND:
+        return; /* no service of the simulator has one */
     case HA_EFFECT_HEARTBEAT:
     case HA_EFFECT_GATE:
     case HA_EFFECT_PERSIST_EPOCHS:

@@ -340,8 +340,9 @@ static void configure(struct lab *lab, int at)
     lab_write(path,
               "[watcher]\nname = w%d\nlisten = 127.0.0.1:%u\napi_socket = %s/w%d/api.sock\n"
               "data_dir = %s/w%d/data\n[peers]\n%s[tls]\nmode = psk\nsecret_file = %s/secret\n"
-              "[log]\nlevel = debug\n",
-              at + 1, lab->watcher_ports[at], lab->dir, at + 1, lab->dir, at + 1, peers, lab->dir);
+              "[log]\nlevel = debug\n[fence power]\ncommand = %s/fence off\n",
+              at + 1, lab->watcher_ports[at], lab->dir, at + 1, lab->dir, at + 1, peers, lab->dir,
+              lab->dir);
     (void)snprintf(path, sizeof(path), "%s/a%d/agent.conf", lab->dir, at + 1);
     lab_write(path,
               "[agent]\nname = db%d\nstate_dir = %s/a%d\n[watchers]\n%s[tls]\nmode = psk\n"

@@ -144,7 +144,7 @@ static void test_cancel(void **state)
     static const char *const argv[] = {"/bin/sleep", "60", NULL};
     struct ha_process_options options = {.argv = argv, .deadline_ms = 60000};
     struct outcome outcome = {.called = false};
-    struct ha_process *process;
+    struct ha_process_run *process;
     struct ha_loop loop;
 
     (void)state;

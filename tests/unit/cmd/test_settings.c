@@ -14,6 +14,8 @@
 #define WATCHER "[watcher]\nname = w2\nlisten = 10.0.0.2:7400\n"
 #define PEERS "[peers]\nw3 = h3:7400\nw1 = [::1]:7400\nw2 = h2:7400\n"
 #define TLS "[tls]\nmode = psk\nsecret_file = /s\n"
+#define FENCE "[fence p]\n"
+#define WORDS " 1 2 3 4 5 6 7 8"
 #define AGENT "[agent]\nname = db1\n"
 #define WATCHERS "[watchers]\nw2 = h2:7400\nw1 = h1:7400\n"
 #define KEY "[tls]\nmode = psk\nkey_file = /k\n"
@@ -74,6 +76,14 @@ static void test_watcher(void **state)
         {WATCHER PEERS TLS "[raft]\nelection = 100\n", "is not a duration"},
         {WATCHER PEERS TLS "[credentials]\nuser = x\n", "[credentials NAME]"},
         {WATCHER PEERS TLS "[credentials db]\ntls = maybe\n", "neither yes nor no"},
+        {WATCHER PEERS TLS FENCE "command = /bin/off  a\tb \ndeadline = 5s\n", NULL},
+        {WATCHER PEERS TLS FENCE "command = off\n", "[fence p] command is no absolute path"},
+        {WATCHER PEERS TLS FENCE "deadline = 5s\n", "[fence p] command is no absolute path"},
+        {WATCHER PEERS TLS FENCE "command = /off" WORDS WORDS WORDS WORDS "\n", "more than 32"},
+        {WATCHER PEERS TLS FENCE "command = /off\ndeadline = 1h\n", "not within 10min"},
+        {WATCHER PEERS TLS FENCE "command = /off\ncommand = /on\n", "said twice"},
+        {WATCHER PEERS TLS FENCE "colour = blue\n", "[fence p] colour: unknown key"},
+        {WATCHER PEERS TLS "[fence]\ncommand = /off\n", "[fence NAME]"},
         {WATCHER PEERS TLS "[colours]\nx = y\n", "unknown section"},
         {"[watcher]\nname = w 2\n", "is not a name"},
     };

@@ -92,6 +92,7 @@ static void service_config(struct gen *g, struct ha_service_config *s)
     s->vip_prefix = (uint8_t)any(g);
     NAME(g, s->vip_interface);
     NAME(g, s->credentials);
+    NAME(g, s->fence);
     s->quorum = (uint8_t)any(g);
     s->parallel_syncs = (uint8_t)any(g);
     s->accept_process_fence = coin(g);
@@ -172,6 +173,7 @@ static void sound_service(struct gen *g, struct ha_service_config *s, uint32_t a
         (void)snprintf(s->vip_interface, sizeof(s->vip_interface), "eth%u", gen_below(g, 9));
     }
     NAME(g, s->credentials);
+    NAME(g, s->fence);
     s->quorum = (uint8_t)gen_below(g, 3) == 0 ? 0 : (uint8_t)(2 + gen_below(g, 2));
     s->parallel_syncs = (uint8_t)(1 + gen_below(g, HA_MEMBERS_MAX));
     s->accept_process_fence = coin(g);
@@ -295,6 +297,7 @@ static void command_fenced(struct gen *g, struct ha_command_fenced *c)
     c->stopped = gen_below(g, 1u << HA_WATCHERS_MAX);
     c->waited_ms = any32(g);
     position(g, &c->position);
+    TEXT(g, c->text);
 }
 
 static void command_promote(struct gen *g, struct ha_command_promote *c)
