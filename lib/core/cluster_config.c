@@ -122,7 +122,9 @@ static struct ha_service *new_service(struct ha_cluster *cluster,
             continue;
         memset(service, 0, sizeof(*service));
         service->used = true;
-        service->id = ++cluster->id_last * HA_SERVICES_MAX + slot;
+        /* Above every id there was, and its slot can be told from it. */
+        service->id = (cluster->id_last / HA_SERVICES_MAX + 1) * HA_SERVICES_MAX + slot;
+        cluster->id_last = service->id;
         merge_members(service, config);
         cluster->service_count++;
         ha_cluster_found(cluster, service);

@@ -63,6 +63,10 @@ static void check_state(struct sim *sim)
         for (uint32_t k = 0; digest == 0 && k < i; k++)
             if (sim->nodes[k].alive && sim->watchers[k].brain->cluster.index == index)
                 digest = ha_snapshot_digest(&sim->watchers[k].brain->cluster);
+        /* What cannot be written ends every watcher at its next snapshot, and is not digested. */
+        if (digest != 0 && ha_snapshot_size(cluster) == 0)
+            sim_fail(sim, SIM_SAFETY, "w%u: no snapshot can be made of index %lu", i + 1,
+                     (unsigned long)index);
         if (digest != 0 && ha_snapshot_digest(cluster) != digest)
             sim_fail(sim, SIM_SAFETY, "equal index %lu, other digest on w%u", (unsigned long)index,
                      i + 1);

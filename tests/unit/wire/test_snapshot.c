@@ -321,6 +321,38 @@ static void test_broken_state_is_not_written(void **state)
     }
 }
 
+/* Not what a generator makes up, but what the core itself makes: services that come and go. */
+static void test_what_apply_makes_can_be_written(void **state)
+{
+    struct room *r = *state;
+    struct ha_config *config = calloc(1, sizeof(*config));
+    uint32_t applied = 0;
+
+    assert_non_null(config);
+    ha_cluster_init(&r->cluster);
+    r->cluster.set_id = 1;
+    r->cluster.watcher_count = HA_WATCHERS_MAX;
+    for (uint32_t i = 0; i < HA_WATCHERS_MAX; i++)
+        r->cluster.watchers[i][0] = (char)('a' + i);
+    for (uint64_t seed = 1; seed <= 40; seed++) {
+        struct ha_command command = {.kind = HA_COMMAND_CONFIG, .wall_ms = seed};
+
+        gen_seed(&r->g, seed, false);
+        gen_sound_config(&r->g, config, (uint32_t)(seed % 7));
+        command.u.config.base_version = r->cluster.config_version;
+        command.u.config.config = config;
+        command.u.config.text = "";
+        applied += ha_cluster_apply(&r->cluster, seed, &command, NULL) == HA_OK ? 1u : 0u;
+        assert_int_equal(
+            ha_snapshot_decode(r->data, encode(&r->cluster, r->data), &r->decoded, NULL), HA_OK);
+        assert_int_equal(r->decoded.service_count, r->cluster.service_count);
+    }
+    print_message("# %u of 40 configurations applied, %u services\n", applied,
+                  r->cluster.service_count);
+    assert_true(applied >= 5);
+    free(config);
+}
+
 static void test_refusals_say_what(void **state)
 {
     struct room *r = *state;
@@ -341,6 +373,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(test_truncated_or_longer, setup, teardown),
     cmocka_unit_test_setup_teardown(test_damaged, setup, teardown),
     cmocka_unit_test_setup_teardown(test_broken_state_is_not_written, setup, teardown),
+    cmocka_unit_test_setup_teardown(test_what_apply_makes_can_be_written, setup, teardown),
     cmocka_unit_test_setup_teardown(test_refusals_say_what, setup, teardown),
 };
 
