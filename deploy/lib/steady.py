@@ -6,6 +6,12 @@ import sys
 import hafolab
 
 
+def caught_up(lab):
+    """The status of a watcher that knows what is in force; one that has just started does not."""
+    status = lab.status()
+    return status if status["caught_up"] else None
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--lab", required=True)
@@ -14,7 +20,7 @@ def main():
     args = parser.parse_args()
     lab = hafolab.Lab(args.lab, args.build)
     try:
-        status = hafolab.wait_for(lab.status, 30, "watchers answer", 0.1)
+        status = hafolab.wait_for(lambda: caught_up(lab), 30, "watchers answer", 0.1)
         if status["config_version"] == 0:  # later, what people have applied is left alone
             lab.apply(args.apply)
         lab.wait_settled(60)

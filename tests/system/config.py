@@ -4,9 +4,11 @@ import hashlib
 import hmac
 import json
 import re
+import subprocess
 import sys
 import time
 
+import stories
 from stories import LabError, WATCHERS, expect, expect_reigns, main, never_two, wait_for
 
 # What is put into a good file, and what the refusal must name.
@@ -70,6 +72,24 @@ def versions(lab):
     expect(done.returncode == 0, f"rollback: {done.stderr}")
     expect(lab.status()["config_version"] == second + 1, "rollback is not a new version")
     lab.wait_settled()
+
+
+def started_again(lab):
+    """`quickstart` once more leaves alone what was applied, also while the watchers start."""
+    good = lab.services.read_text(encoding="utf-8")
+    done = apply_text(lab, good.replace("engine = redis\n", "engine = redis\ndown_after = 1200ms\n"))
+    expect(done.returncode == 0, f"apply: {done.stderr}")
+    version = lab.status()["config_version"]
+    for _ in range(3):
+        old = lab.pid("w1", "watcher")
+        for watcher in WATCHERS:
+            lab.kill(watcher, "watcher")
+        wait_for(lambda old=old: lab.pid("w1", "watcher") != old, 5, "w1 starts")
+        subprocess.run([sys.executable, str(stories.hafolab.HERE / "steady.py"), "--lab", lab.name,
+                        "--build", str(lab.build), "--apply", str(lab.services)], check=True,
+                       timeout=120)
+        expect(lab.status()["config_version"] == version, "it was applied over")
+    lab.apply(lab.services)
 
 
 def members_are_safe(lab):
@@ -216,6 +236,7 @@ if __name__ == "__main__":
         "loaded": loaded,
         "refusals": refusals,
         "versions": versions,
+        "started-again": started_again,
         "members-are-safe": members_are_safe,
         "switchover": switchover,
         "explained": explained,
