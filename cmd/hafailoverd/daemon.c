@@ -74,6 +74,7 @@ static void on_drain(void *ctx)
         daemon->topology_changed = false;
         ha_prober_refresh(daemon->prober);
         ha_agents_refresh(daemon->agents);
+        ha_fencer_look(daemon->fencer);
     }
     if (daemon->core->cluster.notice_count > 0)
         ha_notifier_look(daemon->notifier);

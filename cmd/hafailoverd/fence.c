@@ -31,6 +31,7 @@ struct run {
 struct ha_fencer {
     struct ha_daemon *daemon;
     struct run *runs;
+    uint64_t version_seen; /* of the configuration */
 };
 
 int ha_fencer_open(struct ha_daemon *daemon, struct ha_fencer **ret)
@@ -201,6 +202,23 @@ void ha_fencer_run(struct ha_fencer *fencer, const struct ha_effect_fence *ask)
     HA_LOG(HA_LOG_ERROR, "fence-command-failed", "command=%s why=%s", ask->name,
            HA_QUOTE(err.text));
     answer(fencer->daemon, ask->service, ask->epoch, code, err.text);
+}
+
+void ha_fencer_look(struct ha_fencer *fencer)
+{
+    const struct ha_cluster *cluster = &fencer->daemon->core->cluster;
+
+    if (fencer->version_seen == cluster->config_version)
+        return;
+    fencer->version_seen = cluster->config_version;
+    for (uint32_t i = 0; i < HA_SERVICES_MAX; i++) {
+        const struct ha_service *service = &cluster->services[i];
+
+        if (service->used && service->config.fence[0] != '\0' &&
+            ha_daemon_fence(fencer->daemon->settings, service->config.fence) == NULL)
+            HA_LOG(HA_LOG_WARN, "fence-command-missing", "service=%s command=%s",
+                   service->config.name, service->config.fence);
+    }
 }
 
 void ha_fencer_cancel(struct ha_fencer *fencer)

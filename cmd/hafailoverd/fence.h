@@ -18,6 +18,9 @@ void ha_fencer_free(struct ha_fencer *fencer);
  * cannot be started is answered at once. */
 void ha_fencer_run(struct ha_fencer *fencer, const struct ha_effect_fence *ask);
 
+/* Warn of services whose command this watcher does not have, once for each configuration. */
+void ha_fencer_look(struct ha_fencer *fencer);
+
 /* Kill all; nothing is answered any more. */
 void ha_fencer_cancel(struct ha_fencer *fencer);
 

@@ -112,6 +112,22 @@ static void wait_why(const char *text, uint32_t deadline_ms)
     }
 }
 
+/* Watcher @at said so in its log. */
+static bool has_logged(int at, const char *text)
+{
+    char path[128], line[512];
+    bool found = false;
+    FILE *file;
+
+    (void)snprintf(path, sizeof(path), "%s/w%d/log", lab.dir, at + 1);
+    file = fopen(path, "r");
+    assert_non_null(file);
+    while (!found && fgets(line, sizeof(line), file) != NULL)
+        found = strstr(line, text) != NULL;
+    (void)fclose(file);
+    return found;
+}
+
 static void test_unknown_command_is_told(void **state)
 {
     uint64_t until_ms = lab_now_ms() + SETTLE_MS;
@@ -122,7 +138,10 @@ static void test_unknown_command_is_told(void **state)
         assert_true(lab_now_ms() < until_ms);
         (void)lab_leader(&lab, 0);
     }
-    old = lab_wait_primary(&lab, 0, 3, -1, SETTLE_MS);
+    for (int i = 0; i < LAB_HOSTS; i++)
+        old = lab_wait_primary(&lab, i, 3, -1, SETTLE_MS);
+    for (int i = 0; i < LAB_HOSTS; i++)
+        assert_true(has_logged(i, "fence-command-missing service=cache command=nowhere"));
     assert_int_equal(kill(lab.agents[old], SIGSTOP), 0);
     assert_int_equal(kill(lab.databases[old], SIGSTOP), 0);
     wait_why("has no [fence nowhere]", 10000);
