@@ -14,6 +14,7 @@ enum {
     FOLLOWER_MS = 50,        /* a follower's patience with a leader that hears the same word */
     FRESH_MS = 100,          /* longest wait for the replicas' last positions */
     RETRY_MS = 1000,         /* between looks for a candidate where there was none */
+    NAME_MS = 100,           /* between entries that name the history a primary writes */
     POSITION_MS = 10000,     /* between entries that only say how far a primary is */
     FIRST_MS = 10000,        /* longest wait for all members of a new service to be heard */
     POSITION_STEP = 1 << 20, /* bytes of progress that are worth an entry earlier */
@@ -234,11 +235,16 @@ static void log_position(struct ha_watcher *w, const struct ha_service *service,
     position = &watched->members[at].status.sample.position;
     if (position->lineage.count == 0)
         return;
-    if (service->position.lineage.count == 0)
-        at_once = now_ms - watched->position_ms >= POSITION_MS / 10; /* it has got its first data */
-    else if (position->offset <= service->position.offset)
+    if (position->offset < service->position.offset)
         return;
     progress = position->offset - service->position.offset;
+    /* Its first data, or its history has got another name (Redis does that when the first replica
+     * comes): those who follow it would look like strays until the log knows. */
+    if (service->position.lineage.count == 0 ||
+        service->position.lineage.steps[0].id != position->lineage.steps[0].id)
+        at_once = now_ms - watched->position_ms >= NAME_MS;
+    else if (progress == 0)
+        return;
     if (!at_once && now_ms - watched->position_ms < POSITION_MS / 10)
         return;
     if (!at_once && progress < POSITION_STEP && now_ms - watched->position_ms < POSITION_MS)

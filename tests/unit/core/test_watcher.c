@@ -218,6 +218,30 @@ static struct world *world_selecting(void)
     return world;
 }
 
+/* Redis gives its history another name when the first replica comes; until the log has it, whoever
+ * follows would look like a stray. */
+static void test_a_renamed_history_is_logged_at_once(void **state)
+{
+    struct world *world = world_serving(HA_GATE_BPF);
+    struct ha_heartbeat beat = world_beat(world, world_service(world)->primary);
+    const struct ha_command *command;
+
+    (void)state;
+    world_lead(world, true);
+    world_tick(world, 200);
+    world_hear(world, world_service(world)->primary, &beat);
+    assert_null(world_proposed(world, HA_COMMAND_POSITIONS)); /* nothing new in it */
+    beat.status.sample.position.lineage.steps[0].id ^= 1;
+    world_hear(world, world_service(world)->primary, &beat);
+    command = world_proposed(world, HA_COMMAND_POSITIONS);
+    assert_non_null(command);
+    assert_true(command->u.positions.items[0].position.lineage.steps[0].id ==
+                beat.status.sample.position.lineage.steps[0].id);
+    world_hear(world, world_service(world)->primary, &beat);
+    assert_null(world_proposed(world, HA_COMMAND_POSITIONS)); /* said, and not at every heartbeat */
+    world_free(world);
+}
+
 static void test_fresh_positions_before_the_choice(void **state)
 {
     struct world *world = world_selecting();
@@ -613,6 +637,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_who_clone_says_the_database_is_gone),
     cmocka_unit_test(test_who_rebooted_host_is_no_sign_of_life),
     cmocka_unit_test(test_who_rebooted_host_is_not_waited_for),
+    cmocka_unit_test(test_a_renamed_history_is_logged_at_once),
     cmocka_unit_test(test_fresh_positions_before_the_choice),
     cmocka_unit_test(test_who_stays_silent_is_not_waited_for),
     cmocka_unit_test(test_first_primary_waits_for_all_members),
