@@ -32,7 +32,8 @@ struct ha_ask {
     const char *method, *path; /* path with its query */
     const void *body;
     size_t body_size;
-    const char *body_file; /* where the body was read from, to name it in a refusal; NULL: nowhere */
+    const char
+        *body_file; /* where the body was read from, to name it in a refusal; NULL: nowhere */
 };
 
 /* Ask, parse the JSON answer into *ret (gives: json_decref; NULL unless HA_EXIT_OK), and say on

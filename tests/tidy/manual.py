@@ -114,6 +114,14 @@ def compare_keys(name, source, code):
             yield f"{name}: [{kind}] {key} is not in the code"
 
 
+def constant(value):
+    """What a default that the code gives by name stands for."""
+    if not isinstance(value, str) or not re.fullmatch(r"HA_[A-Z_]+", value):
+        return value
+    match = re.search(rf'^#define {value} "(.*)"', text("agents/host/gate.h"), re.M)
+    return match[1] if match else value
+
+
 def own_files():
     whole = page("hafailover.conf.5")
     watcher, agent = whole.split(".Sh HAFAILOVER-AGENT.CONF")
@@ -122,6 +130,8 @@ def own_files():
         code = own_file(program)
         for free in ("peers", "watchers"):  # their keys are names
             code.pop(free, None)
+        code = {kind: {key: constant(value) for key, value in keys.items()}
+                for kind, keys in code.items()}
         yield from compare_keys(name, source, code)
 
 
