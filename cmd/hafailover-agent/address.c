@@ -335,6 +335,22 @@ static struct address *add(struct ha_addresses *addresses, uint32_t service)
     return address;
 }
 
+/* The address of a service that was removed and made anew: it has another id and the same database.
+ * Two entries would each take the address away from the other. */
+static struct address *adopt(struct ha_addresses *addresses, const struct ha_settings *settings)
+{
+    for (uint32_t i = 0; i < addresses->count; i++) {
+        struct address *address = addresses->all[i];
+
+        if (address->port != settings->port)
+            continue;
+        ha_addresses_release(addresses, address->service);
+        address->service = settings->service;
+        return address;
+    }
+    return NULL;
+}
+
 void ha_addresses_settings(struct ha_addresses *addresses, const struct ha_settings *settings)
 {
     struct ha_host *host = addresses->host;
@@ -343,6 +359,8 @@ void ha_addresses_settings(struct ha_addresses *addresses, const struct ha_setti
     struct address *address = find(addresses, settings->service);
     struct ha_err err = {0};
 
+    if (address == NULL)
+        address = adopt(addresses, settings);
     if (address != NULL && strcmp(address->text, settings->vip) == 0 &&
         address->prefix == settings->vip_prefix &&
         (address->nic == NULL || strcmp(address->nic->nic.name, name) == 0))

@@ -92,6 +92,24 @@ def started_again(lab):
     lab.apply(lab.services)
 
 
+def removed_and_made_anew(lab):
+    """A service that was deleted and comes back by the same name keeps its address in peace."""
+    good = lab.services.read_text(encoding="utf-8")
+    nothing = good[good.index("[webhook"):].replace("service = cache\n", "")
+    done = apply_text(lab, nothing)
+    expect(done.returncode == 0, f"apply: {done.stderr}")
+    wait_for(lambda: not lab.status()["services"], 20, "it is gone")
+    lab.apply(lab.services)
+    lab.wait_settled(40)
+    said = lab.run / lab.primary() / "agent.log"
+    before = said.stat().st_size
+    client = lab.writing()
+    time.sleep(3)
+    after = said.read_text(encoding="utf-8")[before:]
+    expect("address-" not in after, f"its address comes and goes: {after}")
+    expect(len(client.acks()) > 1000, f"{len(client.acks())} writes in three seconds")
+
+
 def members_are_safe(lab):
     """A change that moves the primary behind the lease's back is refused."""
     primary = lab.primary()
@@ -237,6 +255,7 @@ if __name__ == "__main__":
         "refusals": refusals,
         "versions": versions,
         "started-again": started_again,
+        "removed-and-made-anew": removed_and_made_anew,
         "members-are-safe": members_are_safe,
         "switchover": switchover,
         "explained": explained,
