@@ -202,6 +202,10 @@ class Lab:
         raise LabError(f"no member {host}")
 
     def leader(self):
+        """The watchers' leader; waits while an election is on."""
+        return wait_for(self.one_leader, 15, "one leader", 0.1)
+
+    def one_leader(self):
         leaders = [w["name"] for w in self.status()["watchers"] if w["role"] == "leader"]
         if len(leaders) != 1:
             raise LabError(f"leaders: {leaders}")
