@@ -104,7 +104,7 @@ static uint64_t end_of_set(const struct ha_held *held, uint64_t set_id, uint32_t
 
 uint64_t ha_held_lease_end_ms(const struct ha_held *held)
 {
-    uint64_t latest_ms = 0;
+    uint64_t latest_ms = held->kept_end_ms;
 
     /* Promises of different sets never add up; what an older set once gave is no obstacle. */
     for (uint32_t i = 0; i < HA_WATCHERS_MAX; i++) {
@@ -226,6 +226,7 @@ void ha_held_give_up(struct ha_held *held, uint64_t epoch, enum ha_verdict why,
     held->serving_epoch = HA_EPOCH_NONE;
     held->lease_until_ms = 0;
     memset(held->granted, 0, sizeof(held->granted));
+    held->kept_end_ms = 0;
     /* The gate first: only what is closed is reported. */
     ha_held_close_gate(held, out);
     release_vip(held, out);
@@ -321,6 +322,9 @@ static void on_promise(struct ha_agent *a, const struct ha_event_promise *event,
     granted = &held->granted[event->watcher];
     if (granted->set_id == promise->set_id && granted->until_ms >= until_ms)
         return;
+    /* A majority of the set before gave that much, and knows it, whatever comes now. */
+    if (granted->set_id != promise->set_id)
+        held->kept_end_ms = ha_held_lease_end_ms(held);
     *granted = (struct ha_granted){promise->set_id, promise->set_size, until_ms};
     hold_lease(held, now_ms, out);
 }

@@ -37,6 +37,7 @@ struct ha_held { /* one service this host has a member of */
     bool gate_closed;       /* verified since the last close was asked */
     uint64_t lease_until_ms;
     struct ha_granted granted[HA_WATCHERS_MAX];
+    uint64_t kept_end_ms; /* lease of this epoch from promises that those of a newer set replaced */
     uint64_t gate_until_ms; /* last deadline set, 0: closed */
     bool serving;           /* gate opened under the lease of `epoch` */
     uint64_t resumed_ms;    /* went on with what the last run held, no lease since; 0: no */

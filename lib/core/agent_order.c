@@ -216,6 +216,7 @@ void ha_held_order_settle(struct ha_held *held, struct ha_effects *out)
     held->result = HA_RESULT_DONE;
     held->beat_now = true;
     memset(held->granted, 0, sizeof(held->granted));
+    held->kept_end_ms = 0;
     held->serving_epoch = held->epoch;
     held->serving_run = held->sample.run_id;
     ha_held_persist(held, out);

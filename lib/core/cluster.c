@@ -197,25 +197,6 @@ void ha_cluster_notify(struct ha_cluster *cluster, const struct ha_service *serv
 
 /* Apply */
 
-static int apply_watchers(struct ha_cluster *cluster, const struct ha_command_watchers *set,
-                          struct ha_err *err)
-{
-    if (cluster->set_id == set->set_id)
-        return ha_err_set(err, HA_EEXIST, "this set of watchers is in force already");
-    if (set->set_id == 0 || set->count == 0 || set->count > HA_WATCHERS_MAX)
-        return ha_err_set(err, HA_EINVAL, "a set of watchers needs an id and 1 to %d names",
-                          HA_WATCHERS_MAX);
-    cluster->set_id = set->set_id;
-    cluster->watcher_count = set->count;
-    memcpy(cluster->watchers, set->names, sizeof(cluster->watchers));
-    /* Opinions are kept by place in the set: those of another set mean nothing. */
-    for (uint32_t i = 0; i < HA_SERVICES_MAX; i++)
-        for (uint32_t m = 0; m < HA_MEMBERS_MAX; m++)
-            memset(cluster->services[i].members[m].verdicts, 0,
-                   sizeof(cluster->services[i].members[m].verdicts));
-    return HA_OK;
-}
-
 static uint32_t count_down(const struct ha_member_state *member, uint32_t watchers)
 {
     uint32_t down = 0;
@@ -254,6 +235,7 @@ static int apply_observe(struct ha_cluster *cluster, const struct ha_command_obs
 {
     if (observe->watcher >= cluster->watcher_count || observe->count > HA_OBSERVE_MAX)
         return ha_err_set(err, HA_EINVAL, "an observation of no watcher of the set");
+    cluster->spoke |= 1u << observe->watcher;
     for (uint32_t i = 0; i < observe->count; i++)
         observe_one(cluster, observe->watcher, &observe->items[i]);
     return HA_OK;
@@ -343,7 +325,11 @@ int ha_cluster_apply(struct ha_cluster *cluster, uint64_t index, const struct ha
     case HA_COMMAND_NOTHING:
         return HA_OK;
     case HA_COMMAND_WATCHERS:
-        return apply_watchers(cluster, &command->u.watchers, err);
+        return ha_cluster_apply_watchers(cluster, &command->u.watchers, err);
+    case HA_COMMAND_REPLACE:
+        return ha_cluster_apply_replace(cluster, &command->u.replace, err);
+    case HA_COMMAND_SETTLED:
+        return ha_cluster_apply_settled(cluster, &command->u.settled, err);
     case HA_COMMAND_CONFIG:
         return ha_cluster_apply_config(cluster, &command->u.config, err);
     case HA_COMMAND_OBSERVE:

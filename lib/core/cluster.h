@@ -132,6 +132,9 @@ struct ha_cluster {
     uint64_t set_id; /* of the set of watchers; 0: not yet in the log */
     uint32_t watcher_count;
     char watchers[HA_WATCHERS_MAX][HA_NAME_SIZE];
+    uint32_t spoke;        /* bit per watcher that has said something in this set */
+    uint32_t old_seats;    /* after a replacement: bit per watcher that was in the set before ... */
+    uint32_t old_majority; /* ... and how many of it must have stopped; 0: that set is over */
 
     uint64_t config_version;
     uint32_t webhook_count;
@@ -156,6 +159,12 @@ struct ha_cluster {
 
 void ha_cluster_init(struct ha_cluster *cluster);
 
+/* Not from the log: make *cluster the first state of a new set of watchers, of which all before are
+ * gone for good and every promise has run out. Entries may have been forgotten, so every service
+ * claims an epoch far above all that could have been given, and its open one is fenced. */
+void ha_cluster_rebuild(struct ha_cluster *cluster, const struct ha_command_watchers *set,
+                        const char *why);
+
 /* Apply the command committed at @index. Every watcher calls it with equal arguments in equal order
  * and gets an equal result. A refused command changes nothing but index and wall time:
  *   HA_EINVAL  it makes no sense          HA_ESTALE  the state or epoch has moved on
@@ -177,6 +186,11 @@ uint32_t ha_service_member_named(const struct ha_service *service, const char *n
 /* Name of a member id, "" for none. */
 const char *ha_service_member_name(const struct ha_service *service, uint32_t member);
 uint32_t ha_cluster_majority(const struct ha_cluster *cluster);
+/* Whether the watchers in @mask share one with every majority whose promises may still make a
+ * lease: a majority of the set, and, until that is over, of the set before it. */
+bool ha_cluster_stops_suffice(const struct ha_cluster *cluster, uint32_t mask);
+/* The same of the set before alone; true where there is none. */
+bool ha_cluster_old_stops_suffice(const struct ha_cluster *cluster, uint32_t mask);
 /* Watchers that must agree that a primary is down. */
 uint32_t ha_service_quorum(const struct ha_cluster *cluster, const struct ha_service *service);
 /* Text of a kept configuration version: *ret_text is not terminated. HA_ENOENT. */

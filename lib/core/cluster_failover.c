@@ -123,6 +123,24 @@ void ha_cluster_retire(struct ha_cluster *cluster, struct ha_service *service)
     move_to(service, HA_MOVE_BEGIN);
 }
 
+void ha_cluster_claim_above(struct ha_cluster *cluster, struct ha_service *service, uint64_t epoch,
+                            const char *why)
+{
+    if (service->state == HA_STATE_PROMOTING)
+        move_to(service, HA_MOVE_FAILED);
+    if (ha_state_is_open(service->state)) {
+        service->epoch = epoch;
+        claim_next(service);
+        start_failover(service, HA_REASON_REBUILT);
+        move_to(service, HA_MOVE_BEGIN);
+    } else {
+        service->epoch = epoch + 1;
+        start_failover(service, HA_REASON_REBUILT);
+    }
+    (void)ha_cluster_decision_open(cluster, service, HA_REASON_REBUILT, why);
+    ha_cluster_notify(cluster, service, HA_NOTICE_FAILOVER_BEGIN, why);
+}
+
 /* A candidate that ends its epoch before it opened has failed. */
 static int give_up_candidate(struct ha_cluster *cluster, const struct ha_command_give_up *c)
 {
@@ -289,7 +307,12 @@ int ha_cluster_apply_fenced(struct ha_cluster *cluster, const struct ha_command_
                               service->open_epoch, service->config.name);
         for (uint32_t i = 0; i < cluster->watcher_count; i++)
             stopped += c->stopped >> i & 1u;
-        if (stopped < ha_cluster_majority(cluster))
+        if (!ha_cluster_old_stops_suffice(cluster, c->stopped))
+            return ha_err_set(err, HA_EDENIED,
+                              "the set of watchers before may still hold promises: %" PRIu32
+                              " of it must stop too",
+                              cluster->old_majority);
+        if (!ha_cluster_stops_suffice(cluster, c->stopped))
             return ha_err_set(err, HA_EDENIED, "%" PRIu32 " watchers stopped, %" PRIu32 " must",
                               stopped, ha_cluster_majority(cluster));
         break;

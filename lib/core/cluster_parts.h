@@ -17,6 +17,14 @@ struct ha_decision *ha_cluster_decision_open(struct ha_cluster *cluster, struct 
 void ha_cluster_notify(struct ha_cluster *cluster, const struct ha_service *service,
                        enum ha_notice_kind kind, const char *text);
 
+/* cluster_set.c */
+int ha_cluster_apply_watchers(struct ha_cluster *cluster, const struct ha_command_watchers *command,
+                              struct ha_err *err);
+int ha_cluster_apply_replace(struct ha_cluster *cluster, const struct ha_command_replace *command,
+                             struct ha_err *err);
+int ha_cluster_apply_settled(struct ha_cluster *cluster, const struct ha_command_settled *command,
+                             struct ha_err *err);
+
 /* cluster_config.c */
 int ha_cluster_apply_config(struct ha_cluster *cluster, const struct ha_command_config *command,
                             struct ha_err *err);
@@ -35,6 +43,9 @@ int ha_cluster_apply_outcome(struct ha_cluster *cluster, enum ha_command_kind ki
 
 /* Begin the end of a service that left the configuration. */
 void ha_cluster_retire(struct ha_cluster *cluster, struct ha_service *service);
+/* All that was given may have been forgotten: claim @epoch + 1, and fence what is open. */
+void ha_cluster_claim_above(struct ha_cluster *cluster, struct ha_service *service, uint64_t epoch,
+                            const char *why);
 /* A new service claims its first epoch. */
 void ha_cluster_found(struct ha_cluster *cluster, struct ha_service *service);
 

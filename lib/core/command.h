@@ -30,7 +30,9 @@
     X(HA_COMMAND_RESUME, "resume")                                                             \
     X(HA_COMMAND_LIFT, "lift-rate-limit")                                                      \
     X(HA_COMMAND_NOTICE_DONE, "notice-done") /* a webhook took it */                           \
-    X(HA_COMMAND_TEST_NOTICE, "test-notice")
+    X(HA_COMMAND_TEST_NOTICE, "test-notice")                                                   \
+    X(HA_COMMAND_REPLACE, "replace-watcher")  /* the last entry of its set of watchers */      \
+    X(HA_COMMAND_SETTLED, "watchers-settled") /* nothing of the set before counts any more */
 HA_ENUM(command_kind, HA_COMMAND_MAP)
 
 /* A service and the epoch the sender believed in. */
@@ -43,6 +45,18 @@ struct ha_command_watchers {
     uint64_t set_id;
     uint32_t count;
     char names[HA_WATCHERS_MAX][HA_NAME_SIZE];
+};
+
+struct ha_command_replace {
+    char old_name[HA_NAME_SIZE];
+    char new_name[HA_NAME_SIZE];
+    char address[HA_URL_SIZE]; /* of the new one, "host:port": for the watchers themselves */
+    char author[HA_NAME_SIZE];
+};
+
+struct ha_command_settled {
+    uint64_t set_id; /* the set in force */
+    uint32_t moved;  /* bit per watcher of it whose promises under the set before are over */
 };
 
 struct ha_command_config {
@@ -144,6 +158,8 @@ struct ha_command {
     uint64_t wall_ms; /* the proposer's wall clock: a label, clamped by apply */
     union {
         struct ha_command_watchers watchers;
+        struct ha_command_replace replace;
+        struct ha_command_settled settled;
         struct ha_command_config config;
         struct ha_command_observe observe;
         struct ha_command_give_up give_up;

@@ -390,7 +390,7 @@ static uint64_t expired_at_ms(const struct ha_watcher *w, const struct ha_servic
     uint64_t at_ms = 0;
 
     /* Takes the watchers in order of their ends; at most HA_WATCHERS_MAX rounds. */
-    for (uint32_t round = 0; round < ha_cluster_majority(&w->cluster); round++) {
+    while (!ha_cluster_stops_suffice(&w->cluster, mask)) {
         uint32_t next = HA_WATCHERS_MAX;
 
         for (uint32_t i = 0; i < w->cluster.watcher_count; i++)

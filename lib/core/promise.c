@@ -102,3 +102,20 @@ void ha_promise_stopped(struct ha_watcher *w, const struct ha_service *service, 
         .remainder_ms = ha_promise_remainder_ms(w, service, now_ms),
     };
 }
+
+void ha_promise_moved(struct ha_watcher *w, uint64_t now_ms, struct ha_effects *out)
+{
+    uint64_t until_ms =
+        w->moved_until_ms > w->blind_until_ms ? w->moved_until_ms : w->blind_until_ms;
+    struct ha_effect *effect;
+
+    if (w->self >= w->cluster.watcher_count ||
+        (w->moved_said_ms != 0 && now_ms - w->moved_said_ms < 500))
+        return;
+    w->moved_said_ms = now_ms;
+    effect = ha_effects_add(out, HA_EFFECT_STOPPED);
+    effect->u.stopped = (struct ha_stopped){
+        .set_id = w->cluster.set_id,
+        .remainder_ms = until_ms > now_ms ? (uint32_t)(until_ms - now_ms) : 0,
+    };
+}

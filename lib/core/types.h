@@ -108,7 +108,8 @@ HA_ENUM(durability, HA_DURABILITY_MAP)
     X(HA_REASON_OPERATOR, "operator")                                            \
     X(HA_REASON_SWITCHOVER, "switchover")                                        \
     X(HA_REASON_DELETED, "service-deleted")                                      \
-    X(HA_REASON_PROMOTE_FAILED, "promote-failed")
+    X(HA_REASON_PROMOTE_FAILED, "promote-failed")                                \
+    X(HA_REASON_REBUILT, "watchers-rebuilt") /* restored or recovered */
 HA_ENUM(reason, HA_REASON_MAP)
 
 /* Why a member was or was not chosen as the candidate. */

@@ -191,6 +191,28 @@ static bool is_usurper(const struct ha_service *service, const struct ha_watch *
 
 /* Events */
 
+/* After a replacement: the leader collects how long promises under the set before may last, and
+ * ends that set in the log when those of a majority of it are over. */
+static void settle(struct ha_watcher *w, uint64_t now_ms, struct ha_effects *out)
+{
+    struct ha_command *command;
+    uint32_t moved = 0;
+
+    ha_promise_moved(w, now_ms, out);
+    if (!w->leader || (w->settled_ms != 0 && now_ms - w->settled_ms < OBSERVE_RETRY_MS))
+        return;
+    for (uint32_t i = 0; i < w->cluster.watcher_count; i++)
+        if (w->moved_ms[i] != 0 && w->moved_ms[i] <= now_ms)
+            moved |= 1u << i;
+    if (!ha_cluster_old_stops_suffice(&w->cluster, moved))
+        return;
+    w->settled_ms = now_ms;
+    command = &ha_effects_add(out, HA_EFFECT_PROPOSE)->u.command;
+    command->kind = HA_COMMAND_SETTLED;
+    command->wall_ms = w->wall_ms;
+    command->u.settled = (struct ha_command_settled){.set_id = w->cluster.set_id, .moved = moved};
+}
+
 static void on_tick(struct ha_watcher *w, uint64_t now_ms, struct ha_effects *out)
 {
     w->next_tick_ms = now_ms + TICK_MS;
@@ -205,6 +227,8 @@ static void on_tick(struct ha_watcher *w, uint64_t now_ms, struct ha_effects *ou
         w->next_tick_ms = now_ms + OBSERVE_RETRY_MS;
         return;
     }
+    if (w->cluster.old_seats != 0)
+        settle(w, now_ms, out);
     for (uint32_t i = 0, left = w->cluster.service_count; i < HA_SERVICES_MAX && left > 0; i++) {
         if (!w->cluster.services[i].used)
             continue;
@@ -214,11 +238,18 @@ static void on_tick(struct ha_watcher *w, uint64_t now_ms, struct ha_effects *ou
 }
 
 /* "How many": under another set than before, promises of the old one count nowhere and may still
- * stand: as after a start, nothing is promised until the longest has passed. */
-static void meet_set(struct ha_watcher *w, uint64_t now_ms)
+ * stand: as after a start, nothing is promised until the longest has passed. A watcher that meets
+ * its next set in the log goes on promising: there a fence needs majorities of both sets. */
+static void meet_set(struct ha_watcher *w, bool is_next, uint64_t now_ms)
 {
-    if (w->set_id != 0 && w->set_id != w->cluster.set_id)
-        w->blind_until_ms = now_ms + w->promise_durable_ms + ha_drift_ms(w->promise_durable_ms);
+    if (w->set_id != 0 && w->set_id != w->cluster.set_id) {
+        w->moved_until_ms = now_ms + w->promise_durable_ms + ha_drift_ms(w->promise_durable_ms);
+        if (!is_next)
+            w->blind_until_ms = w->moved_until_ms;
+        memset(w->moved_ms, 0, sizeof(w->moved_ms));
+        for (uint32_t i = 0; i < HA_SERVICES_MAX; i++)
+            memset(w->services[i].stopped, 0, sizeof(w->services[i].stopped));
+    }
     w->set_id = w->cluster.set_id;
     w->self = HA_WATCHERS_MAX;
     for (uint32_t i = 0; i < w->cluster.watcher_count; i++)
@@ -272,6 +303,8 @@ static uint32_t subject_of(const struct ha_command *command)
     case HA_COMMAND_POSITIONS:
     case HA_COMMAND_NOTICE_DONE:
     case HA_COMMAND_TEST_NOTICE:
+    case HA_COMMAND_REPLACE:
+    case HA_COMMAND_SETTLED:
         return 0;
     }
     return 0;
@@ -292,8 +325,8 @@ static int on_committed(struct ha_watcher *w, const struct ha_event_committed *c
         note_move(w, service, state, epoch, now_ms);
         consider(w, service, now_ms, out);
     }
-    if (command->kind == HA_COMMAND_WATCHERS)
-        meet_set(w, now_ms);
+    if (command->kind == HA_COMMAND_WATCHERS || command->kind == HA_COMMAND_REPLACE)
+        meet_set(w, command->kind == HA_COMMAND_REPLACE, now_ms);
     if (command->kind == HA_COMMAND_CONFIG)
         realign_all(w, now_ms);
     if (command->kind == HA_COMMAND_WATCHERS || command->kind == HA_COMMAND_CONFIG)
@@ -314,6 +347,9 @@ static void on_role(struct ha_watcher *w, bool leader, uint64_t term, uint64_t n
     w->term = term;
     w->leader_ms = now_ms;
     w->next_tick_ms = now_ms;
+    w->moved_said_ms = 0;
+    w->settled_ms = 0;
+    memset(w->moved_ms, 0, sizeof(w->moved_ms));
     /* A new leader begins with an empty memory: all it needs is asked again. */
     for (uint32_t i = 0; i < HA_SERVICES_MAX; i++) {
         struct ha_watched *watched = &w->services[i];
@@ -382,8 +418,14 @@ static void on_stopped(struct ha_watcher *w, uint32_t watcher, const struct ha_s
     uint64_t until_ms = now_ms + stopped->remainder_ms + ha_drift_ms(stopped->remainder_ms);
     struct ha_watched *watched;
 
-    if (!w->leader || service == NULL || watcher >= w->cluster.watcher_count ||
-        stopped->set_id != w->cluster.set_id || stopped->epoch != service->epoch)
+    if (!w->leader || watcher >= w->cluster.watcher_count || stopped->set_id != w->cluster.set_id)
+        return;
+    if (stopped->service == 0) {
+        if (w->moved_ms[watcher] == 0 || until_ms < w->moved_ms[watcher])
+            w->moved_ms[watcher] = until_ms;
+        return;
+    }
+    if (service == NULL || stopped->epoch != service->epoch)
         return;
     watched = ha_watched_of(w, service, now_ms);
     /* Each word is safe by itself, since it is counted from its receipt: the earliest end holds. */
@@ -424,6 +466,7 @@ static int on_request(struct ha_watcher *w, const struct ha_event_request *reque
     case HA_COMMAND_LIFT:
     case HA_COMMAND_NOTICE_DONE:
     case HA_COMMAND_TEST_NOTICE:
+    case HA_COMMAND_REPLACE:
         break;
     case HA_COMMAND_NOTHING:
     case HA_COMMAND_WATCHERS:
@@ -437,6 +480,7 @@ static int on_request(struct ha_watcher *w, const struct ha_event_request *reque
     case HA_COMMAND_OPENED:
     case HA_COMMAND_REPOINTED:
     case HA_COMMAND_POSITIONS:
+    case HA_COMMAND_SETTLED:
         return ha_err_set(err, HA_EDENIED, "%s is not for people to say",
                           ha_command_kind_text(request->command->kind));
     }
@@ -472,7 +516,7 @@ int ha_watcher_step(struct ha_watcher *w, const struct ha_event *event, struct h
     case HA_EVENT_COMMITTED:
         return on_committed(w, &event->u.committed, now_ms, out, err);
     case HA_EVENT_RESTORED:
-        meet_set(w, now_ms);
+        meet_set(w, false, now_ms);
         realign_all(w, now_ms);
         w->next_tick_ms = now_ms;
         return HA_OK;

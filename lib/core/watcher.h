@@ -87,11 +87,15 @@ struct ha_watcher {
     uint32_t self;   /* index in the set; HA_WATCHERS_MAX until the log names it */
     bool leader;     /* its own barrier has committed */
     uint64_t term;
-    uint64_t leader_ms;          /* since */
-    bool caught_up;              /* applied what a leader named after this start */
-    uint64_t blind_until_ms;     /* promises of the last run may be outstanding until then */
-    uint32_t promise_durable_ms; /* durably noted: the longest it may give */
-    uint32_t promise_asked_ms;   /* note on its way */
+    uint64_t leader_ms;                 /* since */
+    bool caught_up;                     /* applied what a leader named after this start */
+    uint64_t blind_until_ms;            /* promises of the last run may be outstanding until then */
+    uint64_t moved_until_ms;            /* and of this run under the set before until then */
+    uint64_t moved_said_ms;             /* when the leader was last told */
+    uint64_t settled_ms;                /* leader: when it last proposed that the old set is over */
+    uint64_t moved_ms[HA_WATCHERS_MAX]; /* leader: the same end of the others; 0: not told */
+    uint32_t promise_durable_ms;        /* durably noted: the longest it may give */
+    uint32_t promise_asked_ms;          /* note on its way */
     bool peer_heard[HA_WATCHERS_MAX];
     uint64_t peer_since_ms[HA_WATCHERS_MAX];
     uint64_t wall_ms; /* of the event under way */

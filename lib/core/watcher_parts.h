@@ -28,6 +28,8 @@ void ha_promise_answer(struct ha_watcher *w, const struct ha_service *service,
                        struct ha_effects *out);
 void ha_promise_stopped(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
                         struct ha_effects *out);
+/* Tell the leader how much may be left of what was promised under the set before. */
+void ha_promise_moved(struct ha_watcher *w, uint64_t now_ms, struct ha_effects *out);
 /* What may be left of any promise this watcher gave below the claimed epoch. */
 uint32_t ha_promise_remainder_ms(const struct ha_watcher *w, const struct ha_service *service,
                                  uint64_t now_ms);

@@ -21,6 +21,20 @@ static void walk_watchers(struct ha_codec *c, struct ha_command_watchers *w)
     ha_walk_names(c, &w->count, w->names, HA_WATCHERS_MAX);
 }
 
+static void walk_replace(struct ha_codec *c, struct ha_command_replace *r)
+{
+    ha_codec_name(c, r->old_name, sizeof(r->old_name));
+    ha_codec_name(c, r->new_name, sizeof(r->new_name));
+    ha_codec_text(c, r->address, sizeof(r->address));
+    ha_codec_text(c, r->author, sizeof(r->author));
+}
+
+static void walk_settled(struct ha_codec *c, struct ha_command_settled *s)
+{
+    ha_codec_u64(c, &s->set_id);
+    ha_walk_watcher_bits(c, &s->moved);
+}
+
 /* The terminator is on the wire too, so that a reader can lend the text out of the entry. */
 static void walk_config_text(struct ha_codec *c, const char **text)
 {
@@ -188,6 +202,12 @@ static void walk_body(struct ha_codec *c, struct ha_command *command, struct ha_
     case HA_COMMAND_NOTICE_DONE:
     case HA_COMMAND_TEST_NOTICE:
         walk_notice(c, &command->u.notice);
+        return;
+    case HA_COMMAND_REPLACE:
+        walk_replace(c, &command->u.replace);
+        return;
+    case HA_COMMAND_SETTLED:
+        walk_settled(c, &command->u.settled);
         return;
     }
     HA_UNREACHABLE();

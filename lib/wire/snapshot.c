@@ -251,6 +251,9 @@ static void walk(struct ha_codec *c, struct ha_cluster *cluster)
     ha_codec_u64(c, &cluster->wall_ms);
     ha_codec_u64(c, &cluster->set_id);
     ha_walk_names(c, &cluster->watcher_count, cluster->watchers, HA_WATCHERS_MAX);
+    ha_walk_watcher_bits(c, &cluster->spoke);
+    ha_walk_watcher_bits(c, &cluster->old_seats);
+    ha_codec_u32_max(c, &cluster->old_majority, HA_WATCHERS_MAX);
     walk_webhooks(c, cluster);
     walk_services(c, cluster);
     walk_decisions(c, cluster);

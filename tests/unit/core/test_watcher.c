@@ -571,7 +571,8 @@ static void test_people_cannot_speak_for_watchers(void **state)
                                  .u.request = {.request = 7, .command = &command}};
         bool allowed = kind == HA_COMMAND_CONFIG || kind == HA_COMMAND_PAUSE ||
                        kind == HA_COMMAND_RESUME || kind == HA_COMMAND_LIFT ||
-                       kind == HA_COMMAND_NOTICE_DONE || kind == HA_COMMAND_TEST_NOTICE;
+                       kind == HA_COMMAND_NOTICE_DONE || kind == HA_COMMAND_TEST_NOTICE ||
+                       kind == HA_COMMAND_REPLACE;
 
         print_message("# %s\n", ha_command_kind_text((enum ha_command_kind)kind));
         assert_int_equal(world_step(world, &event), allowed ? HA_OK : HA_EDENIED);

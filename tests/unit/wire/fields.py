@@ -25,6 +25,8 @@ WALKS = {
     "ha_webhook_config": (PARTS, ["ha_walk_webhook_config"], []),
     "ha_ref": (COMMAND, ["walk_ref"], []),
     "ha_command_watchers": (COMMAND, ["walk_watchers"], []),
+    "ha_command_replace": (COMMAND, ["walk_replace"], []),
+    "ha_command_settled": (COMMAND, ["walk_settled"], []),
     "ha_config": (COMMAND, ["walk_config"], []),
     "ha_command_config": (COMMAND, ["walk_config"], ["config"]),  # a parameter of the walk
     "ha_observation": (COMMAND, ["walk_observe"], []),

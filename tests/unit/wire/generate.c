@@ -383,6 +383,16 @@ static void command_body(struct gen *g, struct ha_command *c, struct ha_config *
         c->u.notice.seq = any(g);
         NAME(g, c->u.notice.webhook);
         break;
+    case HA_COMMAND_REPLACE:
+        NAME(g, c->u.replace.old_name);
+        NAME(g, c->u.replace.new_name);
+        TEXT(g, c->u.replace.address);
+        TEXT(g, c->u.replace.author);
+        break;
+    case HA_COMMAND_SETTLED:
+        c->u.settled.set_id = any(g);
+        c->u.settled.moved = gen_below(g, 1u << HA_WATCHERS_MAX);
+        break;
     }
 }
 
@@ -544,6 +554,9 @@ void gen_cluster(struct gen *g, struct ha_cluster *cluster, uint32_t wanted)
     cluster->wall_ms = any(g);
     cluster->set_id = any(g);
     names(g, &cluster->watcher_count, cluster->watchers);
+    cluster->spoke = gen_below(g, 1u << HA_WATCHERS_MAX);
+    cluster->old_seats = gen_below(g, 1u << HA_WATCHERS_MAX);
+    cluster->old_majority = gen_below(g, HA_WATCHERS_MAX + 1);
     webhooks(g, &cluster->webhook_count, cluster->webhooks);
     services(g, cluster, wanted);
     records(g, cluster);
