@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cmd/hafailoverd/breaker.h"
 #include "cmd/hafailoverd/daemon.h"
 #include "lib/base/err.h"
 #include "lib/base/prng.h"
@@ -17,12 +18,11 @@
 #include "lib/io/log.h"
 #include "lib/wire/notice.h"
 
-#define LANES_EACH 8u /* services of one webhook under way at once: one that does not answer */
-#define LANES_MAX (LANES_EACH * HA_WEBHOOKS_MAX) /* ... must not hold up the others */
-#define CALL_MAX_MS 5000u                        /* of one request */
-#define APPLY_MAX_MS 3000u   /* from a 2xx to the end of its notice in the log */
-#define BACK_OFF_MIN_MS 200u /* doubled with each failure ... */
-#define BACK_OFF_MAX_MS 60000u
+#define ASKED_MAX 8u       /* services of one webhook under way at once */
+#define LANES_MAX 64u      /* ... and remembered, with those that failed or wait for the log */
+#define CALL_MAX_MS 5000u  /* of one request */
+#define ANSWER_MAX 65536u  /* bytes of its answer, which nobody reads */
+#define APPLY_MAX_MS 3000u /* from a 2xx to the end of its notice in the log */
 #define KEY_SIZE_MAX 4096u
 
 enum lane_state {
@@ -32,16 +32,27 @@ enum lane_state {
     LANE_FAILED /* until next_ms */
 };
 
+struct endpoint;
+
 /* One webhook's notices of one service, one at a time. */
 struct lane {
-    struct ha_notifier *notifier;
+    struct endpoint *endpoint;
     enum lane_state state;
-    char webhook[HA_NAME_SIZE];
     uint32_t service;
     uint64_t seq;
     uint32_t failures;
     uint64_t next_ms;
     struct ha_http_call *call;
+};
+
+/* One webhook, which shares nothing with the others: what hangs or fails, hangs and fails alone. */
+struct endpoint {
+    struct ha_notifier *notifier;
+    char name[HA_NAME_SIZE]; /* "": free */
+    char url[HA_URL_SIZE];
+    struct ha_breaker breaker;
+    uint32_t asked;
+    struct lane lanes[LANES_MAX];
 };
 
 struct key { /* of a [secret] section */
@@ -55,7 +66,7 @@ struct ha_notifier {
     struct ha_http_client *http;
     struct ha_prng prng;
     struct key keys[HA_SECRETS_MAX];
-    struct lane lanes[LANES_MAX];
+    struct endpoint endpoints[HA_WEBHOOKS_MAX];
     void (*close_cb)(struct ha_daemon *daemon);
 };
 
@@ -70,50 +81,72 @@ static void free_keys(struct ha_notifier *notifier)
 
 static void back_off(struct lane *lane)
 {
-    uint64_t wait_ms = BACK_OFF_MIN_MS;
+    struct endpoint *endpoint = lane->endpoint;
+    struct ha_prng *prng = &endpoint->notifier->prng;
+    uint64_t now_ms = ha_clock_mono_ms();
 
     lane->failures++;
-    for (uint32_t i = 1; i < lane->failures && wait_ms < BACK_OFF_MAX_MS; i++)
-        wait_ms *= 2;
-    if (wait_ms > BACK_OFF_MAX_MS)
-        wait_ms = BACK_OFF_MAX_MS;
-    wait_ms = ha_prng_between(&lane->notifier->prng, wait_ms / 2, wait_ms);
     lane->state = LANE_FAILED;
-    lane->next_ms = ha_clock_mono_ms() + wait_ms;
+    lane->next_ms = now_ms + ha_back_off_ms(lane->failures, prng);
+    if (ha_breaker_failed(&endpoint->breaker, now_ms, prng))
+        HA_LOG(HA_LOG_WARN, "webhook-failing", "webhook=%s failures=%u", endpoint->name,
+               endpoint->breaker.failures);
+}
+
+/* It is back: what has waited for it does not wait for its own time too. */
+static void note_worked(struct endpoint *endpoint)
+{
+    if (!ha_breaker_worked(&endpoint->breaker))
+        return;
+    HA_LOG(HA_LOG_INFO, "webhook-back", "webhook=%s", endpoint->name);
+    for (uint32_t i = 0; i < LANES_MAX; i++) {
+        if (endpoint->lanes[i].state == LANE_FAILED)
+            endpoint->lanes[i].next_ms = 0;
+    }
 }
 
 static void propose_done(struct lane *lane)
 {
-    struct ha_daemon *daemon = lane->notifier->daemon;
+    struct ha_daemon *daemon = lane->endpoint->notifier->daemon;
     struct ha_effect *effect = ha_effects_add(daemon->effects, HA_EFFECT_PROPOSE);
     struct ha_command *command = &effect->u.command;
 
     command->kind = HA_COMMAND_NOTICE_DONE;
     command->wall_ms = ha_clock_wall_ms();
     command->u.notice.seq = lane->seq;
-    (void)ha_text_copy(command->u.notice.webhook, HA_NAME_SIZE, lane->webhook);
+    (void)ha_text_copy(command->u.notice.webhook, HA_NAME_SIZE, lane->endpoint->name);
     lane->state = LANE_TAKEN;
     lane->next_ms = ha_clock_mono_ms() + APPLY_MAX_MS;
+}
+
+/* A 2xx is the receiver's word, whatever became of the rest of its answer: one that is too large or
+ * never ends would otherwise be asked for ever. */
+static bool is_taken(const struct ha_http_answer *got)
+{
+    return got->status >= 200 && got->status < 300;
 }
 
 static void on_answer(void *ctx, const struct ha_http_answer *got)
 {
     struct lane *lane = ctx;
+    struct endpoint *endpoint = lane->endpoint;
 
-    assert(lane->state == LANE_ASKED);
+    assert(lane->state == LANE_ASKED && endpoint->asked > 0);
     lane->call = NULL;
+    endpoint->asked--;
     if (got->code == HA_ECANCELED) {
         lane->state = LANE_FREE;
         return;
     }
-    if (got->code == HA_OK && got->status >= 200 && got->status < 300) {
-        HA_LOG(HA_LOG_INFO, "notice-taken", "webhook=%s seq=%" PRIu64, lane->webhook, lane->seq);
+    if (is_taken(got)) {
+        HA_LOG(HA_LOG_INFO, "notice-taken", "webhook=%s seq=%" PRIu64, endpoint->name, lane->seq);
         lane->failures = 0;
+        note_worked(endpoint);
         propose_done(lane);
         return;
     }
     HA_LOG(HA_LOG_WARN, "notice-failed", "webhook=%s seq=%" PRIu64 " status=%ld why=%s",
-           lane->webhook, lane->seq, got->status, HA_QUOTE(got->err.text));
+           endpoint->name, lane->seq, got->status, HA_QUOTE(got->err.text));
     back_off(lane);
 }
 
@@ -142,7 +175,7 @@ static int sign(struct ha_notifier *notifier, const struct ha_webhook_config *we
 static void ask(struct lane *lane, const struct ha_webhook_config *webhook,
                 const struct ha_notice *notice)
 {
-    struct ha_notifier *notifier = lane->notifier;
+    struct ha_notifier *notifier = lane->endpoint->notifier;
     const struct ha_daemon *daemon = notifier->daemon;
     const struct ha_decision *decision =
         notice->decision != 0 ? ha_cluster_decision(&daemon->core->cluster, notice->decision)
@@ -150,8 +183,10 @@ static void ask(struct lane *lane, const struct ha_webhook_config *webhook,
     uint64_t timestamp_s = ha_clock_wall_ms() / 1000;
     char signature[128], timestamp[64];
     char *body = NULL;
-    struct ha_http_ask request = {
-        .method = "POST", .url = webhook->url, .deadline_ms = CALL_MAX_MS, .answer_max = 65536};
+    struct ha_http_ask request = {.method = "POST",
+                                  .url = webhook->url,
+                                  .deadline_ms = CALL_MAX_MS,
+                                  .answer_max = ANSWER_MAX};
     int code = ha_notice_body(daemon->settings->cluster, notice, decision, &body);
 
     if (code == HA_OK)
@@ -168,38 +203,51 @@ static void ask(struct lane *lane, const struct ha_webhook_config *webhook,
     }
     if (code == HA_OK) {
         lane->state = LANE_ASKED;
+        lane->endpoint->asked++;
     } else {
-        HA_LOG(HA_LOG_ERROR, "notice-not-sent", "webhook=%s seq=%" PRIu64 " why=%s", lane->webhook,
+        HA_LOG(HA_LOG_ERROR, "notice-not-sent", "webhook=%s seq=%" PRIu64 " why=%s", webhook->name,
                lane->seq, ha_code_text(code));
         back_off(lane);
     }
     free(body);
 }
 
-static struct lane *lane_of(struct ha_notifier *notifier, const char *webhook, uint32_t service)
+static struct lane *lane_of(struct endpoint *endpoint, uint32_t service)
 {
-    struct lane *empty = NULL;
-    uint32_t taken = 0;
+    for (uint32_t i = 0; i < LANES_MAX; i++) {
+        if (endpoint->lanes[i].state != LANE_FREE && endpoint->lanes[i].service == service)
+            return &endpoint->lanes[i];
+    }
+    return NULL;
+}
+
+/* A free place, or that of the one that has failed and would be tried last: it loses only its wait.
+ * NULL: all are busy; looked at again. */
+static struct lane *place_in(struct endpoint *endpoint)
+{
+    struct lane *place = NULL;
 
     for (uint32_t i = 0; i < LANES_MAX; i++) {
-        struct lane *lane = &notifier->lanes[i];
+        struct lane *lane = &endpoint->lanes[i];
 
         if (lane->state == LANE_FREE)
-            empty = empty != NULL ? empty : lane;
-        else if (strcmp(lane->webhook, webhook) != 0)
-            continue;
-        else if (lane->service == service)
             return lane;
-        else
-            taken++;
+        if (lane->state == LANE_FAILED && (place == NULL || place->next_ms < lane->next_ms))
+            place = lane;
     }
-    if (taken >= LANES_EACH)
-        return NULL;
-    if (empty != NULL) {
-        *empty = (struct lane){.notifier = notifier, .service = service};
-        (void)ha_text_copy(empty->webhook, sizeof(empty->webhook), webhook);
+    return place;
+}
+
+/* Whether nothing older of its service is owed to the webhook at bit @at than notice @i. */
+static bool is_first(const struct ha_cluster *cluster, uint32_t i, uint32_t at)
+{
+    const struct ha_notice *notices = cluster->notices;
+
+    for (uint32_t older = 0; older < i; older++) {
+        if (notices[older].service == notices[i].service && (notices[older].owed & (1u << at)) != 0)
+            return false;
     }
-    return empty;
+    return true;
 }
 
 /* Whether @seq is still owed to the webhook at bit @at. */
@@ -212,6 +260,27 @@ static bool is_owed(const struct ha_cluster *cluster, uint64_t seq, uint32_t at)
     return false;
 }
 
+/* Stop what is under way; what waits is forgotten, the outbox has it. */
+static void drop_lanes(struct endpoint *endpoint)
+{
+    for (uint32_t i = 0; i < LANES_MAX; i++) {
+        struct lane *lane = &endpoint->lanes[i];
+
+        if (lane->state == LANE_ASKED)
+            ha_http_call_cancel(lane->call);
+        else
+            lane->state = LANE_FREE;
+    }
+}
+
+static void drop_endpoint(struct endpoint *endpoint)
+{
+    drop_lanes(endpoint);
+    endpoint->breaker = (struct ha_breaker){.failures = 0};
+    if (endpoint->asked == 0)
+        endpoint->name[0] = '\0';
+}
+
 static uint32_t webhook_at(const struct ha_cluster *cluster, const char *name)
 {
     uint32_t at = 0;
@@ -221,58 +290,85 @@ static uint32_t webhook_at(const struct ha_cluster *cluster, const char *name)
     return at;
 }
 
-/* Lanes whose notice the log no longer owes are done, whoever said so. */
-static void end_lanes(struct ha_notifier *notifier)
+/* Lanes whose notice the log no longer owes are done, whoever said so; a webhook that the
+ * configuration no longer has, or has elsewhere, begins anew. */
+static void end_lanes(struct endpoint *endpoint)
 {
-    const struct ha_cluster *cluster = &notifier->daemon->core->cluster;
+    const struct ha_cluster *cluster = &endpoint->notifier->daemon->core->cluster;
+    uint32_t at = webhook_at(cluster, endpoint->name);
 
+    if (at == cluster->webhook_count || strcmp(cluster->webhooks[at].url, endpoint->url) != 0) {
+        drop_endpoint(endpoint);
+        return;
+    }
     for (uint32_t i = 0; i < LANES_MAX; i++) {
-        struct lane *lane = &notifier->lanes[i];
-        uint32_t at;
+        struct lane *lane = &endpoint->lanes[i];
 
-        if (lane->state == LANE_FREE || lane->state == LANE_ASKED)
-            continue;
-        at = webhook_at(cluster, lane->webhook);
-        if (at == cluster->webhook_count || !is_owed(cluster, lane->seq, at))
+        if (lane->state != LANE_FREE && lane->state != LANE_ASKED &&
+            !is_owed(cluster, lane->seq, at))
             lane->state = LANE_FREE;
     }
 }
 
-static void drop_lanes(struct ha_notifier *notifier)
+/* NULL: the places are still taken by webhooks that are going. */
+static struct endpoint *endpoint_of(struct ha_notifier *notifier,
+                                    const struct ha_webhook_config *webhook)
 {
-    for (uint32_t i = 0; i < LANES_MAX; i++) {
-        struct lane *lane = &notifier->lanes[i];
+    struct endpoint *empty = NULL;
 
-        if (lane->state == LANE_ASKED)
-            ha_http_call_cancel(lane->call);
-        else
-            lane->state = LANE_FREE;
+    for (uint32_t i = 0; i < HA_WEBHOOKS_MAX; i++) {
+        struct endpoint *endpoint = &notifier->endpoints[i];
+
+        if (strcmp(endpoint->name, webhook->name) == 0)
+            return strcmp(endpoint->url, webhook->url) == 0 ? endpoint : NULL;
+        if (endpoint->name[0] == '\0' && empty == NULL)
+            empty = endpoint;
+    }
+    if (empty == NULL)
+        return NULL;
+    *empty = (struct endpoint){.notifier = notifier};
+    (void)ha_text_copy(empty->name, sizeof(empty->name), webhook->name);
+    (void)ha_text_copy(empty->url, sizeof(empty->url), webhook->url);
+    return empty;
+}
+
+static bool may_ask(const struct endpoint *endpoint, uint64_t now_ms)
+{
+    return endpoint->asked < ASKED_MAX &&
+           ha_breaker_admits(&endpoint->breaker, endpoint->asked, now_ms);
+}
+
+/* Notice @i of the outbox, which the webhook at bit @at is owed. */
+static void look_at_notice(struct endpoint *endpoint, uint32_t i, uint32_t at)
+{
+    const struct ha_cluster *cluster = &endpoint->notifier->daemon->core->cluster;
+    const struct ha_notice *notice = &cluster->notices[i];
+    struct lane *lane = lane_of(endpoint, notice->service);
+
+    if (lane == NULL) {
+        lane = place_in(endpoint);
+        if (lane == NULL || !is_first(cluster, i, at))
+            return;
+        *lane = (struct lane){.endpoint = endpoint, .service = notice->service, .seq = notice->seq};
+        ask(lane, &cluster->webhooks[at], notice);
+    } else if (lane->seq == notice->seq && lane->state != LANE_ASKED &&
+               ha_clock_mono_ms() >= lane->next_ms) {
+        ask(lane, &cluster->webhooks[at], notice);
     }
 }
 
-/* The first notice of each service that @webhook is owed; later ones of that service wait. */
+/* The first notice of each service that the webhook is owed; later ones of that service wait. */
 static void look_at(struct ha_notifier *notifier, uint32_t at)
 {
     const struct ha_cluster *cluster = &notifier->daemon->core->cluster;
-    const struct ha_webhook_config *webhook = &cluster->webhooks[at];
+    struct endpoint *endpoint = endpoint_of(notifier, &cluster->webhooks[at]);
     uint64_t now_ms = ha_clock_mono_ms();
 
-    for (uint32_t i = 0; i < cluster->notice_count; i++) {
-        const struct ha_notice *notice = &cluster->notices[i];
-        struct lane *lane;
-
-        if ((notice->owed & (1u << at)) == 0)
-            continue;
-        lane = lane_of(notifier, webhook->name, notice->service);
-        if (lane == NULL)
-            continue; /* its lanes are taken; looked at again */
-        if (lane->state == LANE_FREE) {
-            lane->seq = notice->seq;
-            ask(lane, webhook, notice);
-        } else if (lane->seq == notice->seq && lane->state != LANE_ASKED &&
-                   now_ms >= lane->next_ms) {
-            ask(lane, webhook, notice);
-        }
+    for (uint32_t i = 0; endpoint != NULL && i < cluster->notice_count; i++) {
+        if (!may_ask(endpoint, now_ms))
+            return;
+        if ((cluster->notices[i].owed & (1u << at)) != 0)
+            look_at_notice(endpoint, i, at);
     }
 }
 
@@ -282,12 +378,16 @@ void ha_notifier_look(struct ha_notifier *notifier)
 
     if (notifier->close_cb != NULL)
         return;
-    if (!core->leader) {
-        drop_lanes(notifier);
-        return;
+    for (uint32_t i = 0; i < HA_WEBHOOKS_MAX; i++) {
+        struct endpoint *endpoint = &notifier->endpoints[i];
+
+        if (endpoint->name[0] != '\0' && core->leader)
+            end_lanes(endpoint);
+        else if (endpoint->name[0] != '\0')
+            drop_endpoint(endpoint);
     }
-    end_lanes(notifier);
-    for (uint32_t at = 0; core->cluster.notice_count > 0 && at < core->cluster.webhook_count; at++)
+    for (uint32_t at = 0;
+         core->leader && core->cluster.notice_count > 0 && at < core->cluster.webhook_count; at++)
         look_at(notifier, at);
 }
 

@@ -1,8 +1,9 @@
 /* cmd/hafailoverd/notify.h - the outbox to webhooks, while this watcher leads.
  *
  * Shell, loop thread. At least once, in order per webhook and service; a failed one is tried again
- * with back-off. A 2xx is proposed as HA_COMMAND_NOTICE_DONE, and the next one of that service
- * leaves only when that has been applied: so a new leader repeats the last one, and no older. */
+ * with back-off, behind a breaker per webhook. A 2xx is proposed as HA_COMMAND_NOTICE_DONE, and the
+ * next one of that service leaves only when that has been applied: so a new leader repeats the last
+ * one, and no older. */
 #ifndef HA_CMD_HAFAILOVERD_NOTIFY_H
 #define HA_CMD_HAFAILOVERD_NOTIFY_H
 

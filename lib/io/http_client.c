@@ -121,9 +121,10 @@ static void finish(struct ha_http_call *call, int code, const char *text)
         return;
     call->done = true;
     call->answer.code = code;
+    if (call->in_multi)
+        (void)curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &call->answer.status);
     if (code != HA_OK) {
         (void)ha_err_set(&call->answer.err, code, "%s", text);
-        call->answer.status = 0;
         call->answer.body_size = 0;
     }
     if (call->in_multi)
@@ -189,7 +190,6 @@ static void finish_transfer(struct ha_http_call *call, CURLcode result)
         text = "the answer is too large";
     if (call->session.refusal[0] != '\0')
         text = call->session.refusal;
-    (void)curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &call->answer.status);
     finish(call, code_of(call, result), text);
 }
 

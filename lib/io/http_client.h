@@ -36,7 +36,7 @@ struct ha_http_answer {
      * host, HA_ETIMEDOUT, HA_EAUTH: TLS says no, HA_EFULL: larger than answer_max, HA_ECLOSED: cut
      * short, HA_EPROTO: not HTTP, HA_ECANCELED, HA_EIO. */
     int code;
-    long status;      /* 200, 404, ...; 0 without an answer */
+    long status;      /* 200, 404, ..., also of an answer that failed later; 0: none came */
     const char *body; /* borrowed for the callback; NUL after it */
     size_t body_size;
     struct ha_err err;
