@@ -1,6 +1,7 @@
 #include "lib/io/log.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -8,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "lib/base/bytes.h"
@@ -16,6 +18,8 @@
 #include "lib/io/clock.h"
 
 #define EVENT_SLOTS 128 /* two events that share one share a limit, which is harmless */
+
+#define DUMP_MAX_S 2
 
 struct slot {
     uint64_t window_start_ms;
@@ -31,6 +35,7 @@ static bool to_journal;
 static struct slot slots[EVENT_SLOTS];
 static char ring[HA_LOG_RING_LINES][HA_LOG_LINE_SIZE];
 static unsigned ring_next;
+static uint64_t lost; /* lines that nobody took in time */
 
 static void write_all(int fd, const char *data, size_t size)
 {
@@ -63,11 +68,29 @@ void ha_log_dump(int fd)
     }
 }
 
+/* A reader that hangs must not keep alive what is to be started again. */
 static void on_abort(int signal_number)
 {
+    (void)signal(SIGALRM, SIG_DFL);
+    (void)alarm(DUMP_MAX_S);
     ha_log_dump(STDERR_FILENO);
     (void)signal(signal_number, SIG_DFL);
     (void)raise(signal_number);
+}
+
+/* The service manager names the journal's socket "DEVICE:INODE"; children may have another stderr.
+ */
+static bool is_journal(void)
+{
+    const char *said = getenv("JOURNAL_STREAM");
+    char found[48];
+    struct stat st;
+
+    if (said == NULL || fstat(STDERR_FILENO, &st) != 0 ||
+        ha_text_format(found, sizeof(found), "%llu:%llu", (unsigned long long)st.st_dev,
+                       (unsigned long long)st.st_ino) != HA_OK)
+        return false;
+    return strcmp(said, found) == 0;
 }
 
 void ha_log_init(const char *program, enum ha_log_level level)
@@ -77,7 +100,7 @@ void ha_log_init(const char *program, enum ha_log_level level)
     (void)pthread_mutex_lock(&lock);
     program_name = program;
     level_max = level;
-    to_journal = getenv("JOURNAL_STREAM") != NULL;
+    to_journal = is_journal();
     (void)pthread_mutex_unlock(&lock);
     action.sa_flags = (int)SA_RESETHAND;
     (void)sigemptyset(&action.sa_mask);
@@ -168,10 +191,27 @@ static bool pass_limit(const char *event, uint64_t *ret_suppressed)
     return true;
 }
 
+/* A pipe or socket with room takes a line at once. One without belongs to a reader that hangs (a
+ * journal on a disk that does): a line is worth less than a lease. */
+static bool has_room(void)
+{
+    struct pollfd stream = {.fd = STDERR_FILENO, .events = POLLOUT};
+
+    return poll(&stream, 1, 0) == 1;
+}
+
 /* One whole write per line, so that lines of several processes do not mix. */
-static void emit(enum ha_log_level level, const char *line)
+static void emit(enum ha_log_level level, char *line)
 {
     char out[HA_LOG_LINE_SIZE + 8];
+
+    if (!has_room()) {
+        lost++;
+        return;
+    }
+    if (lost > 0)
+        (void)ha_text_append(line, HA_LOG_LINE_SIZE, " lost=%llu", (unsigned long long)lost);
+    lost = 0;
 
     /* The ring holds "time level program event ...": the journal has the first three by itself. */
     if (to_journal) {
@@ -205,8 +245,8 @@ void ha_log_write(enum ha_log_level level, const char *event, const char *format
     line = ring[ring_next];
     (void)ha_text_format(line, HA_LOG_LINE_SIZE, "%s %s %s %s ", time_text, level_name(level),
                          program_name, event);
-    /* Room for the dots and for suppressed=N. */
-    cut = !append_escaped(line, HA_LOG_LINE_SIZE - 36, body, false) || cut;
+    /* Room for the dots, for suppressed=N and for lost=N. */
+    cut = !append_escaped(line, HA_LOG_LINE_SIZE - 64, body, false) || cut;
     if (cut)
         (void)ha_text_append(line, HA_LOG_LINE_SIZE, "...");
     ring_next = (ring_next + 1) % HA_LOG_RING_LINES;

@@ -4,8 +4,10 @@
  * and end in "...". Control and non-ASCII bytes are written as \xNN, so no value can forge a second
  * line; a value that a peer chose goes through HA_QUOTE, so it cannot forge a second key either.
  * An event that repeats more than HA_LOG_BURST times in HA_LOG_WINDOW_MS is held back, and its next
- * line ends with "suppressed=N". The last HA_LOG_RING_LINES lines of every level, also those held
- * back or under the level, are written out when the process aborts (assert). Never log secrets. */
+ * line ends with "suppressed=N". Nobody waits for a reader that hangs: what a full pipe or socket
+ * does not take is left out, and the next line that it takes ends with "lost=N". The last
+ * HA_LOG_RING_LINES lines of every level, also those held back or under the level, are written out
+ * when the process aborts (assert). Never log secrets. */
 #ifndef HA_IO_LOG_H
 #define HA_IO_LOG_H
 
@@ -23,9 +25,9 @@ enum ha_log_level {
     HA_LOG_DEBUG = 7, /* the rest */
 };
 
-/* Set the level, choose the format ("<N>" prefix when JOURNAL_STREAM is set, else time and level)
- * and install the SIGABRT handler. @program is borrowed for ever (a literal). Lines logged before
- * this call go out at HA_LOG_INFO under the name "-". */
+/* Set the level, choose the format ("<N>" prefix when JOURNAL_STREAM is our stderr, else time and
+ * level) and install the SIGABRT handler. @program is borrowed for ever (a literal). Lines logged
+ * before this call go out at HA_LOG_INFO under the name "-". */
 void ha_log_init(const char *program, enum ha_log_level level);
 
 /* "error", "warn", "info", "debug". HA_EINVAL. */

@@ -7,6 +7,7 @@
 #include "lib/base/check.h"
 #include "lib/base/err.h"
 #include "lib/io/log.h"
+#include "lib/io/notify.h"
 
 #define ROUNDS_MAX 64 /* hooks that wake each other for ever must not keep I/O out */
 
@@ -53,8 +54,17 @@ static void on_signal(uv_signal_t *handle, int signal_number)
     loop->stop_cb(loop->stop_ctx, signal_number);
 }
 
+/* From the loop itself: one that no longer turns is ended, and started again, by the manager. */
+static void on_watchdog(uv_timer_t *timer)
+{
+    (void)timer;
+    (void)ha_notify("WATCHDOG=1");
+}
+
 int ha_loop_init(struct ha_loop *loop)
 {
+    uint32_t watchdog_ms = ha_notify_watchdog_ms();
+
     *loop = (struct ha_loop){.hooks = NULL};
     if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || uv_loop_init(&loop->uv) != 0)
         return HA_EIO;
@@ -62,12 +72,16 @@ int ha_loop_init(struct ha_loop *loop)
     (void)uv_prepare_init(&loop->uv, &loop->prepare);
     (void)uv_check_init(&loop->uv, &loop->check);
     (void)uv_idle_init(&loop->uv, &loop->idle);
+    (void)uv_timer_init(&loop->uv, &loop->watchdog);
+    if (watchdog_ms > 0)
+        (void)uv_timer_start(&loop->watchdog, on_watchdog, 0, watchdog_ms);
     loop->prepare.data = loop->check.data = loop->idle.data = loop;
     (void)uv_prepare_start(&loop->prepare, on_prepare);
     (void)uv_check_start(&loop->check, on_check);
     uv_unref((uv_handle_t *)&loop->prepare);
     uv_unref((uv_handle_t *)&loop->check);
     uv_unref((uv_handle_t *)&loop->idle);
+    uv_unref((uv_handle_t *)&loop->watchdog);
     return HA_OK;
 }
 
@@ -133,6 +147,7 @@ int ha_loop_fini(struct ha_loop *loop)
     uv_close((uv_handle_t *)&loop->prepare, NULL);
     uv_close((uv_handle_t *)&loop->check, NULL);
     uv_close((uv_handle_t *)&loop->idle, NULL);
+    uv_close((uv_handle_t *)&loop->watchdog, NULL);
     (void)uv_run(&loop->uv, UV_RUN_NOWAIT);
     (void)uv_run(&loop->uv, UV_RUN_NOWAIT);
     if (uv_loop_close(&loop->uv) != 0) {

@@ -27,6 +27,7 @@ struct ha_loop {
     uv_check_t check;
     uv_idle_t idle; /* active: do not sleep, a hook has more to do */
     uv_signal_t signals[2];
+    uv_timer_t watchdog;        /* tells the service manager that the loop turns */
     struct ha_loop_hook *hooks; /* in the order in which they were added */
     ha_loop_stop_cb stop_cb;
     void *stop_ctx;
@@ -34,7 +35,8 @@ struct ha_loop {
     bool woken;
 };
 
-/* Ignore SIGPIPE, set up the loop. HA_EIO with a reason. */
+/* Ignore SIGPIPE, set up the loop. Where the service manager asks for it (WATCHDOG_USEC), it is
+ * told from the loop that it turns. HA_EIO with a reason. */
 int ha_loop_init(struct ha_loop *loop);
 
 /* Call @cb once on the first SIGTERM or SIGINT; later ones are ignored. HA_EIO. */

@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -194,7 +196,13 @@ static void forge(void)
 
 static void journal(void)
 {
-    (void)setenv("JOURNAL_STREAM", "8:1", 1);
+    char text[48];
+    struct stat st;
+
+    assert_int_equal(fstat(STDERR_FILENO, &st), 0);
+    (void)snprintf(text, sizeof(text), "%llu:%llu", (unsigned long long)st.st_dev,
+                   (unsigned long long)st.st_ino);
+    (void)setenv("JOURNAL_STREAM", text, 1);
     ha_log_init("test", HA_LOG_INFO);
     HA_LOG(HA_LOG_WARN, "hello", "x=%d", 1);
 }
@@ -226,6 +234,61 @@ static void too_long(void)
     HA_LOG(HA_LOG_INFO, "long", "text=%s", text);
 }
 
+/* The journal of whoever started us, which is not our standard error. */
+static void other_journal(void)
+{
+    (void)setenv("JOURNAL_STREAM", "8:1", 1);
+    ha_log_init("test", HA_LOG_INFO);
+    HA_LOG(HA_LOG_WARN, "hello", "x=%d", 1);
+}
+
+/* Nobody reads: the pipe or socket fills, and logging goes on without waiting. Exit code 0: it did;
+ * what was lost is told once there is room. */
+static int log_to_a_hanging_reader(bool is_socket)
+{
+    static char text[1 << 20];
+    char event[16];
+    int ends[2], status = 0;
+    ssize_t got;
+    pid_t pid;
+
+    assert_int_equal(is_socket ? socketpair(AF_UNIX, SOCK_STREAM, 0, ends) : pipe(ends), 0);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        (void)alarm(20);
+        (void)dup2(ends[1], STDERR_FILENO);
+        ha_log_init("test", HA_LOG_INFO);
+        for (int i = 0; i < 1000; i++) { /* few enough for each to be within its limit */
+            (void)snprintf(event, sizeof(event), "event-%d", i);
+            HA_LOG(HA_LOG_INFO, event, "text=%0200d", i);
+        }
+        got = read(ends[0], text, sizeof(text));
+        for (int i = 0; i < 128; i++) { /* one of them is not held back for its number */
+            (void)snprintf(event, sizeof(event), "after-%d", i);
+            HA_LOG(HA_LOG_INFO, event, "read=%zd", got);
+        }
+        (void)fcntl(ends[0], F_SETFL, O_NONBLOCK);
+        while ((got = read(ends[0], text, sizeof(text) - 1)) > 0) {
+            text[got] = '\0';
+            if (strstr(text, " lost=") != NULL)
+                _exit(0);
+        }
+        _exit(1);
+    }
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return status;
+}
+
+static void test_log_waits_for_nobody(void **state)
+{
+    (void)state;
+    assert_int_equal(log_to_a_hanging_reader(false), 0);
+    assert_int_equal(log_to_a_hanging_reader(true), 0);
+}
+
 static unsigned count_lines(const char *text)
 {
     unsigned count = 0;
@@ -247,6 +310,8 @@ static void test_log(void **state)
                                  "name=\"x\\\" admin=\\\"yes\\\\\\x0a\"\n"));
     assert_int_equal(capture(journal, text, sizeof(text)), 0);
     assert_string_equal(text, "<4>hello x=1\n");
+    assert_int_equal(capture(other_journal, text, sizeof(text)), 0);
+    assert_non_null(strstr(text, " warn test hello x=1\n"));
     assert_int_equal(capture(flood, text, sizeof(text)), 0);
     assert_int_equal(count_lines(text), HA_LOG_BURST + 1);
     assert_int_equal(capture(too_long, text, sizeof(text)), 0);
@@ -353,6 +418,49 @@ static void on_stop(void *ctx, int number)
     (*count)++;
 }
 
+static unsigned count_datagrams(int fd, const char *wanted)
+{
+    char text[64];
+    unsigned count = 0;
+    ssize_t got;
+
+    while ((got = recv(fd, text, sizeof(text) - 1, MSG_DONTWAIT)) > 0) {
+        text[got] = '\0';
+        assert_string_equal(text, wanted);
+        count++;
+    }
+    return count;
+}
+
+/* The service manager hears of a loop that turns, and nothing of one that does not. */
+static void test_loop_watchdog(void **state)
+{
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    struct folder folder;
+    struct ha_loop loop;
+
+    (void)state;
+    folder_make(&folder);
+    (void)folder_file(&folder, "n", addr.sun_path, sizeof(addr.sun_path));
+    assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+    assert_int_equal(setenv("NOTIFY_SOCKET", addr.sun_path, 1), 0);
+    assert_int_equal(setenv("WATCHDOG_USEC", "40000", 1), 0);
+    assert_int_equal(unsetenv("WATCHDOG_PID"), 0);
+    assert_int_equal(ha_loop_init(&loop), HA_OK);
+    run_for(&loop.uv, 300);
+    assert_in_range(count_datagrams(fd, "WATCHDOG=1"), 2, 20);
+    (void)usleep(100000);
+    assert_int_equal(count_datagrams(fd, "WATCHDOG=1"), 0);
+    run_for(&loop.uv, 20);
+    assert_true(count_datagrams(fd, "WATCHDOG=1") > 0);
+    assert_int_equal(ha_loop_fini(&loop), HA_OK);
+    assert_int_equal(unsetenv("WATCHDOG_USEC"), 0);
+    assert_int_equal(unsetenv("NOTIFY_SOCKET"), 0);
+    (void)close(fd);
+    folder_free(&folder);
+}
+
 static void test_loop_signals(void **state)
 {
     struct ha_loop loop;
@@ -371,10 +479,16 @@ static void test_loop_signals(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_clock),       cmocka_unit_test(test_addr),
-    cmocka_unit_test(test_file),        cmocka_unit_test(test_file_on_full_disk),
-    cmocka_unit_test(test_log),         cmocka_unit_test(test_log_ring),
-    cmocka_unit_test(test_loop_drains), cmocka_unit_test(test_loop_signals),
+    cmocka_unit_test(test_clock),
+    cmocka_unit_test(test_addr),
+    cmocka_unit_test(test_file),
+    cmocka_unit_test(test_file_on_full_disk),
+    cmocka_unit_test(test_log),
+    cmocka_unit_test(test_log_ring),
+    cmocka_unit_test(test_log_waits_for_nobody),
+    cmocka_unit_test(test_loop_drains),
+    cmocka_unit_test(test_loop_signals),
+    cmocka_unit_test(test_loop_watchdog),
 };
 
 HA_TEST_MAIN("io/basics", tests)
