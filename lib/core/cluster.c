@@ -47,6 +47,13 @@ const struct ha_decision *ha_cluster_decision(const struct ha_cluster *cluster, 
     return id != 0 && decision->id == id ? decision : NULL;
 }
 
+const struct ha_notice *ha_cluster_event(const struct ha_cluster *cluster, uint64_t seq)
+{
+    const struct ha_notice *event = &cluster->events[seq % HA_EVENTS_MAX];
+
+    return seq != 0 && event->seq == seq ? event : NULL;
+}
+
 int ha_service_member_at(const struct ha_service *service, uint32_t member)
 {
     if (member == HA_MEMBER_NONE)
@@ -153,27 +160,11 @@ static void notice_remove(struct ha_cluster *cluster, uint32_t at)
     memset(&cluster->notices[cluster->notice_count], 0, sizeof(cluster->notices[0]));
 }
 
-static void notify(struct ha_cluster *cluster, const struct ha_service *service,
-                   enum ha_notice_kind kind, const char *text, uint32_t owed)
+static void fill_notice(const struct ha_cluster *cluster, const struct ha_service *service,
+                        struct ha_notice *notice)
 {
     const struct ha_decision *decision;
-    struct ha_notice *notice;
 
-    cluster->notice_last++;
-    if (owed == 0)
-        return;
-    if (cluster->notice_count == HA_OUTBOX_MAX) {
-        /* The outbox is bounded; what is lost is counted and shown. */
-        notice_remove(cluster, 0);
-        cluster->notices_dropped++;
-    }
-    notice = &cluster->notices[cluster->notice_count++];
-    memset(notice, 0, sizeof(*notice));
-    notice->seq = cluster->notice_last;
-    notice->owed = owed;
-    notice->kind = kind;
-    notice->wall_ms = cluster->wall_ms;
-    (void)ha_text_copy(notice->text, sizeof(notice->text), text);
     if (service == NULL)
         return;
     notice->service = service->id;
@@ -186,6 +177,28 @@ static void notify(struct ha_cluster *cluster, const struct ha_service *service,
     notice->lost_bytes = decision->lost_bytes;
     (void)ha_text_copy(notice->from, sizeof(notice->from), decision->from);
     (void)ha_text_copy(notice->to, sizeof(notice->to), decision->to);
+}
+
+static void notify(struct ha_cluster *cluster, const struct ha_service *service,
+                   enum ha_notice_kind kind, const char *text, uint32_t owed)
+{
+    struct ha_notice *event = &cluster->events[++cluster->notice_last % HA_EVENTS_MAX];
+
+    memset(event, 0, sizeof(*event));
+    event->seq = cluster->notice_last;
+    event->owed = owed;
+    event->kind = kind;
+    event->wall_ms = cluster->wall_ms;
+    (void)ha_text_copy(event->text, sizeof(event->text), text);
+    fill_notice(cluster, service, event);
+    if (owed == 0)
+        return;
+    if (cluster->notice_count == HA_OUTBOX_MAX) {
+        /* The outbox is bounded; what is lost is counted and shown. */
+        notice_remove(cluster, 0);
+        cluster->notices_dropped++;
+    }
+    cluster->notices[cluster->notice_count++] = *event;
 }
 
 void ha_cluster_notify(struct ha_cluster *cluster, const struct ha_service *service,
@@ -314,6 +327,54 @@ static int apply_notice(struct ha_cluster *cluster, enum ha_command_kind kind,
     return ha_err_set(err, HA_ESTALE, "notice %" PRIu64 " was delivered before", done->seq);
 }
 
+static int apply_ready(struct ha_cluster *cluster, const struct ha_command_ready *ready,
+                       struct ha_err *err)
+{
+    struct ha_service *service = ha_cluster_service(cluster, ready->service);
+
+    if (service == NULL)
+        return ha_err_set(err, HA_ENOENT, "no such service");
+    if (service->not_ready != ready->ready)
+        return ha_err_set(err, HA_ESTALE, "that was told of %s before", service->config.name);
+    service->not_ready = !ready->ready;
+    memset(service->not_ready_why, 0, sizeof(service->not_ready_why));
+    if (!ready->ready)
+        (void)ha_text_copy(service->not_ready_why, sizeof(service->not_ready_why), ready->text);
+    ha_cluster_notify(cluster, service, ready->ready ? HA_NOTICE_READY : HA_NOTICE_NOT_READY,
+                      ready->ready ? "a replica could take over again" : ready->text);
+    return HA_OK;
+}
+
+static int apply_unheard(struct ha_cluster *cluster, const struct ha_command_unheard *unheard,
+                         struct ha_err *err)
+{
+    uint32_t all = (1u << cluster->watcher_count) - 1;
+    uint32_t changed = cluster->watchers_down ^ unheard->watchers;
+    char text[HA_TEXT_SIZE];
+
+    if (unheard->set_id != cluster->set_id || (unheard->watchers & ~all) != 0)
+        return ha_err_set(err, HA_ESTALE, "that is about another set of watchers");
+    if (changed == 0)
+        return ha_err_set(err, HA_ESTALE, "that was told before");
+    cluster->watchers_down = unheard->watchers;
+    for (uint32_t i = 0; i < cluster->watcher_count; i++) {
+        bool down = (unheard->watchers >> i & 1u) != 0;
+
+        if ((changed >> i & 1u) == 0)
+            continue;
+        (void)ha_text_format(text, sizeof(text),
+                             "%s is %s by the leader; %" PRIu32 " of %" PRIu32
+                             " watchers are there, %" PRIu32 " must be",
+                             cluster->watchers[i], down ? "not heard" : "heard again",
+                             cluster->watcher_count -
+                                 (uint32_t)__builtin_popcount(unheard->watchers),
+                             cluster->watcher_count, ha_cluster_majority(cluster));
+        ha_cluster_notify(cluster, NULL, down ? HA_NOTICE_WATCHER_DOWN : HA_NOTICE_WATCHER_UP,
+                          text);
+    }
+    return HA_OK;
+}
+
 int ha_cluster_apply(struct ha_cluster *cluster, uint64_t index, const struct ha_command *command,
                      struct ha_err *err)
 {
@@ -357,6 +418,10 @@ int ha_cluster_apply(struct ha_cluster *cluster, uint64_t index, const struct ha
     case HA_COMMAND_NOTICE_DONE:
     case HA_COMMAND_TEST_NOTICE:
         return apply_notice(cluster, command->kind, &command->u.notice, err);
+    case HA_COMMAND_READY:
+        return apply_ready(cluster, &command->u.ready, err);
+    case HA_COMMAND_UNHEARD:
+        return apply_unheard(cluster, &command->u.unheard, err);
     }
     /* A kind of a newer version: a no-op, the same on every watcher that does not know it. */
     return ha_err_set(err, HA_EINVAL, "unknown kind of entry %u", (unsigned)command->kind);

@@ -84,6 +84,10 @@ struct ha_service {
     char paused_why[HA_TEXT_SIZE];
     uint32_t recent_count;
     uint64_t recent_ms[HA_RECENT_MAX]; /* wall times of successful failovers, newest first */
+    uint64_t failovers, switchovers;   /* that opened an epoch, ever */
+
+    bool not_ready; /* told: nobody could take over */
+    char not_ready_why[HA_TEXT_SIZE];
 };
 
 #define HA_NOTICE_MAP(X)                                                                     \
@@ -135,6 +139,7 @@ struct ha_cluster {
     uint32_t spoke;        /* bit per watcher that has said something in this set */
     uint32_t old_seats;    /* after a replacement: bit per watcher that was in the set before ... */
     uint32_t old_majority; /* ... and how many of it must have stopped; 0: that set is over */
+    uint32_t watchers_down; /* bit per watcher: told that the leader does not hear it */
 
     uint64_t config_version;
     uint32_t webhook_count;
@@ -150,6 +155,7 @@ struct ha_cluster {
     uint64_t notices_dropped; /* the outbox was full: told in metrics */
     uint32_t notice_count;
     struct ha_notice notices[HA_OUTBOX_MAX]; /* oldest first */
+    struct ha_notice events[HA_EVENTS_MAX];  /* ring of all: seq s sits at s % HA_EVENTS_MAX */
 
     uint32_t archive_count;
     uint32_t archive_size;
@@ -180,6 +186,7 @@ const struct ha_service *ha_cluster_service_const(const struct ha_cluster *clust
 const struct ha_service *ha_cluster_service_named(const struct ha_cluster *cluster,
                                                   const char *name);
 const struct ha_decision *ha_cluster_decision(const struct ha_cluster *cluster, uint64_t id);
+const struct ha_notice *ha_cluster_event(const struct ha_cluster *cluster, uint64_t seq);
 /* Index of a member in config.members, or -1. */
 int ha_service_member_at(const struct ha_service *service, uint32_t member);
 uint32_t ha_service_member_named(const struct ha_service *service, const char *name);

@@ -201,6 +201,10 @@ static int check_begin(const struct ha_cluster *cluster, const struct ha_service
         if (c->target != HA_MEMBER_NONE && c->target == service->primary)
             return ha_err_set(err, HA_EDENIED, "%s is the primary of %s already",
                               ha_service_member_name(service, c->target), service->config.name);
+        /* Nobody is left to hand over; that is a failover's business. */
+        if (c->reason == HA_REASON_SWITCHOVER && !ha_state_is_open(service->state))
+            return ha_err_set(err, HA_ESTALE, "a failover of %s is under way",
+                              service->config.name);
         return HA_OK;
     }
     if (!ha_state_is_open(service->state))
@@ -446,6 +450,10 @@ static void on_opened(struct ha_cluster *cluster, struct ha_service *service)
 
     if (service->reason != HA_REASON_FIRST)
         remember_success(service, cluster->wall_ms);
+    if (service->reason == HA_REASON_SWITCHOVER)
+        service->switchovers++;
+    else if (service->reason != HA_REASON_FIRST)
+        service->failovers++;
     if (decision != NULL)
         decision->stages.opened_ms = cluster->wall_ms;
     ha_cluster_notify(cluster, service, HA_NOTICE_PROMOTED,

@@ -41,6 +41,7 @@ static void take_set(struct ha_cluster *cluster, const struct ha_command_watcher
     cluster->spoke = 0;
     cluster->old_seats = 0;
     cluster->old_majority = 0;
+    cluster->watchers_down = 0;
     /* Opinions are kept by place in the set: those of another set mean nothing. */
     for (uint32_t i = 0; i < HA_SERVICES_MAX; i++)
         for (uint32_t m = 0; m < HA_MEMBERS_MAX; m++)

@@ -11,28 +11,30 @@
 #include "lib/core/config.h"
 #include "lib/core/types.h"
 
-#define HA_COMMAND_MAP(X)                                                                      \
-    X(HA_COMMAND_NOTHING, "nothing")                                                           \
-    X(HA_COMMAND_WATCHERS, "watchers")     /* the set of watchers and its id */                \
-    X(HA_COMMAND_CONFIG, "config")         /* a whole new configuration */                     \
-    X(HA_COMMAND_OBSERVE, "observe")       /* changed verdicts of one watcher */               \
-    X(HA_COMMAND_GIVE_UP, "give-up")       /* an instance ended its epoch, gate closed */      \
-    X(HA_COMMAND_BEGIN, "failover-begin")  /* end the open epoch, claim the next */            \
-    X(HA_COMMAND_FENCED, "fenced")         /* the last opened epoch can no longer serve */     \
-    X(HA_COMMAND_PROMOTE, "promote")       /* this member, under this epoch */                 \
-    X(HA_COMMAND_NONE, "no-candidate")     /* nobody, and why */                               \
-    X(HA_COMMAND_PROMOTED, "promoted")     /* it is primary; its lease may be promised */      \
-    X(HA_COMMAND_FAILED, "promote-failed") /* it is not; its epoch never opened */             \
-    X(HA_COMMAND_OPENED, "opened")         /* it holds lease, gate and address */              \
-    X(HA_COMMAND_REPOINTED, "repointed")   /* the others follow, or the time for it is over */ \
-    X(HA_COMMAND_POSITIONS, "positions")   /* how far primaries are, now and then */           \
-    X(HA_COMMAND_PAUSE, "pause")                                                               \
-    X(HA_COMMAND_RESUME, "resume")                                                             \
-    X(HA_COMMAND_LIFT, "lift-rate-limit")                                                      \
-    X(HA_COMMAND_NOTICE_DONE, "notice-done") /* a webhook took it */                           \
-    X(HA_COMMAND_TEST_NOTICE, "test-notice")                                                   \
-    X(HA_COMMAND_REPLACE, "replace-watcher")  /* the last entry of its set of watchers */      \
-    X(HA_COMMAND_SETTLED, "watchers-settled") /* nothing of the set before counts any more */
+#define HA_COMMAND_MAP(X)                                                                        \
+    X(HA_COMMAND_NOTHING, "nothing")                                                             \
+    X(HA_COMMAND_WATCHERS, "watchers")     /* the set of watchers and its id */                  \
+    X(HA_COMMAND_CONFIG, "config")         /* a whole new configuration */                       \
+    X(HA_COMMAND_OBSERVE, "observe")       /* changed verdicts of one watcher */                 \
+    X(HA_COMMAND_GIVE_UP, "give-up")       /* an instance ended its epoch, gate closed */        \
+    X(HA_COMMAND_BEGIN, "failover-begin")  /* end the open epoch, claim the next */              \
+    X(HA_COMMAND_FENCED, "fenced")         /* the last opened epoch can no longer serve */       \
+    X(HA_COMMAND_PROMOTE, "promote")       /* this member, under this epoch */                   \
+    X(HA_COMMAND_NONE, "no-candidate")     /* nobody, and why */                                 \
+    X(HA_COMMAND_PROMOTED, "promoted")     /* it is primary; its lease may be promised */        \
+    X(HA_COMMAND_FAILED, "promote-failed") /* it is not; its epoch never opened */               \
+    X(HA_COMMAND_OPENED, "opened")         /* it holds lease, gate and address */                \
+    X(HA_COMMAND_REPOINTED, "repointed")   /* the others follow, or the time for it is over */   \
+    X(HA_COMMAND_POSITIONS, "positions")   /* how far primaries are, now and then */             \
+    X(HA_COMMAND_PAUSE, "pause")                                                                 \
+    X(HA_COMMAND_RESUME, "resume")                                                               \
+    X(HA_COMMAND_LIFT, "lift-rate-limit")                                                        \
+    X(HA_COMMAND_NOTICE_DONE, "notice-done") /* a webhook took it */                             \
+    X(HA_COMMAND_TEST_NOTICE, "test-notice")                                                     \
+    X(HA_COMMAND_REPLACE, "replace-watcher")  /* the last entry of its set of watchers */        \
+    X(HA_COMMAND_SETTLED, "watchers-settled") /* nothing of the set before counts any more */    \
+    X(HA_COMMAND_READY, "readiness")          /* whether somebody could take over has changed */ \
+    X(HA_COMMAND_UNHEARD, "unheard")          /* which watchers the leader does not hear */
 HA_ENUM(command_kind, HA_COMMAND_MAP)
 
 /* A service and the epoch the sender believed in. */
@@ -153,6 +155,17 @@ struct ha_command_notice {
     char webhook[HA_NAME_SIZE];
 };
 
+struct ha_command_ready {
+    uint32_t service; /* id */
+    bool ready;
+    char text[HA_TEXT_SIZE]; /* why not */
+};
+
+struct ha_command_unheard {
+    uint64_t set_id;
+    uint32_t watchers; /* bit per watcher of that set */
+};
+
 struct ha_command {
     enum ha_command_kind kind;
     uint64_t wall_ms; /* the proposer's wall clock: a label, clamped by apply */
@@ -170,6 +183,8 @@ struct ha_command {
         struct ha_command_positions positions;
         struct ha_command_pause pause;
         struct ha_command_notice notice;
+        struct ha_command_ready ready;
+        struct ha_command_unheard unheard;
     } u;
 };
 

@@ -552,6 +552,10 @@ static const char *failure_of(const struct ha_watch *watch, const struct ha_serv
         return "it was promoted and gave up";
     if (watch->heard && watch->status.process == HA_PROCESS_GONE)
         return "its database is gone";
+    /* Who was doing well before a switchover shall not wait for one that does not: it goes back. */
+    if (service->reason == HA_REASON_SWITCHOVER && watch->heard &&
+        watch->status.answer_age_ms >= service->config.hang_after_ms)
+        return "its database does not answer";
     return ordered && watch->status.result == HA_RESULT_FAILED ? watch->status.text : NULL;
 }
 

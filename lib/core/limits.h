@@ -21,6 +21,9 @@
 #ifndef HA_OUTBOX_MAX
 #define HA_OUTBOX_MAX 1024 /* notices waiting for a webhook */
 #endif
+#ifndef HA_EVENTS_MAX
+#define HA_EVENTS_MAX 256 /* last notices kept to be read, whoever was owed them */
+#endif
 #ifndef HA_ARCHIVE_SIZE
 #define HA_ARCHIVE_SIZE (2u << 20) /* bytes of configuration texts kept for rollback */
 #endif

@@ -29,6 +29,21 @@ static enum ha_verdict agreed_verdict(const struct ha_watcher *w, const struct h
     return best;
 }
 
+/* How each would be judged were the primary to fail now, by itself and not on anybody's order; once
+ * a failover is under way, as that has it. */
+static void judge(const struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
+                  struct ha_fit *fits)
+{
+    struct ha_service asked = *service;
+
+    if (ha_state_is_open(service->state)) {
+        asked.paused = false;
+        asked.target = HA_MEMBER_NONE;
+        asked.accept_loss = false;
+    }
+    (void)ha_decide_candidate(w, &asked, now_ms, fits);
+}
+
 static void tell_reason(struct ha_member_view *view, const struct ha_watch *watch)
 {
     if (view->agent_heard && watch->status.text[0] != '\0')
@@ -76,7 +91,7 @@ bool ha_view_member(const struct ha_watcher *w, const struct ha_service *service
         ret->lag_known = true;
         ret->lag_bytes = head > offset ? head - offset : 0;
     }
-    (void)ha_decide_candidate(w, service, now_ms, fits);
+    judge(w, service, now_ms, fits);
     ret->fit = fits[at];
     if (ret->fit.fitness == HA_FIT_CHOSEN)
         ret->fit.fitness = HA_FIT_OK;
@@ -105,13 +120,42 @@ const char *ha_view_fence(const struct ha_watcher *w, const struct ha_service *s
     return "none";
 }
 
+uint32_t ha_view_heard(const struct ha_watcher *w)
+{
+    uint32_t heard = 0;
+
+    for (uint32_t i = 0; i < w->cluster.watcher_count; i++)
+        heard += i == w->self || w->peer_heard[i] ? 1 : 0;
+    return heard;
+}
+
+void ha_view_fit(const struct ha_service *service, const struct ha_fit *fit,
+                 char text[HA_TEXT_SIZE])
+{
+    if (fit->fitness == HA_FIT_BEHIND)
+        (void)ha_text_format(text, HA_TEXT_SIZE,
+                             "it lacks %" PRIu64
+                             " bytes of the last known position, loss_budget is %" PRIu64,
+                             fit->behind, service->config.loss_budget_bytes);
+    else
+        (void)ha_text_copy(text, HA_TEXT_SIZE, ha_fitness_text(fit->fitness));
+}
+
 bool ha_view_ready(const struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
                    char reason[HA_TEXT_SIZE])
 {
+    uint32_t heard = ha_view_heard(w), needed = ha_service_quorum(&w->cluster, service);
     struct ha_fit fits[HA_MEMBERS_MAX];
+    char why[HA_TEXT_SIZE];
 
-    (void)ha_decide_candidate(w, service, now_ms, fits);
     reason[0] = '\0';
+    if (heard < needed) {
+        (void)ha_text_format(reason, HA_TEXT_SIZE,
+                             "%" PRIu32 " of %" PRIu32 " watchers are there, %" PRIu32 " must be",
+                             heard, w->cluster.watcher_count, needed);
+        return false;
+    }
+    judge(w, service, now_ms, fits);
     for (uint32_t i = 0; i < service->config.member_count; i++) {
         if (service->members[i].id == service->primary)
             continue;
@@ -119,8 +163,9 @@ bool ha_view_ready(const struct ha_watcher *w, const struct ha_service *service,
             reason[0] = '\0';
             return true;
         }
+        ha_view_fit(service, &fits[i], why);
         (void)ha_text_append(reason, HA_TEXT_SIZE, "%s%s: %s", reason[0] == '\0' ? "" : "; ",
-                             service->config.members[i].name, ha_fitness_text(fits[i].fitness));
+                             service->config.members[i].name, why);
     }
     if (reason[0] == '\0')
         (void)ha_text_copy(reason, HA_TEXT_SIZE, "the service has no other member");
@@ -185,4 +230,64 @@ void ha_view_why(const struct ha_watcher *w, const struct ha_service *service, u
     else if (!ha_view_ready(w, service, now_ms, reason))
         (void)ha_text_format(why, HA_TEXT_SIZE, "the primary is down; no candidate: %.140s",
                              reason);
+}
+
+/* What the watchers say of the primary, when that is not enough. */
+static bool tell_verdict(const struct ha_watcher *w, const struct ha_service *service,
+                         char text[HA_TEXT_SIZE])
+{
+    uint32_t agreeing = (uint32_t)__builtin_popcount(ha_decide_agreeing(w, service));
+    uint32_t needed = ha_service_quorum(&w->cluster, service);
+    int at = ha_service_member_at(service, service->primary);
+    uint32_t up = 0;
+
+    if (at < 0 || agreeing >= needed)
+        return false;
+    for (uint32_t i = 0; i < w->cluster.watcher_count; i++)
+        up += service->members[at].verdicts[i] == HA_VERDICT_UP ? 1 : 0;
+    if (agreeing > 0)
+        (void)ha_text_format(text, HA_TEXT_SIZE,
+                             "%" PRIu32 " of %" PRIu32 " watchers that are heard say that %s is "
+                             "down, %" PRIu32 " must",
+                             agreeing, w->cluster.watcher_count, service->config.members[at].name,
+                             needed);
+    else
+        (void)ha_text_format(text, HA_TEXT_SIZE,
+                             "%" PRIu32 " of %" PRIu32 " watchers say that %s is up, none that it "
+                             "is down",
+                             up, w->cluster.watcher_count, service->config.members[at].name);
+    return true;
+}
+
+static void tell_pause(const struct ha_service *service, char text[HA_TEXT_SIZE])
+{
+    (void)ha_text_format(text, HA_TEXT_SIZE, "paused by %s%s%.100s; `hafailoverctl resume %s`",
+                         service->paused_by, service->paused_why[0] == '\0' ? "" : ": ",
+                         service->paused_why, service->config.name);
+}
+
+uint32_t ha_view_why_not(const struct ha_watcher *w, const struct ha_service *service,
+                         uint64_t now_ms, char reasons[HA_REASONS_MAX][HA_TEXT_SIZE])
+{
+    uint32_t count = 0;
+    char why[HA_TEXT_SIZE];
+
+    memset(reasons, 0, HA_REASONS_MAX * sizeof(reasons[0]));
+    if (!ha_state_is_open(service->state)) {
+        ha_view_why(w, service, now_ms, why);
+        (void)ha_text_format(reasons[count++], HA_TEXT_SIZE, "one is under way, %s%s%.140s",
+                             ha_state_text(service->state), why[0] == '\0' ? "" : ": ", why);
+    } else if (tell_verdict(w, service, reasons[count]))
+        count++;
+    if (service->paused)
+        tell_pause(service, reasons[count++]);
+    if (!service->config.automatic)
+        (void)ha_text_copy(reasons[count++], HA_TEXT_SIZE, "automatic is set to no");
+    if (ha_decide_rate_limited(w, service))
+        (void)ha_text_format(reasons[count++], HA_TEXT_SIZE,
+                             "the rate limit is reached; `hafailoverctl lift %s`",
+                             service->config.name);
+    if (ha_state_is_open(service->state) && !ha_view_ready(w, service, now_ms, why))
+        (void)ha_text_format(reasons[count++], HA_TEXT_SIZE, "nobody could take over: %.160s", why);
+    return count;
 }

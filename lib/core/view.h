@@ -34,13 +34,26 @@ bool ha_view_member(const struct ha_watcher *w, const struct ha_service *service
 /* "kernel", "process" or "none": what enforces the lease of the primary, or would. */
 const char *ha_view_fence(const struct ha_watcher *w, const struct ha_service *service);
 
-/* True when some other member could be promoted if the primary died now; else *reason says why not.
- */
+/* How many watchers this one hears, itself among them. */
+uint32_t ha_view_heard(const struct ha_watcher *w);
+
+/* How a member was judged, as a sentence with its numbers. */
+void ha_view_fit(const struct ha_service *service, const struct ha_fit *fit,
+                 char text[HA_TEXT_SIZE]);
+
+/* True when the watchers could promote some other member if the primary died now; else *reason says
+ * why not, for each. */
 bool ha_view_ready(const struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
                    char reason[HA_TEXT_SIZE]);
 
 /* One sentence: why is there no primary, or why nothing is done; empty when all is well. */
 void ha_view_why(const struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
                  char why[HA_TEXT_SIZE]);
+
+/* What keeps the watchers from making a failover now, a sentence each, the most telling first; how
+ * many. 0: nothing, it is due. */
+#define HA_REASONS_MAX 6
+uint32_t ha_view_why_not(const struct ha_watcher *w, const struct ha_service *service,
+                         uint64_t now_ms, char reasons[HA_REASONS_MAX][HA_TEXT_SIZE]);
 
 #endif /* HA_CORE_VIEW_H */

@@ -173,8 +173,10 @@ static void consider(struct ha_watcher *w, const struct ha_service *service, uin
     if (service->state == HA_STATE_FENCING)
         ha_promise_stopped(w, service, now_ms, out);
     ha_decide(w, service, now_ms, out);
-    if (w->leader)
+    if (w->leader) {
         ha_order_all(w, service, now_ms, out);
+        ha_ready_decide(w, service, now_ms, out);
+    }
     /* Last in line for the log: what a holder says of itself needs nobody's opinion. */
     tell_verdicts(w, service, now_ms, out);
 }
@@ -229,6 +231,7 @@ static void on_tick(struct ha_watcher *w, uint64_t now_ms, struct ha_effects *ou
     }
     if (w->cluster.old_seats != 0)
         settle(w, now_ms, out);
+    ha_ready_unheard(w, now_ms, out);
     for (uint32_t i = 0, left = w->cluster.service_count; i < HA_SERVICES_MAX && left > 0; i++) {
         if (!w->cluster.services[i].used)
             continue;
@@ -305,6 +308,8 @@ static uint32_t subject_of(const struct ha_command *command)
     case HA_COMMAND_TEST_NOTICE:
     case HA_COMMAND_REPLACE:
     case HA_COMMAND_SETTLED:
+    case HA_COMMAND_READY: /* moves nothing */
+    case HA_COMMAND_UNHEARD:
         return 0;
     }
     return 0;
@@ -357,6 +362,7 @@ static void on_role(struct ha_watcher *w, bool leader, uint64_t term, uint64_t n
         watched->proposed_ms = 0;
         watched->state_ms = now_ms;
         watched->stopped_said_ms = 0;
+        watched->ready_since_ms = 0;
         memset(watched->stopped, 0, sizeof(watched->stopped));
         memset(&watched->fence, 0, sizeof(watched->fence));
         for (uint32_t m = 0; m < HA_MEMBERS_MAX; m++) {
@@ -481,6 +487,8 @@ static int on_request(struct ha_watcher *w, const struct ha_event_request *reque
     case HA_COMMAND_REPOINTED:
     case HA_COMMAND_POSITIONS:
     case HA_COMMAND_SETTLED:
+    case HA_COMMAND_READY:
+    case HA_COMMAND_UNHEARD:
         return ha_err_set(err, HA_EDENIED, "%s is not for people to say",
                           ha_command_kind_text(request->command->kind));
     }

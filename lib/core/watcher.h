@@ -63,7 +63,9 @@ struct ha_watched {
     uint64_t fencing_ms;  /* leader: when it began to ask */
     uint64_t proposed_ms; /* a move of this service is in flight since; 0: none */
     uint64_t position_ms; /* leader: when a position was last logged */
-    bool ready_told;      /* leader: the last readiness told by a notice */
+    /* leader: when it last looked whether somebody could take over, since when that differs from
+     * what the log has (0: it does not), when it last said so */
+    uint64_t ready_looked_ms, ready_since_ms, ready_said_ms;
     /* whom `members` is about; realigned with the configuration */
     char names[HA_MEMBERS_MAX][HA_NAME_SIZE];
     struct ha_watch members[HA_MEMBERS_MAX];
@@ -98,7 +100,8 @@ struct ha_watcher {
     uint32_t promise_asked_ms;          /* note on its way */
     bool peer_heard[HA_WATCHERS_MAX];
     uint64_t peer_since_ms[HA_WATCHERS_MAX];
-    uint64_t wall_ms; /* of the event under way */
+    uint64_t unheard_said_ms; /* leader: when it last said whom it does not hear */
+    uint64_t wall_ms;         /* of the event under way */
     uint64_t next_tick_ms;
     struct ha_watched services[HA_SERVICES_MAX];
 };

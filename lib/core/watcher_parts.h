@@ -53,6 +53,12 @@ void ha_fence_decide(struct ha_watcher *w, const struct ha_service *service, uin
 bool ha_fence_answered(struct ha_watcher *w, const struct ha_service *service,
                        const struct ha_event_fence_command *answer, uint64_t now_ms);
 
+/* ready.c: leader: say in the log, once it has lasted, that nobody could take over or that somebody
+ * could again; and which watchers are not heard. */
+void ha_ready_decide(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
+                     struct ha_effects *out);
+void ha_ready_unheard(struct ha_watcher *w, uint64_t now_ms, struct ha_effects *out);
+
 /* order.c: leader's orders, derived from the state, repeated until the agents' words show them
  * done. */
 void ha_order_all(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,

@@ -158,6 +158,19 @@ static void walk_notice(struct ha_codec *c, struct ha_command_notice *n)
     ha_codec_name(c, n->webhook, sizeof(n->webhook));
 }
 
+static void walk_ready(struct ha_codec *c, struct ha_command_ready *r)
+{
+    ha_codec_u32(c, &r->service);
+    ha_codec_bool(c, &r->ready);
+    ha_codec_text(c, r->text, sizeof(r->text));
+}
+
+static void walk_unheard(struct ha_codec *c, struct ha_command_unheard *u)
+{
+    ha_codec_u64(c, &u->set_id);
+    ha_walk_watcher_bits(c, &u->watchers);
+}
+
 static void walk_body(struct ha_codec *c, struct ha_command *command, struct ha_config *config)
 {
     switch (command->kind) {
@@ -208,6 +221,12 @@ static void walk_body(struct ha_codec *c, struct ha_command *command, struct ha_
         return;
     case HA_COMMAND_SETTLED:
         walk_settled(c, &command->u.settled);
+        return;
+    case HA_COMMAND_READY:
+        walk_ready(c, &command->u.ready);
+        return;
+    case HA_COMMAND_UNHEARD:
+        walk_unheard(c, &command->u.unheard);
         return;
     }
     HA_UNREACHABLE();

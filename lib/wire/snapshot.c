@@ -61,6 +61,10 @@ static void walk_failover(struct ha_codec *c, struct ha_service *s)
     ha_codec_u32_max(c, &s->recent_count, HA_RECENT_MAX);
     for (uint32_t i = 0; i < s->recent_count; i++)
         ha_codec_u64(c, &s->recent_ms[i]);
+    ha_codec_u64(c, &s->failovers);
+    ha_codec_u64(c, &s->switchovers);
+    ha_codec_bool(c, &s->not_ready);
+    ha_codec_text(c, s->not_ready_why, sizeof(s->not_ready_why));
 }
 
 static void walk_service(struct ha_codec *c, struct ha_service *s)
@@ -209,6 +213,19 @@ static void walk_notices(struct ha_codec *c, struct ha_cluster *cluster)
     }
 }
 
+static void walk_events(struct ha_codec *c, struct ha_cluster *cluster)
+{
+    uint64_t seq = cluster->notice_last > HA_EVENTS_MAX ? cluster->notice_last - HA_EVENTS_MAX : 0;
+
+    for (seq++; seq <= cluster->notice_last && seq != 0 && c->why == NULL; seq++) {
+        struct ha_notice *n = &cluster->events[seq % HA_EVENTS_MAX];
+
+        walk_notice(c, n);
+        if (n->seq != seq)
+            ha_codec_fail(c, "an event out of place");
+    }
+}
+
 /* Texts lie one after another, oldest first. */
 static void walk_archive(struct ha_codec *c, struct ha_cluster *cluster)
 {
@@ -254,10 +271,12 @@ static void walk(struct ha_codec *c, struct ha_cluster *cluster)
     ha_walk_watcher_bits(c, &cluster->spoke);
     ha_walk_watcher_bits(c, &cluster->old_seats);
     ha_codec_u32_max(c, &cluster->old_majority, HA_WATCHERS_MAX);
+    ha_walk_watcher_bits(c, &cluster->watchers_down);
     walk_webhooks(c, cluster);
     walk_services(c, cluster);
     walk_decisions(c, cluster);
     walk_notices(c, cluster);
+    walk_events(c, cluster);
     walk_archive(c, cluster);
     ha_codec_finish(c, 1);
 }

@@ -393,6 +393,15 @@ static void command_body(struct gen *g, struct ha_command *c, struct ha_config *
         c->u.settled.set_id = any(g);
         c->u.settled.moved = gen_below(g, 1u << HA_WATCHERS_MAX);
         break;
+    case HA_COMMAND_READY:
+        c->u.ready.service = any32(g);
+        c->u.ready.ready = coin(g);
+        TEXT(g, c->u.ready.text);
+        break;
+    case HA_COMMAND_UNHEARD:
+        c->u.unheard.set_id = any(g);
+        c->u.unheard.watchers = gen_below(g, 1u << HA_WATCHERS_MAX);
+        break;
     }
 }
 
@@ -434,6 +443,10 @@ static void service_state(struct gen *g, struct ha_service *s)
     s->recent_count = count(g, HA_RECENT_MAX);
     for (uint32_t i = 0; i < s->recent_count; i++)
         s->recent_ms[i] = any(g);
+    s->failovers = any(g);
+    s->switchovers = any(g);
+    s->not_ready = coin(g);
+    TEXT(g, s->not_ready_why);
 }
 
 static void service(struct gen *g, struct ha_service *s, uint32_t id)
@@ -527,6 +540,10 @@ static void records(struct gen *g, struct ha_cluster *c)
         notice(g, &c->notices[i], c->notice_last);
     }
     c->notice_last += gen_below(g, 3);
+    for (uint64_t seq = 1; seq <= c->notice_last; seq++) {
+        memset(&c->events[seq % HA_EVENTS_MAX], 0, sizeof(c->events[0]));
+        notice(g, &c->events[seq % HA_EVENTS_MAX], seq);
+    }
 }
 
 static void archive(struct gen *g, struct ha_cluster *c)
@@ -557,6 +574,7 @@ void gen_cluster(struct gen *g, struct ha_cluster *cluster, uint32_t wanted)
     cluster->spoke = gen_below(g, 1u << HA_WATCHERS_MAX);
     cluster->old_seats = gen_below(g, 1u << HA_WATCHERS_MAX);
     cluster->old_majority = gen_below(g, HA_WATCHERS_MAX + 1);
+    cluster->watchers_down = gen_below(g, 1u << HA_WATCHERS_MAX);
     webhooks(g, &cluster->webhook_count, cluster->webhooks);
     services(g, cluster, wanted);
     records(g, cluster);

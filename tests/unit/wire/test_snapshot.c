@@ -358,9 +358,9 @@ static void test_refusals_say_what(void **state)
     struct room *r = *state;
     struct ha_err err = {0};
 
-    r->data[0] = 2;
+    r->data[0] = 1;
     assert_int_equal(ha_snapshot_decode(r->data, 100, &r->decoded, &err), HA_ENOTSUP);
-    assert_string_equal(err.text, "snapshot of version 2; this program knows version 1");
+    assert_string_equal(err.text, "snapshot of version 1; this program knows version 2");
     assert_int_equal(ha_snapshot_decode(r->data, 0, &r->decoded, &err), HA_ECORRUPT);
     assert_string_equal(err.text, "snapshot: byte 0: truncated");
 }
