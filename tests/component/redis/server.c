@@ -23,10 +23,27 @@
 
 const struct ha_engine_ops *engine;
 
-/* Folders of servers, for tests that fail half-way; the processes die with this one. */
+/* What a test that fails half-way leaves behind: its variables are gone by then, so processes and
+ * links are kept here too, and put away after each test. */
 #define FOLDERS_MAX 256
+#define PIDS_MAX 16
 static char folders[FOLDERS_MAX][SERVER_PATH_SIZE];
 static unsigned folder_count;
+static pid_t pids[PIDS_MAX]; /* 0: free */
+static struct ear *ears;     /* of open links */
+
+/* What a link calls. */
+struct ear {
+    struct ear *next;
+    struct client *client; /* NULL: its test has failed */
+    struct ha_link *link;
+    bool closed;
+};
+
+/* A callback of a timer may come at the start of a turn, which then waits for the next event: the
+ * tick keeps that short. */
+#define TICK_MS 5
+static uv_timer_t tick;
 
 static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
 {
@@ -48,6 +65,17 @@ static void remember_folder(const char *dir)
         (void)atexit(remove_folders);
     assert_true(folder_count < FOLDERS_MAX);
     (void)snprintf(folders[folder_count++], SERVER_PATH_SIZE, "%s", dir);
+}
+
+static void swap_pid(pid_t from, pid_t to)
+{
+    for (unsigned i = 0; i < PIDS_MAX; i++) {
+        if (pids[i] == from) {
+            pids[i] = to;
+            return;
+        }
+    }
+    fail_msg("too many servers in one test");
 }
 
 uint16_t free_port(void)
@@ -77,6 +105,18 @@ static redisContext *dial(const struct server *server)
     return NULL;
 }
 
+/* So that a failure tells its cause. */
+static void print_log(const char *path)
+{
+    char line[300];
+    FILE *file = fopen(path, "r");
+
+    while (file != NULL && fgets(line, sizeof(line), file) != NULL)
+        print_message("# %s", line);
+    if (file != NULL)
+        (void)fclose(file);
+}
+
 void server_again(struct server *server)
 {
     const uint64_t end_ms = ha_clock_mono_ms() + 10000;
@@ -96,6 +136,7 @@ void server_again(struct server *server)
         (void)execlp("redis-server", "redis-server", server->config, (char *)NULL);
         _exit(127);
     }
+    swap_pid(0, server->pid);
     for (;;) {
         redisContext *c = dial(server);
 
@@ -103,7 +144,14 @@ void server_again(struct server *server)
             redisFree(c);
             return;
         }
-        assert_true(ha_clock_mono_ms() < end_ms);
+        if (waitpid(server->pid, NULL, WNOHANG) != 0) {
+            swap_pid(server->pid, 0);
+            server->pid = 0;
+        }
+        if (server->pid == 0 || ha_clock_mono_ms() >= end_ms) {
+            print_log(log);
+            fail_msg("the server %s", server->pid == 0 ? "ended" : "does not listen");
+        }
         (void)usleep(2000);
     }
 }
@@ -135,9 +183,18 @@ void server_signal(struct server *server, int signal)
 {
     assert_true(server->pid > 0);
     assert_int_equal(kill(server->pid, signal), 0);
+    if (signal == SIGSTOP) {
+        /* A signal is only on its way when kill() returns: a thread of the server that has not seen
+         * it yet may still answer. */
+        int status = 0;
+
+        assert_int_equal(waitpid(server->pid, &status, WUNTRACED), server->pid);
+        assert_true(WIFSTOPPED(status));
+    }
     if (signal == SIGKILL || signal == SIGTERM) {
         (void)kill(server->pid, SIGCONT); /* a stopped one could not obey SIGTERM */
         assert_int_equal(waitpid(server->pid, NULL, 0), server->pid);
+        swap_pid(server->pid, 0);
         server->pid = 0;
     }
 }
@@ -183,8 +240,11 @@ char *server_ask(const struct server *server, const char *command)
 
     assert_non_null(c);
     reply = redisCommand(c, command);
-    if (reply == NULL)
-        fail_msg("%s: %s", command, c->errstr);
+    if (reply == NULL) {
+        print_message("# %s: %s\n", command, c->errstr);
+        redisFree(c);
+        fail_msg("%s was not answered", command);
+    }
     text = reply_text(reply);
     freeReplyObject(reply);
     redisFree(c);
@@ -212,18 +272,22 @@ void server_wait(const struct server *server, const char *command, const char *w
 
 static void on_probed(void *data, const struct ha_probed *probed)
 {
-    struct client *client = data;
+    struct client *client = ((struct ear *)data)->client;
 
+    if (client == NULL)
+        return;
     assert_true(client->probing);
     client->probing = false;
     client->probes++;
     client->probed = *probed;
 }
 
-static void on_acted(void *data, const struct ha_acted *acted)
+void client_on_acted(void *data, const struct ha_acted *acted)
 {
-    struct client *client = data;
+    struct client *client = ((struct ear *)data)->client;
 
+    if (client == NULL)
+        return;
     client->acting = false;
     client->acts++;
     client->acted = *acted;
@@ -231,8 +295,10 @@ static void on_acted(void *data, const struct ha_acted *acted)
 
 static void on_lost(void *data, enum ha_answer how, const char *text)
 {
-    struct client *client = data;
+    struct client *client = ((struct ear *)data)->client;
 
+    if (client == NULL)
+        return;
     client->losses++;
     client->lost_how = how;
     client->lost_ns = ha_clock_boot_ns();
@@ -241,24 +307,28 @@ static void on_lost(void *data, enum ha_answer how, const char *text)
 
 static void on_closed(void *data)
 {
-    struct client *client = data;
-
-    client->closing = false;
+    ((struct ear *)data)->closed = true;
 }
 
 void client_open(struct client *client, uv_loop_t *loop, struct ha_link_spec spec)
 {
     struct ha_err err = {0};
+    struct ear *ear = calloc(1, sizeof(*ear));
 
     memset(client, 0, sizeof(*client));
     engine = ha_engine_find(HA_ENGINE_REDIS);
     assert_non_null(engine);
+    assert_non_null(ear);
     client->loop = loop;
     spec.loop = loop;
-    spec.data = client;
+    spec.data = ear;
     spec.lost_cb = on_lost;
-    if (engine->open(&spec, &client->link, &err) != 0)
+    if (engine->open(&spec, &client->link, &err) != 0) {
+        free(ear);
         fail_msg("open: %s", err.text);
+    }
+    *ear = (struct ear){.next = ears, .client = client, .link = client->link};
+    ears = ear;
 }
 
 void client_open_local(struct client *client, uv_loop_t *loop, const struct server *server)
@@ -272,29 +342,19 @@ void client_open_remote(struct client *client, uv_loop_t *loop, const struct ser
     client_open(client, loop, (struct ha_link_spec){.host = "127.0.0.1", .port = server->port});
 }
 
-static void on_patience(uv_timer_t *timer)
-{
-    bool *over = timer->data;
-
-    *over = true;
-}
-
 static void run(uv_loop_t *loop, const bool *flag, const unsigned *count, unsigned want,
                 unsigned ms, bool must)
 {
-    uv_timer_t timer;
-    bool over = false;
+    const uint64_t end_ms = ha_clock_mono_ms() + ms;
 
-    assert_int_equal(uv_timer_init(loop, &timer), 0);
-    timer.data = &over;
-    uv_update_time(loop);
-    assert_int_equal(uv_timer_start(&timer, on_patience, ms, 0), 0);
-    while (!over && !(flag != NULL && !*flag) && !(count != NULL && *count >= want))
+    while (!(flag != NULL && !*flag) && !(count != NULL && *count >= want)) {
+        if (ha_clock_mono_ms() >= end_ms) {
+            if (must)
+                fail_msg("nothing happened within %u ms", ms);
+            return;
+        }
         (void)uv_run(loop, UV_RUN_ONCE);
-    uv_close((uv_handle_t *)&timer, NULL);
-    (void)uv_run(loop, UV_RUN_NOWAIT);
-    if (must && over)
-        fail_msg("nothing happened within %u ms", ms);
+    }
 }
 
 void run_while(uv_loop_t *loop, const bool *flag, unsigned ms)
@@ -334,7 +394,7 @@ int client_act(struct client *client, struct ha_act act)
     const unsigned before = client->acts;
 
     client->acting = true;
-    assert_int_equal(engine->act(client->link, &act, on_acted), 0);
+    assert_int_equal(engine->act(client->link, &act, client_on_acted), 0);
     assert_true(client->acting); /* never from inside */
     run_until_count(client->loop, &client->acts, before + 1, act.deadline_ms + 5000);
     assert_int_equal(client->acted.ticket, act.ticket);
@@ -366,15 +426,36 @@ struct ha_act act_follow(const struct server *upstream)
     return act;
 }
 
+static void ear_close(uv_loop_t *loop, struct ear **at)
+{
+    struct ear *ear = *at;
+    const uint64_t end_ms = ha_clock_mono_ms() + 5000;
+
+    engine->close(ear->link, on_closed);
+    assert_false(ear->closed); /* never from inside */
+    while (!ear->closed) {
+        assert_true(ha_clock_mono_ms() < end_ms);
+        (void)uv_run(loop, UV_RUN_ONCE);
+    }
+    *at = ear->next;
+    free(ear);
+}
+
 void client_close(struct client *client)
 {
+    struct ear **at = &ears;
+
     if (client->link == NULL)
         return;
-    client->closing = true;
-    engine->close(client->link, on_closed);
-    assert_true(client->closing);
-    run_while(client->loop, &client->closing, 5000);
+    while ((*at)->client != client)
+        at = &(*at)->next;
+    ear_close(client->loop, at);
     client->link = NULL;
+}
+
+static void on_tick(uv_timer_t *timer)
+{
+    (void)timer;
 }
 
 int loop_setup(void **state)
@@ -382,10 +463,25 @@ int loop_setup(void **state)
     uv_loop_t *loop = calloc(1, sizeof(*loop));
 
     (void)signal(SIGPIPE, SIG_IGN);
-    if (loop == NULL || uv_loop_init(loop) != 0)
+    if (loop == NULL || uv_loop_init(loop) != 0 || uv_timer_init(loop, &tick) != 0 ||
+        uv_timer_start(&tick, on_tick, TICK_MS, TICK_MS) != 0)
         return -1;
     *state = loop;
     return 0;
+}
+
+/* Of a test that failed half-way; of one that did not, there is nothing. */
+static void put_away(uv_loop_t *loop)
+{
+    for (struct ear *ear = ears; ear != NULL; ear = ear->next)
+        ear->client = NULL;
+    while (ears != NULL)
+        ear_close(loop, &ears);
+    for (unsigned i = 0; i < PIDS_MAX; i++) {
+        if (pids[i] > 0 && kill(pids[i], SIGKILL) == 0)
+            (void)waitpid(pids[i], NULL, 0);
+        pids[i] = 0;
+    }
 }
 
 int loop_teardown(void **state)
@@ -393,7 +489,8 @@ int loop_teardown(void **state)
     uv_loop_t *loop = *state;
     int rc;
 
-    /* A test that failed half-way leaves links open: say so instead of waiting for them. */
+    put_away(loop);
+    uv_close((uv_handle_t *)&tick, NULL);
     for (int i = 0; i < 500 && uv_run(loop, UV_RUN_NOWAIT) != 0; i++)
         (void)usleep(1000);
     rc = uv_loop_close(loop);

@@ -27,7 +27,7 @@ struct server {
 void server_start(struct server *server, const char *more);
 /* Start it again with the configuration as it is now. Waits until it accepts connections. */
 void server_again(struct server *server);
-/* Send a signal; SIGKILL and SIGTERM also wait for the end. */
+/* Send a signal; SIGKILL and SIGTERM also wait for the end, SIGSTOP until it has stopped. */
 void server_signal(struct server *server, int signal);
 /* End it if it runs, remove the folder. */
 void server_free(struct server *server);
@@ -42,7 +42,7 @@ uint16_t free_port(void);
 struct client {
     uv_loop_t *loop;
     struct ha_link *link;
-    bool probing, acting, closing;
+    bool probing, acting;
     unsigned probes, acts, losses;
     struct ha_probed probed;
     struct ha_acted acted;
@@ -60,6 +60,8 @@ void client_open_remote(struct client *client, uv_loop_t *loop, const struct ser
 enum ha_answer client_probe(struct client *client, uint32_t timeout_ms);
 /* Begin a probe without running the loop. */
 void client_probe_begin(struct client *client, uint32_t timeout_ms);
+/* What client_act() gives as callback; for a test that starts an act itself. */
+void client_on_acted(void *data, const struct ha_acted *acted);
 /* Act and wait; returns the code. */
 int client_act(struct client *client, struct ha_act act);
 struct ha_act act_of(enum ha_order_kind kind);
@@ -70,7 +72,7 @@ void run_while(uv_loop_t *loop, const bool *flag, unsigned ms);
 void run_until_count(uv_loop_t *loop, const unsigned *count, unsigned want, unsigned ms);
 void run_for(uv_loop_t *loop, unsigned ms);
 
-/* A loop per test, proved to close clean. */
+/* A loop per test, proved to close clean; what a failed test left open is put away first. */
 int loop_setup(void **state);
 int loop_teardown(void **state);
 

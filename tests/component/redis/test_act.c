@@ -444,14 +444,6 @@ static void test_drain_is_bounded(void **state)
     pair_close(&pair);
 }
 
-static void on_acted(void *data, const struct ha_acted *acted)
-{
-    struct client *client = data;
-
-    client->acts++;
-    client->acted = *acted;
-}
-
 static void test_deadline_cancel_close(void **state)
 {
     struct server server;
@@ -469,13 +461,13 @@ static void test_deadline_cancel_close(void **state)
     act.deadline_ms = 5000;
     act.ticket = 1001;
     client.acts = 0;
-    assert_int_equal(engine->act(client.link, &act, on_acted), HA_OK);
-    assert_int_equal(engine->act(client.link, &act, on_acted), HA_EBUSY);
+    assert_int_equal(engine->act(client.link, &act, client_on_acted), HA_OK);
+    assert_int_equal(engine->act(client.link, &act, client_on_acted), HA_EBUSY);
     engine->act_cancel(client.link);
     engine->act_cancel(client.link);
     act.ticket = 1002;
-    assert_int_equal(engine->act(client.link, &act, on_acted), HA_OK);
-    assert_int_equal(engine->act(client.link, &act, on_acted), HA_EBUSY);
+    assert_int_equal(engine->act(client.link, &act, client_on_acted), HA_OK);
+    assert_int_equal(engine->act(client.link, &act, client_on_acted), HA_EBUSY);
     assert_int_equal(client.acts, 0);
     run_until_count(*state, &client.acts, 1, 1000);
     assert_int_equal(client.acted.ticket, 1001);
@@ -488,10 +480,10 @@ static void test_deadline_cancel_close(void **state)
     /* One canceled before it began. */
     server_signal(&server, SIGSTOP);
     act.ticket = 1003;
-    assert_int_equal(engine->act(client.link, &act, on_acted), HA_OK);
+    assert_int_equal(engine->act(client.link, &act, client_on_acted), HA_OK);
     engine->act_cancel(client.link);
     act.ticket = 1004;
-    assert_int_equal(engine->act(client.link, &act, on_acted), HA_OK);
+    assert_int_equal(engine->act(client.link, &act, client_on_acted), HA_OK);
     engine->act_cancel(client.link);
     run_until_count(*state, &client.acts, 4, 1000);
     assert_int_equal(client.acted.ticket, 1004);
@@ -499,7 +491,7 @@ static void test_deadline_cancel_close(void **state)
 
     /* Closed under way. */
     act.ticket = 1005;
-    assert_int_equal(engine->act(client.link, &act, on_acted), HA_OK);
+    assert_int_equal(engine->act(client.link, &act, client_on_acted), HA_OK);
     client_close(&client);
     assert_int_equal(client.acts, 5);
     assert_int_equal(client.acted.code, HA_ECANCELED);
@@ -518,7 +510,7 @@ static void test_probe_beside_act(void **state)
     client_open_local(&client, *state, &server);
     assert_int_equal(client_probe(&client, 1000), HA_ANSWER_OK);
     server_signal(&server, SIGSTOP);
-    assert_int_equal(engine->act(client.link, &act, on_acted), HA_OK);
+    assert_int_equal(engine->act(client.link, &act, client_on_acted), HA_OK);
     for (int i = 0; i < 5; i++)
         assert_int_equal(client_probe(&client, 50), HA_ANSWER_NONE);
     assert_int_equal(client.acts, 0);
@@ -540,7 +532,7 @@ static void test_killed_in_act(void **state)
     client_open_local(&client, *state, &server);
     assert_int_equal(client_probe(&client, 1000), HA_ANSWER_OK);
     server_signal(&server, SIGSTOP);
-    assert_int_equal(engine->act(client.link, &act, on_acted), HA_OK);
+    assert_int_equal(engine->act(client.link, &act, client_on_acted), HA_OK);
     server_signal(&server, SIGKILL);
     run_until_count(*state, &client.acts, 1, 2000);
     assert_int_equal(client.acted.code, HA_ECLOSED);
@@ -579,7 +571,8 @@ static void test_loading_and_rights(void **state)
     {
         const struct ha_act act = act_of(HA_ORDER_PROMOTE);
 
-        assert_int_equal(engine->act(client.link, &act, on_acted), HA_ENOTSUP); /* not its host */
+        assert_int_equal(engine->act(client.link, &act, client_on_acted),
+                         HA_ENOTSUP); /* not its host */
     }
     client_close(&client);
     server_free(&server);
