@@ -23,6 +23,7 @@ enum ha_frame_type {
     HA_FRAME_READ = 5,        /* ask the leader for a read index */
     HA_FRAME_READ_ANSWER = 6, /* the index, or not the leader */
     HA_FRAME_APP = 7,         /* the application's own */
+    HA_FRAME_OVER = 8,        /* in answer to a hello: that set has ended, this is the next */
 };
 
 /* First frame of a link, from its dialler. */

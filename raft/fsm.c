@@ -123,23 +123,13 @@ static int on_apply(struct raft_fsm *raft_fsm, const struct raft_buffer *buf, vo
     return 0;
 }
 
-static int on_snapshot(struct raft_fsm *raft_fsm, struct raft_buffer *bufs[], unsigned *n_bufs)
+bool ha_fsm_pack(const struct ha_fsm *fsm, const void *state, size_t size, struct raft_buffer *ret)
 {
-    struct ha_fsm *fsm = raft_fsm->data;
-    uint64_t index = fsm->raft->last_applied;
+    uint8_t *base = raft_malloc(SNAPSHOT_HEADER_SIZE + size);
     struct ha_writer w;
-    void *state = NULL;
-    size_t size = 0;
-    uint8_t *base;
 
-    if (fsm->hooks->snapshot(fsm->hooks->ctx, &state, &size) != HA_OK)
-        fatal(fsm, HA_EIO, "the application could not give a snapshot", index);
-    if (size > HA_RAFT_SNAPSHOT_MAX)
-        fatal(fsm, HA_EFULL, "the snapshot is too large", index);
-    *bufs = raft_malloc(sizeof(**bufs));
-    base = raft_malloc(SNAPSHOT_HEADER_SIZE + size);
-    if (*bufs == NULL || base == NULL)
-        fatal(fsm, HA_ENOMEM, "no memory for a snapshot", index);
+    if (base == NULL)
+        return false;
     ha_writer_init(&w, base, SNAPSHOT_HEADER_SIZE + size);
     ha_put_u32(&w, SNAPSHOT_MAGIC);
     ha_put_u32(&w, SNAPSHOT_VERSION);
@@ -151,43 +141,66 @@ static int on_snapshot(struct raft_fsm *raft_fsm, struct raft_buffer *bufs[], un
     ha_put_u32(&w, ha_crc32c(0, base, w.size));
     ha_put_bytes(&w, state, size);
     assert(!w.failed && w.size == SNAPSHOT_HEADER_SIZE + size);
+    *ret = (struct raft_buffer){.base = base, .len = w.size};
+    return true;
+}
+
+static int on_snapshot(struct raft_fsm *raft_fsm, struct raft_buffer *bufs[], unsigned *n_bufs)
+{
+    struct ha_fsm *fsm = raft_fsm->data;
+    uint64_t index = fsm->raft->last_applied;
+    void *state = NULL;
+    size_t size = 0;
+
+    if (fsm->hooks->snapshot(fsm->hooks->ctx, &state, &size) != HA_OK)
+        fatal(fsm, HA_EIO, "the application could not give a snapshot", index);
+    if (size > HA_RAFT_SNAPSHOT_MAX)
+        fatal(fsm, HA_EFULL, "the snapshot is too large", index);
+    *bufs = raft_malloc(sizeof(**bufs));
+    if (*bufs == NULL || !ha_fsm_pack(fsm, state, size, &(*bufs)[0]))
+        fatal(fsm, HA_ENOMEM, "no memory for a snapshot", index);
     free(state);
-    (*bufs)[0] = (struct raft_buffer){.base = base, .len = w.size};
     *n_bufs = 1;
     fsm->snapshots++;
     return 0;
 }
 
 /* The snapshot may say less than a later command: its index is the last *command* covered. */
-static bool read_header(struct ha_reader *r, struct ha_fsm *into, uint64_t *size, uint32_t *crc)
+bool ha_fsm_unpack(const void *data, size_t data_size, struct ha_fsm *into, const void **ret_state,
+                   size_t *ret_size)
 {
-    uint32_t magic = ha_get_u32(r);
-    uint32_t version = ha_get_u32(r);
-    uint32_t own_crc;
+    struct ha_reader r;
+    uint32_t magic, version, crc, own_crc;
+    uint64_t size;
 
-    into->applied = ha_get_u64(r);
-    into->chain = ha_get_u64(r);
-    into->since_publish = ha_get_u64(r);
-    *size = ha_get_u64(r);
-    *crc = ha_get_u32(r);
-    own_crc = ha_crc32c(0, r->data, r->at);
-    return ha_get_u32(r) == own_crc && !r->failed && magic == SNAPSHOT_MAGIC &&
-           version == SNAPSHOT_VERSION;
+    ha_reader_init(&r, data, data_size);
+    magic = ha_get_u32(&r);
+    version = ha_get_u32(&r);
+    into->applied = ha_get_u64(&r);
+    into->chain = ha_get_u64(&r);
+    into->since_publish = ha_get_u64(&r);
+    size = ha_get_u64(&r);
+    crc = ha_get_u32(&r);
+    own_crc = ha_crc32c(0, r.data, r.at);
+    if (ha_get_u32(&r) != own_crc || r.failed || magic != SNAPSHOT_MAGIC ||
+        version != SNAPSHOT_VERSION || size != ha_reader_left(&r) ||
+        crc != ha_crc32c(0, r.data + r.at, ha_reader_left(&r)))
+        return false;
+    *ret_state = r.data + r.at;
+    *ret_size = (size_t)size;
+    return true;
 }
 
 static int on_restore(struct raft_fsm *raft_fsm, struct raft_buffer *buf)
 {
     struct ha_fsm *fsm = raft_fsm->data;
-    struct ha_reader r;
-    uint64_t size = 0;
-    uint32_t crc = 0;
+    const void *state;
+    size_t size;
 
-    ha_reader_init(&r, buf->base, buf->len);
-    if (buf->len < SNAPSHOT_HEADER_SIZE || !read_header(&r, fsm, &size, &crc) ||
-        size != ha_reader_left(&r) || crc != ha_crc32c(0, r.data + r.at, ha_reader_left(&r)))
+    if (!ha_fsm_unpack(buf->base, buf->len, fsm, &state, &size))
         fatal(fsm, HA_ECORRUPT, "a snapshot is damaged", fsm->applied);
     memset(fsm->ring, 0, sizeof(fsm->ring));
-    if (fsm->hooks->restore(fsm->hooks->ctx, r.data + r.at, size, fsm->applied) != HA_OK)
+    if (fsm->hooks->restore(fsm->hooks->ctx, state, size, fsm->applied) != HA_OK)
         fatal(fsm, HA_ECORRUPT, "the application refused a snapshot", fsm->applied);
     raft_free(buf->base);
     return 0;

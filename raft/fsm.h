@@ -55,4 +55,11 @@ void ha_fsm_init(struct ha_fsm *fsm, const struct raft *raft, const struct ha_ra
 bool ha_fsm_wrap(enum ha_fsm_kind kind, const void *data, size_t size,
                  const struct ha_fsm_place *place, struct raft_buffer *ret);
 
+/* The wrapped state of libraft's snapshots: @state behind a header with fsm's applied, chain and
+ * since_publish. False without memory; *ret from raft_malloc. */
+bool ha_fsm_pack(const struct ha_fsm *fsm, const void *state, size_t size, struct raft_buffer *ret);
+/* Fills those three of *into; the state is borrowed from @data. False: damaged. */
+bool ha_fsm_unpack(const void *data, size_t data_size, struct ha_fsm *into, const void **ret_state,
+                   size_t *ret_size);
+
 #endif /* HA_RAFT_FSM_H */

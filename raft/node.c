@@ -150,6 +150,28 @@ static void on_link(void *ctx, uint32_t peer, bool is_up)
         raft->hooks.link(raft->hooks.ctx, peer, is_up);
 }
 
+/* The entry that ended our set is committed, whoever leads. Where our log has it, say so to libraft
+ * as a leader might: an AppendEntries that brings nothing but the commit index. */
+static void on_over(void *ctx, uint32_t peer, const struct ha_raft_set *next)
+{
+    struct ha_raft *raft = ctx;
+    struct raft_message message = {.type = RAFT_IO_APPEND_ENTRIES, .server_id = peer};
+
+    if (raft->is_closing || raft->recv == NULL || raft->seat.raft.state == RAFT_LEADER)
+        return;
+    if (ha_guard_term_of(&raft->seat.raft, next->from_index) != next->from_term) {
+        if (raft->hooks.over != NULL)
+            raft->hooks.over(raft->hooks.ctx, next);
+        return;
+    }
+    message.append_entries = (struct raft_append_entries){.term = raft->seat.raft.current_term,
+                                                          .prev_log_index = next->from_index,
+                                                          .prev_log_term = next->from_term,
+                                                          .leader_commit = next->from_index};
+    raft->recv(&raft->io, &message);
+    wake(raft);
+}
+
 /* --- open and close --------------------------------------------------------------------------- */
 
 void ha_raft_options_init(struct ha_raft_options *options)
@@ -166,6 +188,8 @@ uint64_t ha_raft_set_id(const struct ha_raft_options *options)
 {
     uint64_t hash = ha_hash(HA_HASH_START, &options->cluster_id, sizeof(options->cluster_id));
 
+    if (options->set_id != 0)
+        return options->set_id;
     for (uint32_t i = 0; i < options->peer_count; i++) {
         const struct ha_raft_peer *peer = &options->peers[i];
         uint8_t id = (uint8_t)peer->id;
@@ -235,7 +259,10 @@ static int open_disk(struct ha_raft *raft, struct ha_err *err)
     if (code != HA_OK)
         return code;
     ha_disk_init(&raft->disk, raft->loop, store);
-    if (ha_disk_load(&raft->disk, &raft->loaded) != 0) {
+    code = ha_store_read_set(store, &raft->set, err);
+    if (code != HA_OK)
+        ha_disk_fini(&raft->disk);
+    else if (ha_disk_load(&raft->disk, &raft->loaded) != 0) {
         code = ha_err_set(err, raft->disk.err.code, "%s", raft->disk.err.text);
         ha_disk_fini(&raft->disk);
     }
@@ -287,7 +314,8 @@ static void init_seat(struct ha_raft *raft)
 int ha_raft_open(struct uv_loop_s *loop, const struct ha_raft_options *options,
                  const struct ha_raft_hooks *hooks, struct ha_raft **ret, struct ha_err *err)
 {
-    struct ha_peers_hooks peers_hooks = {.on_frame = on_frame, .on_link = on_link};
+    struct ha_peers_hooks peers_hooks = {
+        .on_frame = on_frame, .on_link = on_link, .on_over = on_over};
     struct ha_raft *raft;
     int code = check_options(options, err);
 
@@ -315,6 +343,7 @@ int ha_raft_open(struct uv_loop_s *loop, const struct ha_raft_options *options,
         free(raft);
         return code;
     }
+    ha_peers_remember(&raft->peers, &raft->set);
     open_handles(raft);
     init_seat(raft);
     *ret = raft;

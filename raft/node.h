@@ -18,6 +18,7 @@
 
 struct ha_err;
 struct ha_raft; /* opaque */
+struct ha_raft_set;
 struct ha_stream;
 struct ha_tls;
 struct uv_loop_s;
@@ -42,6 +43,7 @@ struct ha_raft_peer {
 /* Start from ha_raft_options_init, then fill in; zero is not a default. */
 struct ha_raft_options {
     uint64_t cluster_id; /* of this installation; foreign frames and directories are refused */
+    uint64_t set_id;     /* of the watchers below; 0: the one that a bootstrap of them makes */
     uint32_t own_id;
     uint32_t peer_count;                          /* odd numbers make sense: 1, 3, 5, 7 */
     struct ha_raft_peer peers[HA_RAFT_PEERS_MAX]; /* all watchers, this one too, ascending ids */
@@ -98,6 +100,10 @@ struct ha_raft_hooks {
     void (*app)(void *ctx, uint32_t peer, const void *data, size_t size);
     /* The outbound link to a peer came up or went down. May be NULL. */
     void (*link)(void *ctx, uint32_t peer, bool is_up);
+    /* The set of watchers this node speaks for has ended, says a peer that moved on to @next, and
+     * the entry that ended it is not in this log: this node has no part in the log any more. May
+     * come again; may be NULL. Borrows. */
+    void (*over)(void *ctx, const struct ha_raft_set *next);
     /* This process must end now, nothing may be flushed or answered. If it returns: abort(). */
     void (*fatal)(void *ctx, int code, const char *why);
 };

@@ -4,6 +4,7 @@
 
 #include <uv.h>
 
+#include "raft/care.h"
 #include "raft/io_disk.h"
 #include "raft/node.h"
 #include "raft/peers.h"
@@ -16,6 +17,7 @@ struct ha_raft {
     struct ha_seat seat;
     struct ha_disk disk;
     struct ha_peers peers;
+    struct ha_raft_set set;       /* what the directory remembers; count 0: nothing */
     struct ha_store_state loaded; /* until libraft asks for it */
     struct raft_io io;
     raft_io_tick_cb tick;

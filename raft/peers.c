@@ -8,9 +8,11 @@
 #include "lib/io/clock.h"
 #include "lib/io/log.h"
 #include "raft/message.h"
+#include "raft/set.h"
 
 #define DNS_MS 1000u
 #define CONNECT_MS 1000u
+#define OVER_LINGER_MS 1000u
 #define STEADY_MS 1000u /* a link that lived so long was good: back-off starts anew */
 
 /* Payload limits by type, plus one; 0 refuses the type. */
@@ -23,7 +25,7 @@ static const uint32_t peer_limits[256] = {
     [HA_FRAME_READ_ANSWER] = 64 + 1,
     [HA_FRAME_APP] = HA_RAFT_APP_MAX + 1,
 };
-static const uint32_t no_limits[256];
+static const uint32_t out_limits[256] = {[HA_FRAME_OVER] = HA_SET_SIZE_MAX + 1};
 
 _Static_assert(HA_RAFT_MESSAGE_SIZE_MAX <= HA_FRAMES_PAYLOAD_MAX, "a snapshot fits one frame");
 _Static_assert(HA_RAFT_ENTRY_MAX + 4096 <= HA_RAFT_MESSAGE_SIZE_MAX, "an entry fits one message");
@@ -32,7 +34,8 @@ static const struct ha_frames_options hello_options = {.payload_max = HA_FRAME_H
                                                        .type_limits = hello_limits};
 static const struct ha_frames_options peer_options = {.payload_max = HA_RAFT_MESSAGE_SIZE_MAX,
                                                       .type_limits = peer_limits};
-static const struct ha_frames_options out_options = {.payload_max = 64, .type_limits = no_limits};
+static const struct ha_frames_options out_options = {.payload_max = HA_SET_SIZE_MAX,
+                                                     .type_limits = out_limits};
 
 static void finish_close(struct ha_peers *peers)
 {
@@ -103,11 +106,20 @@ static void drop_link(struct ha_peer *peer, const char *why)
 static void on_out_frame(void *ctx, struct ha_frames *frames, uint8_t type, const uint8_t *data,
                          size_t size)
 {
-    (void)ctx; /* out_options refuses every type */
+    struct ha_peer *peer = ctx;
+    struct ha_peers *peers = peer->peers;
+    struct ha_raft_set next;
+    struct ha_reader r;
+
     (void)frames;
+    assert(type == HA_FRAME_OVER); /* out_options refuses all others */
     (void)type;
-    (void)data;
-    (void)size;
+    ha_reader_init(&r, data, size);
+    if (!ha_set_get(&r, &next) || !ha_reader_done(&r) || next.from_set != peers->set_id) {
+        drop_link(peer, "it tells of the end of another set of watchers");
+        return;
+    }
+    peers->hooks.on_over(peers->hooks.ctx, peer->id, &next);
 }
 
 static void on_out_end(void *ctx, struct ha_frames *frames, const struct ha_err *err)
@@ -247,6 +259,31 @@ static const char *refusal(const struct ha_peers *peers, const struct ha_frame_h
     return NULL;
 }
 
+/* Somebody who did not see its set end; it may have a place in the next, or none. */
+static bool is_of_set_before(const struct ha_peers *peers, const struct ha_frame_hello *hello)
+{
+    return hello->protocol == HA_FRAME_PROTOCOL &&
+           hello->cluster_id == peers->options->cluster_id && hello->set_id != 0 &&
+           hello->set_id != peers->set_id && peers->set != NULL && peers->set->count > 0 &&
+           hello->set_id == peers->set->from_set;
+}
+
+static void tell_over(struct ha_peers *peers, struct ha_frames **frames)
+{
+    uint8_t bytes[HA_SET_SIZE_MAX];
+    struct ha_slice slice = {.data = bytes};
+    struct ha_writer w;
+
+    ha_writer_init(&w, bytes, sizeof(bytes));
+    ha_set_put(&w, peers->set);
+    assert(!w.failed);
+    slice.size = w.size;
+    (void)ha_frames_send(*frames, HA_FRAME_OVER, &slice, 1); /* it dials again */
+    peers->open++;
+    ha_frames_close(*frames, OVER_LINGER_MS, on_closed, peers);
+    *frames = NULL;
+}
+
 static void on_hello(void *ctx, struct ha_frames *frames, uint8_t type, const uint8_t *data,
                      size_t size)
 {
@@ -262,6 +299,10 @@ static void on_hello(void *ctx, struct ha_frames *frames, uint8_t type, const ui
         why = refusal(peers, &hello, name);
     if (why != NULL) {
         HA_LOG(HA_LOG_WARN, "watcher-refused", "peer=%s why=%s", HA_QUOTE(name), HA_QUOTE(why));
+        if (is_of_set_before(peers, &hello)) {
+            tell_over(peers, &pending->frames);
+            return;
+        }
         close_frames(peers, &pending->frames);
         return;
     }
@@ -359,6 +400,11 @@ int ha_peers_init(struct ha_peers *peers, uv_loop_t *loop, const struct ha_raft_
     if (ha_dns_open(&peers->dns, loop) != HA_OK)
         return ha_err_set(err, HA_EIO, "the resolver cannot be set up");
     return HA_OK;
+}
+
+void ha_peers_remember(struct ha_peers *peers, const struct ha_raft_set *set)
+{
+    peers->set = set;
 }
 
 void ha_peers_start(struct ha_peers *peers)

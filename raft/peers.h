@@ -26,6 +26,7 @@
 #define HA_PEERS_BACKOFF_MAX_MS 1000u
 
 struct ha_peers;
+struct ha_raft_set;
 
 enum ha_peer_state {
     HA_PEER_IDLE, /* next try at retry_ms */
@@ -69,6 +70,8 @@ struct ha_peers_hooks {
     void (*on_frame)(void *ctx, uint32_t from, enum ha_frame_type type, const void *data,
                      size_t size);
     void (*on_link)(void *ctx, uint32_t peer, bool is_up);
+    /* Our own set has ended, says the watcher that we dialled as @peer. */
+    void (*on_over)(void *ctx, uint32_t peer, const struct ha_raft_set *next);
 };
 
 struct ha_peers {
@@ -76,6 +79,7 @@ struct ha_peers {
     struct ha_dns *dns;
     const struct ha_raft_options *options; /* borrowed */
     uint64_t set_id;
+    const struct ha_raft_set *set; /* borrowed: what its directory remembers, count 0: nothing */
     struct ha_prng prng;
     struct ha_peers_hooks hooks;
     uint32_t count;
@@ -90,6 +94,8 @@ struct ha_peers {
 /* HA_EINVAL: an address; HA_ENOMEM, HA_EIO. @options is borrowed until closed. */
 int ha_peers_init(struct ha_peers *peers, uv_loop_t *loop, const struct ha_raft_options *options,
                   const struct ha_peers_hooks *hooks, struct ha_err *err);
+/* Before the start: what to tell those of the set before. Borrows. */
+void ha_peers_remember(struct ha_peers *peers, const struct ha_raft_set *set);
 void ha_peers_start(struct ha_peers *peers);
 /* Every heartbeat: dial again, give up late hellos. */
 void ha_peers_tick(struct ha_peers *peers);

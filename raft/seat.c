@@ -133,6 +133,7 @@ bool ha_seat_frame(struct ha_seat *seat, uint32_t peer, enum ha_frame_type type,
     case HA_FRAME_HELLO:
     case HA_FRAME_RAFT:
     case HA_FRAME_APP:
+    case HA_FRAME_OVER:
         return false;
     }
     return false;

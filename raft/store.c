@@ -16,7 +16,7 @@
 #include "raft/members.h"
 #include "raft/store_private.h"
 
-static const char schema[] =
+const char ha_store_schema[] =
     "CREATE TABLE meta(id INTEGER PRIMARY KEY CHECK(id=1), format INTEGER NOT NULL,"
     " cluster_id INTEGER NOT NULL, own_id INTEGER NOT NULL, set_id INTEGER NOT NULL,"
     " term INTEGER NOT NULL, vote INTEGER NOT NULL, crc INTEGER NOT NULL);"
@@ -25,7 +25,9 @@ static const char schema[] =
     "CREATE TABLE entries(idx INTEGER PRIMARY KEY, term INTEGER NOT NULL, type INTEGER NOT NULL,"
     " chain INTEGER NOT NULL, crc INTEGER NOT NULL, data BLOB NOT NULL);"
     "CREATE TABLE snapshots(idx INTEGER PRIMARY KEY, term INTEGER NOT NULL,"
-    " conf INTEGER NOT NULL, crc INTEGER NOT NULL, data BLOB NOT NULL);";
+    " conf INTEGER NOT NULL, crc INTEGER NOT NULL, data BLOB NOT NULL);"
+    "CREATE TABLE sets(id INTEGER PRIMARY KEY CHECK(id=1), crc INTEGER NOT NULL,"
+    " data BLOB NOT NULL);";
 
 static const char *const statements[STORE_STATEMENTS] = {
     [STORE_BEGIN] = "BEGIN IMMEDIATE",
@@ -43,6 +45,8 @@ static const char *const statements[STORE_STATEMENTS] = {
     [STORE_ENTRIES] = "SELECT idx,term,type,chain,crc,data FROM entries ORDER BY idx",
     [STORE_READ_META] = "SELECT format,cluster_id,own_id,set_id,term,vote,crc FROM meta",
     [STORE_READ_HEAD] = "SELECT last,chain FROM head",
+    [STORE_PUT_SET] = "INSERT OR REPLACE INTO sets VALUES(1,?1,?2)",
+    [STORE_READ_SET] = "SELECT crc,data FROM sets",
 };
 
 int ha_store_fail(struct ha_store *store, struct ha_err *err, const char *what)
@@ -59,7 +63,7 @@ int ha_store_fail(struct ha_store *store, struct ha_err *err, const char *what)
 }
 
 /* Run a statement that gives no row. */
-static int run(struct ha_store *store, enum ha_store_statement which, struct ha_err *err)
+int ha_store_run(struct ha_store *store, enum ha_store_statement which, struct ha_err *err)
 {
     sqlite3_stmt *stmt = store->stmts[which];
     int rv = sqlite3_step(stmt);
@@ -110,7 +114,7 @@ uint32_t ha_store_crc(const uint64_t *words, size_t count, const void *data, siz
     return ha_crc32c(ha_crc32c(0, bytes, w.size), data, size);
 }
 
-static int write_meta(struct ha_store *store, struct ha_err *err)
+int ha_store_write_meta(struct ha_store *store, struct ha_err *err)
 {
     const uint64_t words[6] = {HA_STORE_FORMAT, store->cluster_id, store->own_id,
                                store->set_id,   store->term,       store->vote};
@@ -118,19 +122,19 @@ static int write_meta(struct ha_store *store, struct ha_err *err)
     for (int i = 0; i < 6; i++)
         bind(store, STORE_META, i + 1, words[i]);
     bind(store, STORE_META, 7, ha_store_crc(words, 6, NULL, 0));
-    return run(store, STORE_META, err);
+    return ha_store_run(store, STORE_META, err);
 }
 
 static int write_head(struct ha_store *store, struct ha_err *err)
 {
     bind(store, STORE_HEAD, 1, store->last);
     bind(store, STORE_HEAD, 2, store->chain);
-    return run(store, STORE_HEAD, err);
+    return ha_store_run(store, STORE_HEAD, err);
 }
 
 int ha_store_begin(struct ha_store *store, struct ha_err *err)
 {
-    return run(store, STORE_BEGIN, err);
+    return ha_store_run(store, STORE_BEGIN, err);
 }
 
 int ha_store_commit(struct ha_store *store, struct ha_err *err)
@@ -139,7 +143,7 @@ int ha_store_commit(struct ha_store *store, struct ha_err *err)
 
     if (code != HA_OK)
         return code;
-    return run(store, STORE_COMMIT, err);
+    return ha_store_run(store, STORE_COMMIT, err);
 }
 
 int ha_store_set_term(struct ha_store *store, raft_term term, struct ha_err *err)
@@ -148,13 +152,13 @@ int ha_store_set_term(struct ha_store *store, raft_term term, struct ha_err *err
     if (term != store->term)
         store->vote = 0;
     store->term = term;
-    return write_meta(store, err); /* a statement of its own is a transaction of its own */
+    return ha_store_write_meta(store, err); /* a statement of its own is a transaction of its own */
 }
 
 int ha_store_set_vote(struct ha_store *store, raft_id vote, struct ha_err *err)
 {
     store->vote = vote;
-    return write_meta(store, err);
+    return ha_store_write_meta(store, err);
 }
 
 int ha_store_append(struct ha_store *store, raft_index index, const struct raft_entry *entries,
@@ -173,7 +177,7 @@ int ha_store_append(struct ha_store *store, raft_index index, const struct raft_
             bind(store, STORE_INSERT, j + 1, words[j]);
         bind(store, STORE_INSERT, 5, ha_store_crc(words, 4, entry->buf.base, entry->buf.len));
         bind_blob(store, STORE_INSERT, 6, entry->buf.base, entry->buf.len);
-        code = run(store, STORE_INSERT, err);
+        code = ha_store_run(store, STORE_INSERT, err);
         if (code != HA_OK)
             return code;
         store->last = index + i;
@@ -205,7 +209,7 @@ int ha_store_truncate(struct ha_store *store, raft_index index, struct ha_err *e
     if (index > store->last)
         return HA_OK;
     bind(store, STORE_CUT_TAIL, 1, index);
-    code = run(store, STORE_CUT_TAIL, err);
+    code = ha_store_run(store, STORE_CUT_TAIL, err);
     if (code != HA_OK)
         return code;
     store->last = index - 1;
@@ -229,7 +233,7 @@ static int previous_snapshot(struct ha_store *store, raft_index index, raft_inde
 static int cut_front(struct ha_store *store, raft_index upto, struct ha_err *err)
 {
     bind(store, STORE_CUT_FRONT, 1, upto);
-    return run(store, STORE_CUT_FRONT, err);
+    return ha_store_run(store, STORE_CUT_FRONT, err);
 }
 
 /* Two snapshots are kept, and the entries that follow the older one, so that it can be used. */
@@ -242,7 +246,7 @@ static int keep_two(struct ha_store *store, raft_index index, unsigned trailing,
     if (code != HA_OK)
         return code;
     bind(store, STORE_DROP_SNAPSHOTS, 1, previous);
-    code = run(store, STORE_DROP_SNAPSHOTS, err);
+    code = ha_store_run(store, STORE_DROP_SNAPSHOTS, err);
     if (code != HA_OK)
         return code;
     return cut_front(store, previous < upto ? previous : upto, err);
@@ -260,7 +264,7 @@ int ha_store_put(struct ha_store *store, const struct raft_snapshot *snapshot, u
         bind(store, STORE_PUT, i + 1, words[i]);
     bind(store, STORE_PUT, 4, ha_store_crc(words, 3, buf->base, buf->len));
     bind_blob(store, STORE_PUT, 5, buf->base, buf->len);
-    code = run(store, STORE_PUT, err);
+    code = ha_store_run(store, STORE_PUT, err);
     if (code != HA_OK)
         return code;
     if (trailing > 0)
@@ -320,8 +324,15 @@ void ha_store_close(struct ha_store *store)
     free(store);
 }
 
+/* A directory of the first version has no table for it. */
+#define ADD_SETS                                                                                \
+    "CREATE TABLE IF NOT EXISTS sets(id INTEGER PRIMARY KEY CHECK(id=1), crc INTEGER NOT NULL," \
+    " data BLOB NOT NULL)"
+
 int ha_store_prepare(struct ha_store *store, struct ha_err *err)
 {
+    if (sqlite3_exec(store->db, ADD_SETS, NULL, NULL, NULL) != SQLITE_OK)
+        return ha_store_fail(store, err, "prepare");
     for (size_t i = 0; i < STORE_STATEMENTS; i++)
         if (sqlite3_prepare_v2(store->db, statements[i], -1, &store->stmts[i], NULL) != SQLITE_OK)
             return ha_store_fail(store, err, "prepare");
@@ -335,14 +346,14 @@ int ha_store_bootstrap(struct ha_store *store, const struct raft_buffer *conf, s
     int code;
 
     if (sqlite3_exec(store->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK ||
-        sqlite3_exec(store->db, schema, NULL, NULL, NULL) != SQLITE_OK)
+        sqlite3_exec(store->db, ha_store_schema, NULL, NULL, NULL) != SQLITE_OK)
         return ha_store_fail(store, err, "bootstrap");
     code = ha_store_prepare(store, err);
     if (code != HA_OK)
         return code;
     store->term = 1;
     store->chain = HA_HASH_START;
-    code = write_meta(store, err);
+    code = ha_store_write_meta(store, err);
     if (code == HA_OK)
         code = ha_store_append(store, 1, &entry, 1, err);
     if (code == HA_OK)

@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "lib/base/err.h"
+#include "raft/care.h"
 
 struct ha_store; /* opaque */
 
@@ -69,6 +70,26 @@ int ha_store_commit(struct ha_store *store, struct ha_err *err);
 int ha_store_get(struct ha_store *store, struct raft_snapshot **ret, struct ha_err *err);
 
 int ha_store_mark(struct ha_store *store, raft_index committed, struct ha_err *err);
+
+/* Who owns @dir, without opening it as a voter; codes of ha_store_open. */
+struct ha_store_owner {
+    uint64_t cluster_id;
+    uint32_t own_id;
+    struct ha_raft_set set; /* count 0: only set_id is known */
+};
+int ha_store_peek(const char *dir, struct ha_store_owner *ret, struct ha_err *err);
+
+/* One transaction: from now on the directory is that of @own_id of the seed's set, and begins with
+ * the seed. Closes nothing; the store must not be used for anything else any more. */
+int ha_store_transplant(struct ha_store *store, uint32_t own_id, const struct ha_raft_seed *seed,
+                        struct ha_err *err);
+/* The same for an empty directory. HA_EEXIST. */
+int ha_store_sow(const char *dir, uint32_t own_id, const struct ha_raft_seed *seed,
+                 struct ha_err *err);
+/* What is remembered of the set; count 0: nothing. */
+int ha_store_read_set(struct ha_store *store, struct ha_raft_set *ret, struct ha_err *err);
+/* Its longest promise has passed: note so. */
+int ha_store_set_waited(struct ha_store *store, struct ha_err *err);
 
 /* Of the database files; free space of the directory. */
 uint64_t ha_store_size(const struct ha_store *store);

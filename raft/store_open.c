@@ -14,7 +14,7 @@
 #define IDENTITY_SIZE 32u
 #define IDENTITY_MAGIC 0x44494148u /* "HAID" */
 
-static bool has_file(const struct ha_store *store, const char *name)
+bool ha_store_has_file(const struct ha_store *store, const char *name)
 {
     char path[HA_STORE_PATH_SIZE];
     struct stat info;
@@ -23,7 +23,7 @@ static bool has_file(const struct ha_store *store, const char *name)
     return stat(path, &info) == 0;
 }
 
-static int write_identity(const struct ha_store *store, struct ha_err *err)
+int ha_store_write_identity(const struct ha_store *store, struct ha_err *err)
 {
     uint8_t bytes[IDENTITY_SIZE];
     char path[HA_STORE_PATH_SIZE];
@@ -61,15 +61,16 @@ static int compare_identity(const struct ha_store *store, uint64_t cluster_id, u
     return HA_OK;
 }
 
-static int read_identity(const struct ha_store *store, struct ha_err *err)
+struct identity {
+    uint64_t cluster_id, own_id, set_id;
+};
+
+static int read_identity(const struct ha_store *store, struct identity *ret, struct ha_err *err)
 {
     char path[HA_STORE_PATH_SIZE];
     struct ha_reader r;
     uint8_t *bytes;
     size_t size;
-    uint64_t own_id;
-    uint64_t cluster_id;
-    uint64_t set_id;
     bool is_good;
     int code;
 
@@ -79,25 +80,46 @@ static int read_identity(const struct ha_store *store, struct ha_err *err)
         return code;
     ha_reader_init(&r, bytes, size);
     is_good = ha_get_u32(&r) == IDENTITY_MAGIC;
-    own_id = ha_get_u32(&r);
-    cluster_id = ha_get_u64(&r);
-    set_id = ha_get_u64(&r);
+    ret->own_id = ha_get_u32(&r);
+    ret->cluster_id = ha_get_u64(&r);
+    ret->set_id = ha_get_u64(&r);
     (void)ha_get_u32(&r);
     is_good = is_good && size == IDENTITY_SIZE &&
               ha_crc32c(0, bytes, IDENTITY_SIZE - 4) == ha_get_u32(&r) && ha_reader_done(&r);
     free(bytes);
     if (!is_good)
         return ha_err_set(err, HA_ECORRUPT, "%s is damaged; %s", path, HA_STORE_REPLACE);
-    return compare_identity(store, cluster_id, own_id, set_id, err);
+    return HA_OK;
+}
+
+/* The database says that this is us. The file beside it may be of before the last move, which was
+ * then cut short behind its transaction: finish it. */
+static int check_identity(struct ha_store *store, struct ha_err *err)
+{
+    struct identity identity = {0};
+    struct ha_raft_set set;
+    int code = read_identity(store, &identity, err);
+
+    if (code != HA_OK || (identity.cluster_id == store->cluster_id &&
+                          identity.own_id == store->own_id && identity.set_id == store->set_id))
+        return code;
+    code = ha_store_read_set(store, &set, err);
+    if (code != HA_OK)
+        return code;
+    if (identity.cluster_id != store->cluster_id || set.count == 0 || set.set_id != store->set_id ||
+        identity.set_id == store->set_id)
+        return compare_identity(store, identity.cluster_id, identity.own_id, identity.set_id, err);
+    code = ha_store_mark(store, 1, err);
+    return code == HA_OK ? ha_store_write_identity(store, err) : code;
 }
 
 /* Decide from the files alone. */
 static int check_presence(const struct ha_store *store, bool bootstrap, bool *ret_is_new,
                           struct ha_err *err)
 {
-    bool has_db = has_file(store, "log.db");
-    bool has_identity = has_file(store, "identity");
-    bool has_mark = has_file(store, "watermark");
+    bool has_db = ha_store_has_file(store, "log.db");
+    bool has_identity = ha_store_has_file(store, "identity");
+    bool has_mark = ha_store_has_file(store, "watermark");
 
     *ret_is_new = false;
     if (!has_db && (has_identity || has_mark))
@@ -115,7 +137,7 @@ static int check_presence(const struct ha_store *store, bool bootstrap, bool *re
     return HA_OK;
 }
 
-static int open_db(struct ha_store *store, uint32_t page_max, struct ha_err *err)
+int ha_store_open_db(struct ha_store *store, uint32_t page_max, struct ha_err *err)
 {
     char path[HA_STORE_PATH_SIZE];
     char pragma[64];
@@ -162,7 +184,7 @@ static int bootstrap(struct ha_store *store, struct ha_err *err)
 }
 
 /* What the tables hold is the last word; files written after them may be missing. */
-static bool is_blank(struct ha_store *store)
+bool ha_store_is_blank(struct ha_store *store)
 {
     sqlite3_stmt *stmt = NULL;
     bool blank = false;
@@ -206,17 +228,15 @@ static int set_up(struct ha_store *store, const struct ha_store_options *options
     bool is_new;
     int code = check_presence(store, options->bootstrap, &is_new, err);
 
-    if (code == HA_OK && has_file(store, "identity"))
-        code = read_identity(store, err);
     if (code != HA_OK)
         return code;
     if (!ha_store_has_space(store))
         return ha_err_set(err, HA_EFULL, "less than %" PRIu64 " MiB free in %s: free some space",
                           store->free_min_bytes >> 20, store->dir);
-    code = open_db(store, options->page_max, err);
+    code = ha_store_open_db(store, options->page_max, err);
     if (code != HA_OK)
         return code;
-    if (!is_new && is_blank(store) && !has_file(store, "identity"))
+    if (!is_new && ha_store_is_blank(store) && !ha_store_has_file(store, "identity"))
         is_new = options->bootstrap; /* an earlier bootstrap was cut short before it did anything */
     if (options->bootstrap && !is_new)
         return ha_err_set(err, HA_EEXIST,
@@ -225,15 +245,17 @@ static int set_up(struct ha_store *store, const struct ha_store_options *options
     code = is_new ? bootstrap(store, err) : ha_store_prepare(store, err);
     if (code == HA_OK)
         code = read_meta(store, err);
+    if (code == HA_OK && ha_store_has_file(store, "identity"))
+        code = check_identity(store, err);
     /* A bootstrap may have been cut short between the tables and the files. */
-    if (code == HA_OK && !has_file(store, "watermark")) {
-        if (has_file(store, "identity"))
+    if (code == HA_OK && !ha_store_has_file(store, "watermark")) {
+        if (ha_store_has_file(store, "identity"))
             return ha_err_set(err, HA_ENOENT, "%s has lost its watermark file; %s", store->dir,
                               HA_STORE_REPLACE);
         code = ha_store_mark(store, 1, err);
     }
-    if (code == HA_OK && !has_file(store, "identity"))
-        code = write_identity(store, err);
+    if (code == HA_OK && !ha_store_has_file(store, "identity"))
+        code = ha_store_write_identity(store, err);
     return code;
 }
 

@@ -29,6 +29,8 @@ enum ha_store_statement {
     STORE_ENTRIES,
     STORE_READ_META,
     STORE_READ_HEAD,
+    STORE_PUT_SET,
+    STORE_READ_SET,
     STORE_STATEMENTS, /* how many */
 };
 
@@ -50,6 +52,13 @@ struct ha_store {
 
 /* Fill *err from the database's last error. */
 int ha_store_fail(struct ha_store *store, struct ha_err *err, const char *what);
+extern const char ha_store_schema[];
+int ha_store_run(struct ha_store *store, enum ha_store_statement which, struct ha_err *err);
+int ha_store_write_meta(struct ha_store *store, struct ha_err *err);
+int ha_store_open_db(struct ha_store *store, uint32_t page_max, struct ha_err *err);
+int ha_store_write_identity(const struct ha_store *store, struct ha_err *err);
+bool ha_store_has_file(const struct ha_store *store, const char *name);
+bool ha_store_is_blank(struct ha_store *store);
 int ha_store_prepare(struct ha_store *store, struct ha_err *err);
 int ha_store_bootstrap(struct ha_store *store, const struct raft_buffer *conf, struct ha_err *err);
 uint64_t ha_store_chain(uint64_t before, raft_index index, const struct raft_entry *entry);
