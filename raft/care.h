@@ -21,6 +21,7 @@ struct ha_raft_set {
     uint64_t set_id;
     /* The entry that ended the set before; from_set 0: that set is lost. */
     uint64_t from_set, from_index, from_term;
+    char gone[HA_RAFT_NAME_SIZE]; /* who was in that set and is not in this one; "": nobody */
     /* Promises of a lost set may be outstanding: nothing is done before the longest has passed. */
     bool must_wait;
     uint32_t count;

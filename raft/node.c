@@ -423,7 +423,8 @@ int ha_raft_send_app(struct ha_raft *raft, uint32_t peer, const void *data, size
 
 bool ha_raft_is_peer(const struct ha_raft *raft, const char *name)
 {
-    return ha_peers_find_name(&raft->peers, name) != NULL;
+    return ha_peers_find_name(&raft->peers, name) != NULL ||
+           (raft->set.gone[0] != '\0' && strcmp(raft->set.gone, name) == 0);
 }
 
 void ha_raft_adopt(struct ha_raft *raft, struct ha_stream *stream)

@@ -151,7 +151,8 @@ int ha_raft_read_index(struct ha_raft *raft, uint32_t deadline_ms, ha_raft_read_
  * HA_EINVAL: no such peer, own id, or over HA_RAFT_APP_MAX. */
 int ha_raft_send_app(struct ha_raft *raft, uint32_t peer, const void *data, size_t size);
 
-/* True where @name (as TLS proved it) is another configured watcher: such a stream belongs here. */
+/* True where @name (as TLS proved it) is another configured watcher, or the one that was replaced
+ * last, which is only told so: such a stream belongs here. */
 bool ha_raft_is_peer(const struct ha_raft *raft, const char *name);
 
 /* Take an accepted, handshaken @stream on which nothing has been read yet. From here on it is

@@ -353,8 +353,10 @@ void ha_peers_adopt(struct ha_peers *peers, struct ha_stream *stream)
 {
     const char *name = ha_stream_peer_name(stream);
     struct ha_peer_pending *pending;
+    bool is_known = peers->options->plain || ha_peers_find_name(peers, name) != NULL ||
+                    (name[0] != '\0' && peers->set != NULL && strcmp(peers->set->gone, name) == 0);
 
-    if (peers->is_closing || (!peers->options->plain && ha_peers_find_name(peers, name) == NULL)) {
+    if (peers->is_closing || !is_known) {
         if (!peers->is_closing)
             HA_LOG(HA_LOG_WARN, "watcher-refused", "peer=%s why=unknown", HA_QUOTE(name));
         close_stream(peers, stream);

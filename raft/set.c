@@ -11,6 +11,7 @@ void ha_set_put(struct ha_writer *w, const struct ha_raft_set *set)
     ha_put_u64(w, set->from_set);
     ha_put_u64(w, set->from_index);
     ha_put_u64(w, set->from_term);
+    ha_put_string(w, set->gone);
     ha_put_u8(w, set->must_wait ? 1 : 0);
     ha_put_u32(w, set->count);
     for (uint32_t i = 0; i < set->count && i < HA_RAFT_PEERS_MAX; i++) {
@@ -28,6 +29,7 @@ bool ha_set_get(struct ha_reader *r, struct ha_raft_set *ret)
     ret->from_set = ha_get_u64(r);
     ret->from_index = ha_get_u64(r);
     ret->from_term = ha_get_u64(r);
+    ha_get_string(r, ret->gone, sizeof(ret->gone));
     ret->must_wait = ha_get_bool(r);
     ret->count = ha_get_u32(r);
     if (r->failed || version != SET_VERSION || ret->set_id == 0 || ret->count < 1 ||

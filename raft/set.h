@@ -7,7 +7,7 @@
 #include "lib/base/bytes.h"
 #include "raft/care.h"
 
-#define HA_SET_SIZE_MAX (64u + HA_RAFT_PEERS_MAX * (HA_RAFT_NAME_SIZE + HA_RAFT_ADDRESS_SIZE + 4u))
+#define HA_SET_SIZE_MAX (128u + HA_RAFT_PEERS_MAX * (HA_RAFT_NAME_SIZE + HA_RAFT_ADDRESS_SIZE + 4u))
 
 void ha_set_put(struct ha_writer *w, const struct ha_raft_set *set);
 /* False: malformed, or no set at all. */

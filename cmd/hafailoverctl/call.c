@@ -14,7 +14,7 @@
 
 struct calling {
     const struct ha_target *target;
-    const char *body_file;
+    const struct ha_ask *ask;
     struct ha_dns *dns;
     struct ha_http_client *client;
     json_t *json;
@@ -34,9 +34,14 @@ static enum ha_exit exit_of_status(long status)
 
 static void take_answer(struct calling *calling, const struct ha_http_answer *answer)
 {
+    const char *body_file = calling->ask->body_file;
     const char *text;
 
     calling->result = exit_of_status(answer->status);
+    if (calling->result == HA_EXIT_OK && calling->ask->on_bytes != NULL) {
+        calling->ask->on_bytes(calling->ask->bytes_ctx, answer->body, answer->body_size);
+        return;
+    }
     calling->json = json_loadb(answer->body, answer->body_size, JSON_REJECT_DUPLICATES, NULL);
     if (calling->json == NULL) {
         fprintf(stderr, "hafailoverctl: status %ld, and no JSON\n", answer->status);
@@ -47,9 +52,8 @@ static void take_answer(struct calling *calling, const struct ha_http_answer *an
     if (calling->result == HA_EXIT_OK)
         return;
     text = json_string_value(json_object_get(calling->json, "error"));
-    fprintf(stderr, "hafailoverctl: %s%s%s\n", calling->body_file != NULL ? calling->body_file : "",
-            calling->body_file != NULL ? ": " : "",
-            text != NULL ? text : "refused without a reason");
+    fprintf(stderr, "hafailoverctl: %s%s%s\n", body_file != NULL ? body_file : "",
+            body_file != NULL ? ": " : "", text != NULL ? text : "refused without a reason");
     json_decref(calling->json);
     calling->json = NULL;
 }
@@ -138,8 +142,7 @@ static int start(struct calling *calling, const struct ha_ask *ask, struct ha_tl
 
 enum ha_exit ha_call(const struct ha_target *target, const struct ha_ask *ask, json_t **ret)
 {
-    struct calling calling = {
-        .target = target, .body_file = ask->body_file, .result = HA_EXIT_UNREACHABLE};
+    struct calling calling = {.target = target, .ask = ask, .result = HA_EXIT_UNREACHABLE};
     struct ha_tls *tls = NULL;
     uv_loop_t loop;
     int code;

@@ -28,10 +28,15 @@ struct ha_target {
     uint32_t deadline_ms;
 };
 
+/* Where an answer goes that is bytes, not JSON; borrows. */
+typedef void (*ha_call_bytes_cb)(void *ctx, const void *data, size_t size);
+
 struct ha_ask {
     const char *method, *path; /* path with its query */
     const void *body;
     size_t body_size;
+    ha_call_bytes_cb on_bytes; /* NULL: JSON is wanted */
+    void *bytes_ctx;
     const char
         *body_file; /* where the body was read from, to name it in a refusal; NULL: nowhere */
 };

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cmd/hafailoverctl/care.h"
 #include "cmd/hafailoverctl/keygen.h"
 #include "cmd/hafailoverctl/print.h"
 #include "lib/base/err.h"
@@ -96,6 +97,8 @@ static void print_watchers(const json_t *answer)
 
 static enum ha_exit run_watchers(const struct ha_ctl *ctl)
 {
+    if (ctl->word_count > 0)
+        return ha_care_replace(ctl);
     return get(ctl, "/v1/watchers", print_watchers);
 }
 
@@ -364,7 +367,9 @@ static enum ha_exit run_version(const struct ha_ctl *ctl)
 const struct ha_ctl_command ha_ctl_commands[] = {
     {"status", 0, 1, "[SERVICE] [--json]", "who is primary, who could be, and what is wrong",
      run_status},
-    {"watchers", 0, 0, "[--json]", "the watchers, as the asked one sees them", run_watchers},
+    {"watchers", 0, 2, "[--json] | replace OLD --with NEW=HOST:PORT",
+     "the watchers, as the asked one sees them; give a dead one's place to another", run_watchers},
+    {"backup", 1, 1, "FILE", "write all that the watchers know into FILE", ha_care_backup},
     {"apply", 0, 0, "-f FILE [--base VERSION]", "make FILE the configuration of the cluster",
      run_apply},
     {"diff", 0, 0, "-f FILE", "what applying FILE would change", run_diff},

@@ -16,7 +16,7 @@ struct ha_ctl {
     struct ha_target target;
     int word_count; /* behind the command's name */
     const char *words[HA_CTL_WORDS_MAX];
-    const char *file, *base, *to, *why, *during, *secret, *out, *count;
+    const char *file, *base, *to, *why, *during, *secret, *out, *count, *with;
     bool json, accept_loss;
 };
 

@@ -25,6 +25,7 @@ enum {
     OPTION_FOR,
     OPTION_SECRET,
     OPTION_OUT,
+    OPTION_WITH,
 };
 
 static const struct option options[] = {
@@ -42,6 +43,7 @@ static const struct option options[] = {
     {"for", required_argument, NULL, OPTION_FOR},
     {"secret", required_argument, NULL, OPTION_SECRET},
     {"out", required_argument, NULL, OPTION_OUT},
+    {"with", required_argument, NULL, OPTION_WITH},
     {"count", required_argument, NULL, 'n'},
     {"help", no_argument, NULL, 'h'},
     {"version", no_argument, NULL, 'V'},
@@ -121,6 +123,9 @@ static bool take_option(struct ha_ctl *ctl, int option, const char *value)
         return true;
     case OPTION_OUT:
         ctl->out = value;
+        return true;
+    case OPTION_WITH:
+        ctl->with = value;
         return true;
     case 'n':
         ctl->count = value;

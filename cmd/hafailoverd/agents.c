@@ -489,6 +489,12 @@ int ha_agents_open(struct ha_daemon *daemon, struct ha_agents **ret)
     return HA_OK;
 }
 
+void ha_agents_reconnect(struct ha_agents *agents)
+{
+    for (struct conn *conn = agents->conns; conn != NULL; conn = conn->next)
+        close_conn(conn);
+}
+
 void ha_agents_close(struct ha_agents *agents, void (*cb)(struct ha_daemon *daemon))
 {
     assert(cb != NULL && agents->close_cb == NULL);

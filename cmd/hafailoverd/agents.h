@@ -32,6 +32,9 @@ void ha_agents_refresh(struct ha_agents *agents);
 /* Each 100 ms: silent connections, waiting ones. */
 void ha_agents_poll(struct ha_agents *agents);
 
+/* End every connection; agents dial again at once and are told anew who this watcher is. */
+void ha_agents_reconnect(struct ha_agents *agents);
+
 /* @cb after the last connection has closed; the last touch. */
 void ha_agents_close(struct ha_agents *agents, void (*cb)(struct ha_daemon *daemon));
 

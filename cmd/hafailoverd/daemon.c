@@ -15,6 +15,7 @@
 #include "cmd/hafailoverd/prober.h"
 #include "cmd/hafailoverd/replica.h"
 #include "cmd/hafailoverd/serve.h"
+#include "cmd/hafailoverd/set.h"
 #include "lib/base/bytes.h"
 #include "lib/base/err.h"
 #include "lib/base/text.h"
@@ -80,6 +81,9 @@ static void on_drain(void *ctx)
         ha_notifier_look(daemon->notifier);
     if (ha_dispatch_drain(daemon->dispatch))
         ha_loop_wake(daemon->loop);
+    ha_set_turn(daemon);
+    if (daemon->stopping)
+        return;
     set_tick(daemon);
 }
 
@@ -108,6 +112,8 @@ static void on_poll(uv_timer_t *timer)
 {
     struct ha_daemon *daemon = timer->data;
 
+    if (daemon->stopping || ha_set_waits(daemon))
+        return;
     ha_daemon_look_at_peers(daemon);
     ha_agents_poll(daemon->agents);
     ha_notifier_look(daemon->notifier);
@@ -236,6 +242,8 @@ static int open_all(struct ha_daemon *daemon, bool bootstrap, struct ha_err *err
 
     (void)ha_text_format(name, sizeof(name), "watcher/%s", daemon->settings->name);
     code = ha_security_tls_new(&daemon->settings->security, name, true, &daemon->tls, err);
+    if (code == HA_OK && !bootstrap)
+        code = ha_set_learn(daemon, err);
     if (code == HA_OK)
         code = ha_replica_open(daemon, bootstrap, err);
     if (code == HA_OK)
@@ -259,13 +267,14 @@ static int open_all(struct ha_daemon *daemon, bool bootstrap, struct ha_err *err
     if (code != HA_OK)
         return code;
     open_timers(daemon);
-    code = ha_raft_start(daemon->raft, err);
+    if (!daemon->set.must_wait)
+        code = ha_raft_start(daemon->raft, err);
     if (code == HA_OK)
         code = open_listener(daemon, err);
     return code;
 }
 
-static void on_part_closed(struct ha_daemon *daemon)
+void ha_daemon_part_closed(struct ha_daemon *daemon)
 {
     assert(daemon->open_parts > 0);
     daemon->open_parts--;
@@ -273,17 +282,17 @@ static void on_part_closed(struct ha_daemon *daemon)
 
 static void on_raft_closed(void *arg)
 {
-    on_part_closed(arg);
+    ha_daemon_part_closed(arg);
 }
 
 static void on_listener_closed(void *ctx)
 {
-    on_part_closed(ctx);
+    ha_daemon_part_closed(ctx);
 }
 
 static void on_timer_closed(uv_handle_t *handle)
 {
-    on_part_closed(handle->data);
+    ha_daemon_part_closed(handle->data);
 }
 
 static unsigned count_parts(const struct ha_daemon *daemon)
@@ -312,18 +321,18 @@ void ha_daemon_stop(struct ha_daemon *daemon, int exit_code)
     }
     if (daemon->listener != NULL)
         ha_listener_close(daemon->listener, on_listener_closed, daemon);
-    if (daemon->raft != NULL)
+    if (daemon->raft != NULL && !ha_set_is_moving(daemon)) /* it tells its own end */
         ha_raft_close(daemon->raft, on_raft_closed, daemon);
     if (daemon->serve != NULL)
-        ha_serve_close(daemon->serve, on_part_closed);
+        ha_serve_close(daemon->serve, ha_daemon_part_closed);
     if (daemon->notifier != NULL)
-        ha_notifier_close(daemon->notifier, on_part_closed);
+        ha_notifier_close(daemon->notifier, ha_daemon_part_closed);
     if (daemon->prober != NULL)
-        ha_prober_close(daemon->prober, on_part_closed);
+        ha_prober_close(daemon->prober, ha_daemon_part_closed);
     if (daemon->agents != NULL)
-        ha_agents_close(daemon->agents, on_part_closed);
+        ha_agents_close(daemon->agents, ha_daemon_part_closed);
     if (daemon->note != NULL)
-        ha_promise_note_close(daemon->note, on_part_closed);
+        ha_promise_note_close(daemon->note, ha_daemon_part_closed);
     if (daemon->fencer != NULL)
         ha_fencer_cancel(daemon->fencer);
 }
@@ -348,7 +357,8 @@ static void free_all(struct ha_daemon *daemon)
 int ha_daemon_run(const struct ha_daemon_settings *settings, bool bootstrap)
 {
     struct ha_loop loop;
-    struct ha_daemon daemon = {.settings = settings, .loop = &loop, .uv = &loop.uv};
+    struct ha_daemon_settings live = *settings;
+    struct ha_daemon daemon = {.settings = &live, .live = &live, .loop = &loop, .uv = &loop.uv};
     struct ha_loop_hook hook = {.cb = on_drain, .ctx = &daemon};
     char host[HA_ADDRESS_SIZE];
     struct ha_err err = {0};
@@ -366,7 +376,13 @@ int ha_daemon_run(const struct ha_daemon_settings *settings, bool bootstrap)
     } else {
         HA_LOG(HA_LOG_INFO, "started", "name=%s version=%s set=%016" PRIx64, settings->name,
                HA_VERSION, daemon.set_id);
-        ha_daemon_catch_up(&daemon);
+        if (daemon.set.must_wait)
+            HA_LOG(HA_LOG_WARN, "waiting",
+                   "why=\"the watchers before are lost: what they promised must run out first\" "
+                   "ms=%u",
+                   HA_LEASE_MAX_MS);
+        else
+            ha_daemon_catch_up(&daemon);
     }
     ha_loop_run(&loop);
     if (ha_loop_fini(&loop) != HA_OK)

@@ -14,7 +14,7 @@
 
 #include "cmd/hafailoverd/settings.h"
 #include "lib/core/watcher.h"
-#include "raft/node.h"
+#include "raft/care.h"
 
 struct ha_agents;
 struct ha_dispatch;
@@ -26,16 +26,21 @@ struct ha_notifier;
 struct ha_prober;
 struct ha_promise_note;
 struct ha_serve;
+struct ha_set_move;
 struct ha_tls;
 
 struct ha_daemon {
-    const struct ha_daemon_settings *settings; /* borrowed from main */
+    const struct ha_daemon_settings *settings; /* `live` */
+    struct ha_daemon_settings *live;           /* those of main, with the peers of today */
     struct ha_loop *loop;                      /* borrowed from main */
     uv_loop_t *uv;                             /* of `loop` */
     struct ha_tls *tls;                        /* NULL with mode plain */
     uint16_t peer_port;                        /* of this watcher in [peers] */
     struct ha_raft *raft;
     uint64_t set_id;
+    struct ha_raft_set set;   /* as the directory remembers it; count 0: that of the settings */
+    struct ha_set_move *move; /* to the next set; NULL: none */
+    bool retired;             /* this watcher has no part in the log any more */
     uint64_t started_ms;
 
     struct ha_watcher *core;
@@ -72,6 +77,9 @@ int ha_daemon_run(const struct ha_daemon_settings *settings, bool bootstrap);
 
 /* Stop in order; the loop ends when everything has closed. */
 void ha_daemon_stop(struct ha_daemon *daemon, int exit_code);
+
+/* A part that closes by itself has closed. */
+void ha_daemon_part_closed(struct ha_daemon *daemon);
 
 /* Ask a leader for an index to catch up with; HA_EVENT_CAUGHT_UP when it has been applied. */
 void ha_daemon_catch_up(struct ha_daemon *daemon);

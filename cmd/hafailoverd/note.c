@@ -36,6 +36,15 @@ static int write_note(const char *path, uint32_t ms, struct ha_err *err)
     return ha_file_write(path, text, strlen(text), 0640, err);
 }
 
+int ha_promise_note_make(const char *data_dir, struct ha_err *err)
+{
+    char path[HA_PATH_SIZE + 16];
+    int code = ha_text_format(path, sizeof(path), "%s/%s", data_dir, NOTE_FILE);
+
+    return code == HA_OK ? write_note(path, 0, err)
+                         : ha_err_set(err, code, "%s is too long", data_dir);
+}
+
 static int read_note(struct ha_promise_note *note, bool is_new, uint32_t *ret_ms,
                      struct ha_err *err)
 {

@@ -18,6 +18,9 @@ struct ha_promise_note; /* opaque */
 int ha_promise_note_open(struct ha_daemon *daemon, bool is_new, struct ha_promise_note **ret,
                          uint32_t *ret_ms, struct ha_err *err);
 
+/* Note in @data_dir, blocking, that nothing was ever promised. HA_EIO and so on. */
+int ha_promise_note_make(const char *data_dir, struct ha_err *err);
+
 /* Make @longest_ms durable, then HA_EVENT_PERSISTED_PROMISE. */
 void ha_promise_note_write(struct ha_promise_note *note, uint32_t longest_ms);
 

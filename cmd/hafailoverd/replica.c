@@ -7,6 +7,7 @@
 
 #include "cmd/hafailoverd/daemon.h"
 #include "cmd/hafailoverd/dispatch.h"
+#include "cmd/hafailoverd/set.h"
 #include "lib/base/bytes.h"
 #include "lib/base/err.h"
 #include "lib/base/text.h"
@@ -28,6 +29,12 @@ static void apply(void *ctx, const struct ha_raft_entry *entry)
     struct ha_err err = {0};
     int code;
 
+    if (daemon->move != NULL) {
+        /* Behind the end of the set: as if it were not there, on every watcher. */
+        ha_dispatch_applied(daemon->dispatch, entry->index, HA_ESTALE,
+                            "the set of watchers has just changed: ask again");
+        return;
+    }
     if (ha_command_decode(entry->data, entry->size, &command, daemon->config_in, &err) != HA_OK) {
         /* The same on every watcher: the entry counts and does nothing. */
         daemon->malformed_count++;
@@ -44,6 +51,8 @@ static void apply(void *ctx, const struct ha_raft_entry *entry)
     if (version != cluster->config_version || services != cluster->service_count)
         daemon->topology_changed = true;
     ha_dispatch_applied(daemon->dispatch, entry->index, code, err.text);
+    if (command.kind == HA_COMMAND_REPLACE && code == HA_OK)
+        ha_set_replaced(daemon, entry, &command.u.replace);
 }
 
 static int snapshot(void *ctx, void **ret_data, size_t *ret_size)
@@ -129,6 +138,13 @@ static void fatal(void *ctx, int code, const char *why)
     _exit(EXIT_FATAL);
 }
 
+uint64_t ha_replica_cluster_id(const struct ha_daemon *daemon)
+{
+    const char *name = daemon->settings->cluster;
+
+    return ha_hash(HA_HASH_START, name, strlen(name));
+}
+
 int ha_replica_open(struct ha_daemon *daemon, bool bootstrap, struct ha_err *err)
 {
     const struct ha_daemon_settings *settings = daemon->settings;
@@ -140,12 +156,14 @@ int ha_replica_open(struct ha_daemon *daemon, bool bootstrap, struct ha_err *err
         .role = role,
         .outcome = outcome,
         .app = app,
+        .over = ha_set_over,
         .fatal = fatal,
     };
     struct ha_raft_options options;
 
     ha_raft_options_init(&options);
-    options.cluster_id = ha_hash(HA_HASH_START, settings->cluster, strlen(settings->cluster));
+    options.cluster_id = ha_replica_cluster_id(daemon);
+    options.set_id = daemon->set.set_id;
     options.own_id = ha_daemon_id_of(settings->self);
     options.peer_count = settings->peer_count;
     for (uint32_t i = 0; i < settings->peer_count; i++) {

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cmd/hafailoverd/daemon.h"
+#include "cmd/hafailoverd/set.h"
 #include "lib/api/control.h"
 #include "lib/base/err.h"
 #include "lib/base/text.h"
@@ -148,6 +149,38 @@ static void start_write(struct ha_serve *serve, struct ha_http_request *http,
     ha_http_on_gone(http, on_gone, serve);
 }
 
+/* The whole state as a file: of the raft room, which the API does not know. */
+static void send_backup(const struct ha_serve *serve, struct ha_http_request *http,
+                        const struct ha_api_view *view)
+{
+    struct ha_raft_seed seed;
+    struct ha_err err = {0};
+    void *data = NULL;
+    size_t size = 0;
+    int code = HA_EBUSY;
+
+    if (ha_set_is_moving(serve->daemon))
+        (void)ha_err_set(&err, code, "the set of watchers is changing: try again");
+    else
+        code = ha_raft_export(serve->daemon->raft, &seed, &err);
+    if (code == HA_OK) {
+        seed.wall_ms = view->wall_ms;
+        seed.staleness_ms = view->staleness_ms;
+        code = ha_raft_seed_encode(&seed, &data, &size, &err);
+        ha_raft_seed_fini(&seed);
+    }
+    if (code == HA_OK) {
+        ha_http_reply(http, 200, "application/octet-stream", data, size);
+    } else {
+        struct ha_api_reply reply = {0};
+
+        ha_api_finish(&reply, view, 0, code, err.text);
+        answer(http, &reply);
+        ha_api_reply_fini(&reply);
+    }
+    free(data);
+}
+
 static const char *query(const void *ctx, const char *key)
 {
     return ha_http_query(ctx, key);
@@ -171,6 +204,11 @@ static void on_request(void *ctx, struct ha_http_request *http)
     request.body = (const char *)ha_http_body(http, &request.body_size);
     request.role = ha_api_role_of(request.peer, is_local);
     make_view(serve, &view);
+    if (request.role == HA_API_OPERATE && strcmp(request.path, "/v1/backup") == 0 &&
+        strcmp(request.method, "GET") == 0) {
+        send_backup(serve, http, &view);
+        return;
+    }
     ha_api_handle(&request, &view, &reply);
     if (reply.is_write) {
         HA_LOG(HA_LOG_INFO, "api-write", "peer=%s method=%s path=%s",

@@ -11,7 +11,7 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 BUILD=${HAFO_BUILD:-$ROOT/build-quickstart}
 LIB=$ROOT/deploy/lib
 
-WATCHERS=(w1 w2 w3)
+read -ra WATCHERS <<<"${HAFO_WATCHERS:-w1 w2 w3}" # tests replace one
 DATABASES=(db1 db2 db3)
 CLIENTS=(client)
 HOSTS=("${WATCHERS[@]}" "${DATABASES[@]}" "${CLIENTS[@]}")

@@ -257,10 +257,11 @@ lab_up() {
 }
 
 lab_down() {
-    local host ns
-    for host in "${HOSTS[@]}" switch; do
-        netns_drop "$host"
+    local ns
+    for ns in /run/netns/"$LAB"-*; do # of watchers that were replaced too
+        [ "${ns##*-}" = switch ] || [ ! -e "$ns" ] || netns_drop "${ns##*-}"
     done
+    netns_drop switch
     if [ -d "$RUN" ]; then
         cgroup_drop "$(cgroup_of)"
         mountpoint -q "$RUN/cgroup" && umount "$RUN/cgroup"

@@ -180,6 +180,58 @@ static void get_watchers(const struct call *call)
     answer_json(call->reply, 200, json_pack("{s:o}", "watchers", ha_render_watchers(call->view)));
 }
 
+/* What a person who replaces the wrong watcher, or one that lives, would not have wanted. */
+static const char *objection(const struct ha_api_view *view, const char *old_name)
+{
+    bool is_known = false, others_heard = true;
+
+    for (uint32_t i = 0; i < view->watcher_count; i++) {
+        bool is_old = strcmp(view->watchers[i].name, old_name) == 0;
+
+        if (is_old && view->watchers[i].reachable)
+            return "that watcher still answers: stop it for good first, and ask another one";
+        is_known = is_known || is_old;
+        others_heard = others_heard && (is_old || view->watchers[i].reachable);
+    }
+    if (!is_known)
+        return "there is no watcher of that name";
+    return others_heard ? NULL
+                        : "another watcher is not heard either: start it first, or wait for it";
+}
+
+static void post_replace(const struct call *call)
+{
+    json_t *body = body_object(call);
+    const char *old_name, *new_name, *address, *why;
+    struct ha_command *command;
+    char host[HA_URL_SIZE];
+    uint16_t port;
+
+    if (body == NULL)
+        return;
+    if (!UNPACK(call, body, "{s:s,s:s,s:s}", "old", &old_name, "new", &new_name, "address",
+                &address))
+        goto out;
+    if (!ha_text_is_name(new_name, HA_NAME_SIZE) || strlen(old_name) >= HA_NAME_SIZE ||
+        strlen(address) >= HA_URL_SIZE ||
+        ha_text_host_port(address, host, sizeof(host), &port, 0) != HA_OK) {
+        refuse_code(call->reply, HA_EINVAL, "the new watcher is NAME=HOST:PORT");
+        goto out;
+    }
+    why = objection(call->view, old_name);
+    if (why != NULL) {
+        refuse_code(call->reply, HA_EDENIED, why);
+        goto out;
+    }
+    command = write_command(call, HA_COMMAND_REPLACE);
+    (void)ha_text_copy(command->u.replace.old_name, HA_NAME_SIZE, old_name);
+    (void)ha_text_copy(command->u.replace.new_name, HA_NAME_SIZE, new_name);
+    (void)ha_text_copy(command->u.replace.address, HA_URL_SIZE, address);
+    put_author(call, command->u.replace.author);
+out:
+    json_decref(body);
+}
+
 static void get_history(const struct call *call)
 {
     uint64_t count = HISTORY_DEFAULT;
@@ -429,6 +481,7 @@ static const struct {
     {"GET", "/metrics", HA_API_VIEW, get_metrics},
     {"GET", "/v1/status", HA_API_VIEW, get_status},
     {"GET", "/v1/watchers", HA_API_VIEW, get_watchers},
+    {"POST", "/v1/watchers/replace", HA_API_OPERATE, post_replace},
     {"GET", "/v1/history", HA_API_VIEW, get_history},
     {"GET", "/v1/decisions/*", HA_API_VIEW, get_decision},
     {"GET", "/v1/config", HA_API_VIEW, get_config},

@@ -166,8 +166,10 @@ struct ha_cluster {
 void ha_cluster_init(struct ha_cluster *cluster);
 
 /* Not from the log: make *cluster the first state of a new set of watchers, of which all before are
- * gone for good and every promise has run out. Entries may have been forgotten, so every service
- * claims an epoch far above all that could have been given, and its open one is fenced. */
+ * gone for good and every promise has run out. Entries may have been forgotten: services claim
+ * epochs, and index and version go on, far above all that could have been given; what is open is
+ * fenced. */
+#define HA_INDEXES_FORGOTTEN 1000000000u
 void ha_cluster_rebuild(struct ha_cluster *cluster, const struct ha_command_watchers *set,
                         const char *why);
 

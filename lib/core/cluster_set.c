@@ -10,6 +10,7 @@
 
 /* Above every epoch that the forgotten end of a log can have given. */
 #define EPOCHS_FORGOTTEN 1000000u
+#define VERSIONS_FORGOTTEN 1000u
 
 static uint32_t count_bits(uint32_t mask)
 {
@@ -153,11 +154,23 @@ int ha_cluster_apply_settled(struct ha_cluster *cluster, const struct ha_command
     return HA_OK;
 }
 
+/* Agents refuse settings of an older version than they know, and versions are forgotten too. */
+static void number_config_above(struct ha_cluster *cluster)
+{
+    if (cluster->config_version == 0)
+        return;
+    cluster->config_version += VERSIONS_FORGOTTEN;
+    if (cluster->archive_count > 0)
+        cluster->archived[cluster->archive_count - 1].version = cluster->config_version;
+}
+
 void ha_cluster_rebuild(struct ha_cluster *cluster, const struct ha_command_watchers *set,
                         const char *why)
 {
     assert(set->set_id != cluster->set_id && set->count > 0);
     take_set(cluster, set);
+    number_config_above(cluster);
+    cluster->index += HA_INDEXES_FORGOTTEN;
     for (uint32_t i = 0; i < HA_SERVICES_MAX; i++)
         if (cluster->services[i].used && cluster->services[i].epoch > cluster->epoch_floor)
             cluster->epoch_floor = cluster->services[i].epoch;

@@ -232,7 +232,9 @@ static void test_rebuilt_claims_above_what_was_forgotten(void **state)
         struct world *world = world_new(3);
         struct ha_command_watchers set = {.set_id = SET + 1, .count = 1, .names = {"w1"}};
         bool was_open = states[i] != HA_STATE_PROMOTING;
+        const char *text;
         uint64_t before;
+        uint32_t size;
 
         world_reach(world, A, HA_GATE_BPF, states[i]);
         before = world_epoch(world);
@@ -242,6 +244,10 @@ static void test_rebuilt_claims_above_what_was_forgotten(void **state)
                          was_open ? HA_STATE_FENCING : HA_STATE_SELECTING);
         assert_int_equal(world_service(world)->reason, HA_REASON_REBUILT);
         assert_int_equal(world->w->cluster.watcher_count, 1);
+        assert_true(world->w->cluster.config_version > 1);
+        assert_int_equal(
+            ha_cluster_archived(&world->w->cluster, world->w->cluster.config_version, &text, &size),
+            HA_OK);
         assert_true(!was_open || world_service(world)->open_epoch == before);
         world_free(world);
     }
