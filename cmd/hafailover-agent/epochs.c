@@ -17,13 +17,13 @@
 #include "lib/io/log.h"
 
 /* One text file below the state directory: a line per service,
- * "SERVICE_ID EPOCH_SEEN GIVEN_UP WHY SERVING_EPOCH SERVING_RUN NAME", and a last line
- * "end CRC32C" over everything before it. */
+ * "SERVICE_ID EPOCH_SEEN GIVEN_UP WHY SERVING_EPOCH SERVING_RUN SEALED SYNC_EPOCH SYNC_INDEX NAME",
+ * and a last line "end CRC32C" over everything before it. */
 #define NOTE_FILE "epochs"
 #define LOCK_FILE "lock" /* held while an agent runs: two would forget what each other gave up */
-#define LINE_SIZE 192u
+#define LINE_SIZE 256u
 #define NOTE_SIZE_MAX (HA_SERVICES_MAX * LINE_SIZE)
-#define FIELDS 7
+#define FIELDS 10
 #define RETRY_MS 1000u
 
 struct ha_epochs {
@@ -76,7 +76,10 @@ static bool take_line(struct ha_epochs *epochs, char *line)
         ha_text_u64(words[3], UINT32_MAX, &why) != HA_OK ||
         ha_text_u64(words[4], UINT64_MAX, &row->serving_epoch) != HA_OK ||
         ha_text_u64(words[5], UINT64_MAX, &row->serving_run) != HA_OK ||
-        ha_text_copy(row->service_name, sizeof(row->service_name), words[6]) != HA_OK ||
+        ha_text_u64(words[6], UINT64_MAX, &row->sealed) != HA_OK ||
+        ha_text_u64(words[7], UINT64_MAX, &row->sync_epoch) != HA_OK ||
+        ha_text_u64(words[8], UINT64_MAX, &row->sync_index) != HA_OK ||
+        ha_text_copy(row->service_name, sizeof(row->service_name), words[9]) != HA_OK ||
         !ha_verdict_valid((uint32_t)why))
         return false;
     row->service = (uint32_t)service;
@@ -140,9 +143,11 @@ static void make_text(struct ha_epochs *epochs)
         char *to = epochs->text + epochs->size;
 
         (void)ha_text_format(to, LINE_SIZE,
-                             "%" PRIu32 " %" PRIu64 " %" PRIu64 " %u %" PRIu64 " %" PRIu64 " %s\n",
+                             "%" PRIu32 " %" PRIu64 " %" PRIu64 " %u %" PRIu64 " %" PRIu64
+                             " %" PRIu64 " %" PRIu64 " %" PRIu64 " %s\n",
                              row->service, row->epoch_seen, row->given_up,
                              (unsigned)row->given_up_why, row->serving_epoch, row->serving_run,
+                             row->sealed, row->sync_epoch, row->sync_index,
                              row->service_name[0] != '\0' ? row->service_name : "-");
         epochs->size += strlen(to);
     }
@@ -208,6 +213,8 @@ static void tell(struct ha_epochs *epochs, uint32_t at)
         .service = epochs->written[at].service,
         .epoch_seen = epochs->written[at].epoch_seen,
         .given_up = epochs->written[at].given_up,
+        .sealed = epochs->written[at].sealed,
+        .sync_index = epochs->written[at].sync_index,
     };
     ha_host_step(epochs->host, &event);
 }

@@ -8,6 +8,7 @@
 #include "lib/base/err.h"
 #include "lib/base/text.h"
 #include "lib/core/agent_parts.h"
+#include "lib/core/sync.h"
 
 enum {
     TICK_EFFECTS_MAX = 16, /* more than one service needs in one tick */
@@ -69,6 +70,9 @@ int ha_agent_load(struct ha_agent *a, const struct ha_effect_epochs *epochs)
     held->given_up_why = epochs->given_up_why;
     held->serving_epoch = epochs->serving_epoch;
     held->serving_run = epochs->serving_run;
+    held->sealed = held->sealed_durable = epochs->sealed;
+    held->sync_epoch = epochs->sync_epoch;
+    held->sync_index = held->sync_index_durable = epochs->sync_index;
     /* A later epoch was taken only after the gate of the one given up was seen closed; otherwise
      * the last run may have ended before that. */
     if (held->serving_epoch > held->given_up)
@@ -155,6 +159,9 @@ void ha_held_persist(struct ha_held *held, struct ha_effects *out)
         .given_up_why = held->given_up_why,
         .serving_epoch = held->serving_epoch,
         .serving_run = held->serving_run,
+        .sealed = held->sealed,
+        .sync_epoch = held->sync_epoch,
+        .sync_index = held->sync_index,
     };
     memcpy(effect->u.epochs.service_name, held->settings.service_name,
            sizeof(effect->u.epochs.service_name));
@@ -190,6 +197,7 @@ static void tell_status(const struct ha_agent *a, const struct ha_held *held, ui
     status->epoch = held->giving_up ? HA_EPOCH_NONE : held->epoch;
     status->given_up = held->given_up_told;
     status->epoch_seen = held->epoch_seen_durable;
+    status->sealed = ha_held_is_sealed(held) ? held->sealed : HA_EPOCH_NONE;
     status->given_up_why = held->given_up_why;
     status->process = held->process;
     status->answer_age_ms = age_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)age_ms;
@@ -209,6 +217,14 @@ static void tell_status(const struct ha_agent *a, const struct ha_held *held, ui
     status->order_epoch = held->order.epoch;
     status->result = held->result;
     memcpy(status->text, held->text, sizeof(status->text));
+}
+
+/* Durable, done, and nothing comes in: a database that was made to receive again proves nothing. */
+bool ha_held_is_sealed(const struct ha_held *held)
+{
+    return held->sealed != HA_EPOCH_NONE && held->sealed_durable == held->sealed &&
+           held->epoch_seen_durable >= held->sealed && held->seal_done && held->sampled &&
+           !held->sample.link_up;
 }
 
 /* Giving up */
@@ -252,12 +268,20 @@ static bool is_same_process(const struct ha_held *held)
            held->pid_start != 0;
 }
 
+/* Opening needs the standby names of this epoch in effect; who serves keeps on while they change.
+ */
+static bool names_are_set(const struct ha_held *held)
+{
+    return !ha_sync_is_managed(held->settings.engine, held->settings.durability) || held->serving ||
+           held->sync_epoch == held->epoch;
+}
+
 /* Whether this host may act as the primary of its epoch, lease apart. */
 static bool is_fit_to_serve(const struct ha_held *held)
 {
     return held->epoch != HA_EPOCH_NONE && !held->giving_up && held->epoch > held->given_up &&
            held->epoch_seen_durable >= held->epoch && is_same_process(held) &&
-           held->sample.role == HA_ROLE_PRIMARY;
+           names_are_set(held) && held->sample.role == HA_ROLE_PRIMARY;
 }
 
 static void keep_vip(struct ha_held *held, uint64_t now_ms, struct ha_effects *out)
@@ -388,7 +412,8 @@ static void resume(struct ha_held *held, uint64_t now_ms, struct ha_effects *out
     held->order.kind = HA_ORDER_SERVE;
     held->order.epoch = held->epoch;
     held->order.vip_free = true;
-    held->result = HA_RESULT_DONE;
+    /* Without its standby names known, it is told them again. */
+    held->result = names_are_set(held) ? HA_RESULT_DONE : HA_RESULT_NONE;
     held->beat_now = true;
 }
 
@@ -607,6 +632,10 @@ static void on_persisted(struct ha_agent *a, const struct ha_effect_epochs_done 
         held->epoch_seen_durable = epochs->epoch_seen;
     if (epochs->given_up > held->given_up_durable)
         held->given_up_durable = epochs->given_up;
+    if (epochs->sealed == held->sealed)
+        held->sealed_durable = epochs->sealed;
+    if (epochs->sync_index > held->sync_index_durable)
+        held->sync_index_durable = epochs->sync_index;
     finish_give_up(held);
     ha_held_order_settle(held, out);
     ha_held_order_next(a, held, now_ms, out);

@@ -27,7 +27,11 @@ struct ha_held { /* one service this host has a member of */
     uint64_t epoch_seen, given_up;
     enum ha_verdict given_up_why;
     uint64_t epoch_seen_durable, given_up_durable;
-    uint64_t serving_epoch, serving_run; /* what the last run of this agent held */
+    uint64_t serving_epoch, serving_run;     /* what the last run of this agent held */
+    uint64_t sealed, sealed_durable;         /* receives nothing below this epoch; 0: not sealed */
+    bool seal_done;                          /* the database was told in this run of the agent */
+    uint64_t sync_epoch;                     /* standby names of this epoch are in effect ... */
+    uint64_t sync_index, sync_index_durable; /* ... by the order of this index */
 
     /* the epoch it acts for */
     uint64_t epoch;         /* promoted for, lease claimed; HA_EPOCH_NONE */

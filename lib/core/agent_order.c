@@ -7,6 +7,36 @@
 #include "lib/base/err.h"
 #include "lib/base/text.h"
 #include "lib/core/agent_parts.h"
+#include "lib/core/sync.h"
+
+/* The names of the members of a set, by id; false: the settings do not name one of them yet. */
+static bool name_members(const struct ha_held *held, const struct ha_sync_set *set,
+                         char (*names)[HA_NAME_SIZE])
+{
+    uint32_t unnamed = set->members;
+
+    for (uint32_t i = 0; i < held->settings.peer_count; i++) {
+        uint32_t id = held->settings.peers[i].id;
+
+        if (id == HA_MEMBER_NONE || id > HA_MEMBERS_MAX || (set->members >> id & 1u) == 0)
+            continue;
+        memcpy(names[id], held->settings.peers[i].name, HA_NAME_SIZE);
+        unnamed &= ~(1u << id);
+    }
+    return unnamed == 0;
+}
+
+/* Whether the database says that exactly the ordered standby names are in effect. */
+static bool names_are_in_effect(const struct ha_held *held, const struct ha_order *order)
+{
+    char names[HA_MEMBERS_MAX + 1][HA_NAME_SIZE] = {{0}};
+    char text[HA_SYNC_NAMES_SIZE];
+
+    if (!name_members(held, &order->sync, names))
+        return false;
+    ha_sync_names(text, &order->sync, (const char(*)[HA_NAME_SIZE])names, order->epoch);
+    return held->sample.sync_id == ha_sync_id(text);
+}
 
 static void act(struct ha_agent *a, struct ha_held *held, const struct ha_order *order,
                 uint64_t now_ms, struct ha_effects *out)
@@ -27,8 +57,12 @@ static void act(struct ha_agent *a, struct ha_held *held, const struct ha_order 
                                                      : held->settings.promote_deadline_ms,
         .full_copy = order->full_copy,
         .min_replicas = order->min_replicas,
+        .sync_managed = order->sync_managed,
+        .sync = order->sync,
         .upstream_port = order->upstream_port,
     };
+    (void)name_members(held, &order->sync, effect->u.act.member_names);
+    memcpy(effect->u.act.member_name, held->settings.member_name, HA_NAME_SIZE);
     memcpy(effect->u.act.upstream_host, order->upstream_host, sizeof(order->upstream_host));
 }
 
@@ -110,19 +144,37 @@ static void order_promote(struct ha_agent *a, struct ha_held *held, const struct
     act(a, held, order, now_ms, out);
 }
 
+/* Whether the order is done or under way; standby names that somebody changed are set again. */
+static bool is_served(const struct ha_held *held, const struct ha_order *order)
+{
+    return is_same(held, order) && held->order.min_replicas == order->min_replicas &&
+           held->order.sync_managed == order->sync_managed &&
+           held->order.sync.need == order->sync.need &&
+           held->order.sync.members == order->sync.members &&
+           (held->result == HA_RESULT_RUNNING ||
+            (held->result == HA_RESULT_DONE &&
+             (!order->sync_managed || names_are_in_effect(held, order))));
+}
+
 static void order_serve(struct ha_agent *a, struct ha_held *held, const struct ha_order *order,
                         uint64_t now_ms, struct ha_effects *out)
 {
+    char names[HA_MEMBERS_MAX + 1][HA_NAME_SIZE];
+
     if (order->instance != a->instance || order->epoch < held->epoch_seen ||
         order->epoch <= held->given_up || held->giving_up)
         return;
     if (held->epoch == order->epoch) {
-        if (is_same(held, order) && held->order.min_replicas == order->min_replicas &&
-            held->result != HA_RESULT_FAILED)
+        /* Of a leader that does not know what this agent was told before it started anew. */
+        if (order->sync_managed && order->index < held->sync_index)
             return;
-        if (must_wait(held, order, out))
+        if (is_served(held, order) || must_wait(held, order, out))
             return;
         take(held, order);
+        if (order->sync_managed && !name_members(held, &order->sync, names)) {
+            fail(held, "the settings do not name a member of the set yet");
+            return;
+        }
         act(a, held, order, now_ms, out);
         return;
     }
@@ -146,12 +198,37 @@ static void order_follow(struct ha_agent *a, struct ha_held *held, const struct 
     if ((same && held->ticket != 0) || must_wait(held, order, out))
         return;
     take(held, order);
-    if (held->epoch_seen < order->epoch) {
+    if (held->epoch_seen < order->epoch || held->sealed != HA_EPOCH_NONE) {
         held->epoch_seen = order->epoch;
+        held->sealed = HA_EPOCH_NONE; /* what it receives from now on is of this epoch */
+        held->seal_done = false;
         ha_held_persist(held, out);
     }
     if (held->sample.role == HA_ROLE_PRIMARY)
         ha_held_close_gate(held, out);
+    act(a, held, order, now_ms, out);
+}
+
+/* Stop receiving for good: from here on no primary of an epoch below this one is acknowledged by
+ * this member, whatever clocks and gates do. Only an order to follow undoes it. */
+static void order_seal(struct ha_agent *a, struct ha_held *held, const struct ha_order *order,
+                       uint64_t now_ms, struct ha_effects *out)
+{
+    bool promoting = held->order.kind == HA_ORDER_PROMOTE && held->order.epoch >= order->epoch &&
+                     held->result != HA_RESULT_FAILED;
+
+    if (order->epoch < held->epoch_seen || held->epoch != HA_EPOCH_NONE || promoting)
+        return;
+    if (held->sealed == order->epoch &&
+        (held->seal_done || (is_same(held, order) && held->ticket != 0)))
+        return;
+    if (must_wait(held, order, out))
+        return;
+    take(held, order);
+    held->epoch_seen = order->epoch;
+    held->sealed = order->epoch;
+    held->seal_done = false;
+    ha_held_persist(held, out);
     act(a, held, order, now_ms, out);
 }
 
@@ -186,6 +263,9 @@ void ha_held_order(struct ha_agent *a, struct ha_held *held, const struct ha_ord
     case HA_ORDER_FOLLOW:
         order_follow(a, held, order, now_ms, out);
         return;
+    case HA_ORDER_SEAL:
+        order_seal(a, held, order, now_ms, out);
+        return;
     }
     HA_UNREACHABLE();
 }
@@ -205,6 +285,12 @@ void ha_held_order_next(struct ha_agent *a, struct ha_held *held, uint64_t now_m
  * accepted a later epoch gives nothing for an earlier one, also after a restart. */
 void ha_held_order_settle(struct ha_held *held, struct ha_effects *out)
 {
+    if (held->order.kind == HA_ORDER_SERVE && held->ticket == 0 &&
+        held->result == HA_RESULT_RUNNING && held->sync_index_durable >= held->sync_index) {
+        held->result = HA_RESULT_DONE;
+        held->beat_now = true;
+        return;
+    }
     if (held->order.kind != HA_ORDER_PROMOTE || held->ticket != 0 ||
         held->result != HA_RESULT_RUNNING || held->epoch_seen_durable < held->order.epoch)
         return;
@@ -220,6 +306,25 @@ void ha_held_order_settle(struct ha_held *held, struct ha_effects *out)
     held->serving_epoch = held->epoch;
     held->serving_run = held->sample.run_id;
     ha_held_persist(held, out);
+}
+
+/* Reported as done only once it is noted which order set the names: an agent that started anew must
+ * not let an older leader put back what the log has left behind. */
+static void served(struct ha_held *held, struct ha_effects *out)
+{
+    if (!held->order.sync_managed) {
+        held->result = HA_RESULT_DONE;
+        held->beat_now = true;
+        return;
+    }
+    if (!names_are_in_effect(held, &held->order)) {
+        fail(held, "the database does not say that the standby names are in effect");
+        return;
+    }
+    held->sync_epoch = held->order.epoch;
+    held->sync_index = held->order.index;
+    ha_held_persist(held, out);
+    ha_held_order_settle(held, out);
 }
 
 void ha_held_acted(struct ha_held *held, int code, const char *text, uint64_t now_ms,
@@ -248,6 +353,13 @@ void ha_held_acted(struct ha_held *held, int code, const char *text, uint64_t no
         ha_held_give_up(held, held->order.epoch - 1, HA_VERDICT_UNKNOWN, out);
         return;
     case HA_ORDER_SERVE:
+        served(held, out);
+        return;
+    case HA_ORDER_SEAL:
+        held->seal_done = held->sealed == held->order.epoch;
+        held->result = HA_RESULT_DONE;
+        held->beat_now = true;
+        return;
     case HA_ORDER_FOLLOW:
         held->result = HA_RESULT_DONE;
         held->beat_now = true;

@@ -13,6 +13,8 @@ void ha_held_probe(const struct ha_held *held, struct ha_effects *out);
 void ha_held_give_up(struct ha_held *held, uint64_t epoch, enum ha_verdict why,
                      struct ha_effects *out);
 bool ha_held_is_settled(const struct ha_held *held);
+/* It has stopped receiving, and a restart of this agent would know. */
+bool ha_held_is_sealed(const struct ha_held *held);
 
 /* agent_order.c: one order at a time per service */
 void ha_held_order(struct ha_agent *a, struct ha_held *held, const struct ha_order *order,

@@ -324,6 +324,7 @@ int ha_cluster_apply_fenced(struct ha_cluster *cluster, const struct ha_command_
         break;
     case HA_FENCE_NONE:
     case HA_FENCE_NEVER_OPENED:
+    case HA_FENCE_SEALED:
         return ha_err_set(err, HA_EINVAL, "%s is no fence", ha_fence_text(c->how));
     }
     keep_position(service, &c->position);

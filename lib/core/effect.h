@@ -56,6 +56,9 @@ struct ha_effect_epochs { /* durable facts of an agent about one service */
     enum ha_verdict given_up_why;
     uint64_t serving_epoch; /* the epoch it holds ... */
     uint64_t serving_run;   /* ... with this run of the database process */
+    uint64_t sealed;        /* it receives nothing of epochs below this one; 0: it may */
+    uint64_t sync_epoch;    /* standby names of this epoch were read back effective ... */
+    uint64_t sync_index;    /* ... as asked by the order of this index: older ones are void */
     char service_name[HA_NAME_SIZE];
 };
 
@@ -63,11 +66,17 @@ struct ha_effect_epochs { /* durable facts of an agent about one service */
 struct ha_act {
     uint32_t service;
     uint32_t ticket;
-    enum ha_order_kind kind; /* PROMOTE, FOLLOW, SERVE (settings), DRAIN */
+    enum ha_order_kind kind; /* PROMOTE, FOLLOW, SERVE (settings), DRAIN, SEAL */
     uint64_t epoch;
+    char member_name[HA_NAME_SIZE]; /* whose database it is: with the epoch its standby name */
     uint32_t deadline_ms;
     bool full_copy;
     uint32_t min_replicas;
+    /* SERVE: the standby names are managed. HA_OK only after ha_sync_names was read back effective
+     * and the replication connections were made anew: a reload alone is not atomic. */
+    bool sync_managed;
+    struct ha_sync_set sync;
+    char member_names[HA_MEMBERS_MAX + 1][HA_NAME_SIZE]; /* by member id, of those in the set */
     uint16_t upstream_port;
     char upstream_host[HA_HOST_SIZE];
 };

@@ -149,7 +149,7 @@ struct ha_event {
         uint32_t service; /* GATE_CLOSED */
         struct ha_effect_epochs_done {
             uint32_t service;
-            uint64_t epoch_seen, given_up;
+            uint64_t epoch_seen, given_up, sealed, sync_index;
         } epochs;
         struct ha_event_vip vip;
     } u;

@@ -8,10 +8,11 @@
 #ifndef HA_SERVICES_MAX
 #define HA_SERVICES_MAX 1024
 #endif
-#define HA_MEMBERS_MAX 7  /* of one service */
-#define HA_WEBHOOKS_MAX 8 /* of one cluster */
-#define HA_NAME_SIZE 32   /* names of services, members, daemons, with terminator */
-#define HA_HOST_SIZE 128  /* host names and numeric addresses */
+#define HA_MEMBERS_MAX 7                                      /* of one service */
+#define HA_MEMBER_BITS_MAX ((1u << (HA_MEMBERS_MAX + 1)) - 1) /* a bit per member id, from 1 */
+#define HA_WEBHOOKS_MAX 8                                     /* of one cluster */
+#define HA_NAME_SIZE 32  /* names of services, members, daemons, with terminator */
+#define HA_HOST_SIZE 128 /* host names and numeric addresses */
 #define HA_URL_SIZE 256
 #define HA_TEXT_SIZE 192 /* reasons and evidence, as sentences */
 #define HA_LINEAGE_MAX 8 /* remembered forks of one history */

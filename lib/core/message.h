@@ -17,6 +17,7 @@ struct ha_status {
     uint64_t epoch;      /* it claims the lease of this epoch; HA_EPOCH_NONE: of none */
     uint64_t given_up;   /* highest epoch it ended for good, durably; its gate for it is closed */
     uint64_t epoch_seen; /* highest epoch it was told of, durably */
+    uint64_t sealed;     /* it has stopped receiving from epochs below this one, durably; 0: not */
     enum ha_verdict given_up_why;
     enum ha_process process;
     uint32_t answer_age_ms;  /* since the database last answered the agent */
@@ -61,7 +62,9 @@ struct ha_order {
     bool vip_free;         /* PROMOTE, SERVE: the last holder reported the address released */
     bool full_copy;        /* FOLLOW: a full copy is allowed now */
     uint32_t min_replicas; /* SERVE, engine's sync durability; UINT32_MAX: leave alone */
-    uint32_t upstream;     /* FOLLOW: member ... */
+    bool sync_managed;     /* SERVE: the standby names are to be exactly ... */
+    struct ha_sync_set sync;
+    uint32_t upstream; /* FOLLOW: member ... */
     uint16_t upstream_port;
     char upstream_host[HA_HOST_SIZE];
 };
@@ -91,6 +94,7 @@ struct ha_settings {
     struct {
         uint32_t id;
         uint16_t port;
+        char name[HA_NAME_SIZE];
         char host[HA_HOST_SIZE];
     } peers[HA_MEMBERS_MAX];
 };

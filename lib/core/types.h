@@ -75,7 +75,8 @@ HA_ENUM(state, HA_STATE_MAP)
     X(HA_FENCE_REPORT, "report")             /* its own instance reported the gate closed */    \
     X(HA_FENCE_EXPIRED, "expired")           /* a majority stopped and the remainders passed */ \
     X(HA_FENCE_COMMAND, "command")           /* a fencing command reported success */           \
-    X(HA_FENCE_NEVER_OPENED, "never-opened") /* no promise was ever given for it */
+    X(HA_FENCE_NEVER_OPENED, "never-opened") /* no promise was ever given for it */             \
+    X(HA_FENCE_SEALED, "sealed")             /* strict: nobody is left who could acknowledge */
 HA_ENUM(fence, HA_FENCE_MAP)
 
 /* How strongly a host can hold the right to serve (design, section 6.4). */
@@ -142,7 +143,8 @@ HA_ENUM(fitness, HA_FITNESS_MAP)
     X(HA_ORDER_DRAIN, "drain")   /* switchover: stop writes, let replicas catch up, then fence */ \
     X(HA_ORDER_PROMOTE, "promote") /* become primary of this epoch; the gate stays closed */      \
     X(HA_ORDER_SERVE, "serve")     /* this epoch is open: hold its lease, keep its settings */    \
-    X(HA_ORDER_FOLLOW, "follow")   /* replicate from the named upstream */
+    X(HA_ORDER_FOLLOW, "follow")   /* replicate from the named upstream */                        \
+    X(HA_ORDER_SEAL, "seal") /* stop receiving until told to follow under this epoch or later */
 HA_ENUM(order_kind, HA_ORDER_MAP)
 
 #define HA_RESULT_MAP(X)            \
@@ -185,6 +187,12 @@ struct ha_lineage {
     struct ha_lineage_step steps[HA_LINEAGE_MAX];
 };
 
+/* Members whose word a primary must wait for before it acknowledges a write. */
+struct ha_sync_set {
+    uint32_t need;    /* so many of them; 0: it waits for nobody */
+    uint32_t members; /* bit per member id */
+};
+
 /* How much data a member has. Engine-neutral: only ever compared. */
 struct ha_position {
     uint64_t offset; /* bytes of its current lineage it has and would serve after a promotion */
@@ -202,6 +210,7 @@ struct ha_sample {
     uint64_t run_id;       /* changes with every start of the process; 0 unknown */
     uint32_t link_idle_ms; /* replica: since the upstream was last heard */
     uint32_t replicas;     /* primary: connected replicas */
+    uint64_t sync_id;      /* primary: ha_sync_id of the standby names in effect; 0: none */
     uint16_t upstream_port;
     char upstream_host[HA_HOST_SIZE]; /* replica: what it follows, as configured there */
     struct ha_position position;

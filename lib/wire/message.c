@@ -56,6 +56,7 @@ static void walk_settings(struct ha_codec *c, struct ha_settings *s)
     for (uint32_t i = 0; i < s->peer_count && c->why == NULL; i++) {
         ha_walk_member(c, &s->peers[i].id);
         ha_codec_u16(c, &s->peers[i].port);
+        ha_codec_name(c, s->peers[i].name, sizeof(s->peers[i].name));
         ha_codec_text(c, s->peers[i].host, sizeof(s->peers[i].host));
     }
 }
@@ -67,6 +68,7 @@ static void walk_status(struct ha_codec *c, struct ha_status *s)
     ha_codec_u64(c, &s->epoch);
     ha_codec_u64(c, &s->given_up);
     ha_codec_u64(c, &s->epoch_seen);
+    ha_codec_u64(c, &s->sealed);
     HA_CODEC_ENUM(c, &s->given_up_why, verdict);
     HA_CODEC_ENUM(c, &s->process, process);
     ha_codec_u32(c, &s->answer_age_ms);
@@ -106,6 +108,8 @@ static void walk_order(struct ha_codec *c, struct ha_order *o)
     ha_codec_bool(c, &o->vip_free);
     ha_codec_bool(c, &o->full_copy);
     ha_codec_u32(c, &o->min_replicas);
+    ha_codec_bool(c, &o->sync_managed);
+    ha_walk_sync_set(c, &o->sync);
     ha_walk_member(c, &o->upstream);
     ha_codec_u16(c, &o->upstream_port);
     ha_codec_text(c, o->upstream_host, sizeof(o->upstream_host));

@@ -19,7 +19,7 @@
 
 struct ha_err;
 
-#define HA_MESSAGE_VERSION 1u
+#define HA_MESSAGE_VERSION 2u
 #define HA_MESSAGE_SIZE_MAX 65536u
 
 #define HA_MESSAGE_MAP(X)                                                            \

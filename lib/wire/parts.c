@@ -38,10 +38,17 @@ void ha_walk_sample(struct ha_codec *c, struct ha_sample *s)
     ha_codec_u64(c, &s->run_id);
     ha_codec_u32(c, &s->link_idle_ms);
     ha_codec_u32(c, &s->replicas);
+    ha_codec_u64(c, &s->sync_id);
     ha_codec_u16(c, &s->upstream_port);
     ha_codec_text(c, s->upstream_host, sizeof(s->upstream_host));
     ha_walk_position(c, &s->position);
     ha_codec_text(c, s->text, sizeof(s->text));
+}
+
+void ha_walk_sync_set(struct ha_codec *c, struct ha_sync_set *s)
+{
+    ha_codec_u32_max(c, &s->need, HA_MEMBERS_MAX);
+    ha_codec_u32_max(c, &s->members, HA_MEMBER_BITS_MAX);
 }
 
 void ha_walk_fit(struct ha_codec *c, struct ha_fit *f)

@@ -28,6 +28,7 @@ static void add_peer(struct ha_settings *ret, uint32_t id, const struct ha_membe
     assert(ret->peer_count < HA_MEMBERS_MAX);
     ret->peers[ret->peer_count].id = id;
     ret->peers[ret->peer_count].port = member->port;
+    memcpy(ret->peers[ret->peer_count].name, member->name, sizeof(member->name));
     memcpy(ret->peers[ret->peer_count].host, member->host, sizeof(member->host));
     ret->peer_count++;
 }

@@ -6,8 +6,6 @@
 #include "lib/wire/codec.h"
 #include "lib/wire/parts.h"
 
-/* A bit per member id, which starts at 1. */
-#define MEMBER_BITS_MAX ((1u << (HA_MEMBERS_MAX + 1)) - 1)
 #define WEBHOOK_BITS_MAX ((1u << HA_WEBHOOKS_MAX) - 1)
 
 static void walk_member_state(struct ha_codec *c, struct ha_member_state *m)
@@ -52,7 +50,7 @@ static void walk_failover(struct ha_codec *c, struct ha_service *s)
     HA_CODEC_ENUM(c, &s->reason, reason);
     ha_walk_member(c, &s->target);
     ha_codec_bool(c, &s->accept_loss);
-    ha_codec_u32_max(c, &s->failed_members, MEMBER_BITS_MAX);
+    ha_codec_u32_max(c, &s->failed_members, HA_MEMBER_BITS_MAX);
     ha_codec_u64(c, &s->decision);
     ha_codec_bool(c, &s->paused);
     ha_codec_u64(c, &s->paused_until_ms);

@@ -94,6 +94,8 @@ static void answer_note(struct hand *hand, const struct ha_effect_epochs *note)
     event.u.epochs.service = note->service;
     event.u.epochs.epoch_seen = note->epoch_seen;
     event.u.epochs.given_up = note->given_up;
+    event.u.epochs.sealed = note->sealed;
+    event.u.epochs.sync_index = note->sync_index;
     hand_step(hand, &event);
 }
 

@@ -19,6 +19,7 @@ WALKS = {
     "ha_lineage_step": (PARTS, ["walk_lineage"], []),
     "ha_position": (PARTS, ["ha_walk_position"], []),
     "ha_sample": (PARTS, ["ha_walk_sample"], []),
+    "ha_sync_set": (PARTS, ["ha_walk_sync_set"], []),
     "ha_fit": (PARTS, ["ha_walk_fit"], []),
     "ha_member_config": (PARTS, ["walk_member_config"], []),
     "ha_service_config": (PARTS, ["ha_walk_service_config"], []),

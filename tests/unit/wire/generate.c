@@ -583,6 +583,12 @@ void gen_cluster(struct gen *g, struct ha_cluster *cluster, uint32_t wanted)
 
 /* --- messages --------------------------------------------------------------------------------- */
 
+static void sync_set(struct gen *g, struct ha_sync_set *s)
+{
+    s->need = count(g, HA_MEMBERS_MAX);
+    s->members = any32(g) & HA_MEMBER_BITS_MAX;
+}
+
 static void sample(struct gen *g, struct ha_sample *s)
 {
     ENUM(g, s->answer, answer);
@@ -594,6 +600,7 @@ static void sample(struct gen *g, struct ha_sample *s)
     s->run_id = any(g);
     s->link_idle_ms = any32(g);
     s->replicas = any32(g);
+    s->sync_id = any(g);
     s->upstream_port = (uint16_t)any(g);
     TEXT(g, s->upstream_host);
     position(g, &s->position);
@@ -608,6 +615,7 @@ void gen_status(struct gen *g, struct ha_status *s)
     s->epoch = any(g);
     s->given_up = any(g);
     s->epoch_seen = any(g);
+    s->sealed = any(g);
     ENUM(g, s->given_up_why, verdict);
     ENUM(g, s->process, process);
     s->answer_age_ms = any32(g);
@@ -662,6 +670,7 @@ static void settings(struct gen *g, struct ha_settings *s)
     for (uint32_t i = 0; i < s->peer_count; i++) {
         s->peers[i].id = member(g);
         s->peers[i].port = (uint16_t)any(g);
+        NAME(g, s->peers[i].name);
         TEXT(g, s->peers[i].host);
     }
 }
@@ -677,6 +686,8 @@ static void order(struct gen *g, struct ha_order *o)
     o->vip_free = coin(g);
     o->full_copy = coin(g);
     o->min_replicas = any32(g);
+    o->sync_managed = coin(g);
+    sync_set(g, &o->sync);
     o->upstream = member(g);
     o->upstream_port = (uint16_t)any(g);
     TEXT(g, o->upstream_host);

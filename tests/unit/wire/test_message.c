@@ -320,10 +320,10 @@ static void test_refusals_say_what(void **state)
     struct ha_err err = {0};
     size_t size = 77;
 
-    r->data[0] = 2;
+    r->data[0] = 3;
     assert_int_equal(ha_message_decode(r->data, 50, &r->decoded, &err), HA_ENOTSUP);
-    assert_string_equal(err.text, "the peer speaks version 2 of the protocol, this program version "
-                                  "1; upgrade the older one");
+    assert_string_equal(err.text, "the peer speaks version 3 of the protocol, this program version "
+                                  "2; upgrade the older one");
     r->data[0] = HA_MESSAGE_VERSION;
     r->data[1] = 200;
     assert_int_equal(ha_message_decode(r->data, 50, &r->decoded, &err), HA_EPROTO);
