@@ -7,6 +7,8 @@ PACKAGES_BUILD=(gcc libc6-dev meson ninja-build pkg-config clang libbpf-dev libm
     libuv1-dev libraft-dev libhiredis-dev libpq-dev libjansson-dev libsqlite3-dev libssl-dev
     libcurl4-openssl-dev libmicrohttpd-dev libinih-dev libcmocka-dev libsmartcols-dev)
 PACKAGES_RUN=(ca-certificates redis-server iproute2 nftables util-linux procps python3)
+# What tests/bench measures hafailover against.
+PACKAGES_BENCH=(redis-sentinel patroni etcd-server postgresql-15 curl)
 PACKAGES_TEST=(clang-format clang-tidy cppcheck shellcheck git libclang-rt-14-dev openssl)
 
 package_present() {
@@ -36,10 +38,13 @@ packages_install() {
     fi
     service_starts_again
     rm -f "$log"
-    case " ${missing[*]} " in
-        *" redis-server "*) # its own server is not wanted: each host of the lab starts one
-            [ ! -d /run/systemd/system ] || systemctl -q disable redis-server 2>/dev/null || true ;;
-    esac
+    # Their own services are not wanted: each host of a lab starts what it needs.
+    [ -d /run/systemd/system ] || return 0
+    for name in redis-server redis-sentinel etcd patroni postgresql; do
+        case " ${missing[*]} " in
+            *" $name"*) systemctl -q disable "$name" 2>/dev/null || true ;;
+        esac
+    done
 }
 
 apt_run() {
@@ -50,12 +55,14 @@ apt_run() {
         >>"$log" 2>&1 </dev/null
 }
 
-# Debian starts a service on installation unless a policy file says no; ours goes away again.
+# Debian starts a service on installation unless a policy file says no; ours goes away again. One
+# that a killed run of ours has left is known by its second line.
 POLICY=/usr/sbin/policy-rc.d
+POLICY_LINE='# of hafailover, for one installation'
 POLICY_MADE=no
 no_service_starts() {
-    [ -e "$POLICY" ] && return
-    printf '#!/bin/sh\nexit 101\n' >"$POLICY"
+    [ -e "$POLICY" ] && ! grep -qsxF "$POLICY_LINE" "$POLICY" && return
+    printf '#!/bin/sh\n%s\nexit 101\n' "$POLICY_LINE" >"$POLICY"
     chmod +x "$POLICY"
     POLICY_MADE=yes
 }

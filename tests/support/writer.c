@@ -8,7 +8,9 @@
  *   C <time> <server>            a connection was made; <server> is the directory of its data
  *   A <sent> <answered> <number> write <number> was acknowledged
  *   E <time> <text>              a write was not acknowledged, or no connection was made
- * Keys are "<prefix>:<number>"; numbers only grow and are never used twice. */
+ * Keys are "<prefix>:<number>"; numbers only grow and are never used twice.
+ *
+ * With --sentinels the address is asked for before each connection (tests/support/sentinel.h). */
 #include <argp.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -23,6 +25,7 @@
 
 #include "lib/base/err.h"
 #include "lib/base/text.h"
+#include "tests/support/sentinel.h"
 
 #define NS_PER_MS 1000000ull
 
@@ -34,14 +37,18 @@ struct options {
     uint64_t interval_us;
     uint64_t connect_ms; /* a lost SYN is sent again after a second: better to try anew */
     uint64_t timeout_ms;
-    uint64_t duration_ms; /* 0: until SIGTERM */
-    bool read_only;       /* GET in place of SET: who answers reads? */
+    uint64_t duration_ms;  /* 0: until SIGTERM */
+    bool read_only;        /* GET in place of SET: who answers reads? */
+    bool stay;             /* keep a connection that refused a write */
+    const char *sentinels; /* NULL: host and port are fixed */
+    const char *service;
 };
 
 struct writer {
     const struct options *options;
     FILE *log;
     redisContext *link; /* NULL: not connected */
+    struct ha_sentinels sentinels;
     uint64_t number;
     char last_error[160]; /* told once while it repeats */
 };
@@ -122,9 +129,16 @@ static bool dial(struct writer *writer)
 {
     const struct options *options = writer->options;
     const struct timeval timeout = to_timeval(options->timeout_ms);
+    char host[HA_SENTINEL_HOST_SIZE];
+    uint64_t port = options->port;
 
-    writer->link =
-        redisConnectWithTimeout(options->host, (int)options->port, to_timeval(options->connect_ms));
+    if (options->sentinels == NULL) {
+        (void)snprintf(host, sizeof(host), "%s", options->host);
+    } else if (!ha_sentinels_where(&writer->sentinels, host, &port)) {
+        tell_error(writer, "no sentinel answers");
+        return false;
+    }
+    writer->link = redisConnectWithTimeout(host, (int)port, to_timeval(options->connect_ms));
     if (writer->link == NULL)
         return false;
     if (writer->link->err != 0 || redisSetTimeout(writer->link, timeout) != REDIS_OK) {
@@ -158,7 +172,8 @@ static void write_one(struct writer *writer)
     if (reply->type == REDIS_REPLY_ERROR) {
         /* The address may have moved on while this server still answers: ask anew. */
         tell_error(writer, reply->str);
-        drop_link(writer);
+        if (!writer->options->stay)
+            drop_link(writer);
     } else {
         (void)fprintf(writer->log, "A %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", sent_ns, now_ns(),
                       number);
@@ -175,6 +190,9 @@ static void run(struct writer *writer)
     uint64_t next_ns = began_ns;
 
     while (!stop_asked && (writer->options->duration_ms == 0 || now_ns() < end_ns)) {
+        if (writer->options->sentinels != NULL && writer->link != NULL &&
+            ha_sentinels_switched(&writer->sentinels, now_ns()))
+            drop_link(writer);
         write_one(writer);
         next_ns += interval_ns;
         /* After a stall go on at the asked pace; do not catch up. */
@@ -184,6 +202,7 @@ static void run(struct writer *writer)
     }
     if (writer->link != NULL)
         drop_link(writer);
+    ha_sentinels_fini(&writer->sentinels);
 }
 
 static error_t parse_number(struct argp_state *state, const char *text, uint64_t max, uint64_t *ret)
@@ -220,6 +239,15 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case 'r':
         options->read_only = true;
         return 0;
+    case 's':
+        options->stay = true;
+        return 0;
+    case 'S':
+        options->sentinels = arg;
+        return 0;
+    case 'n':
+        options->service = arg;
+        return 0;
     default:
         return ARGP_ERR_UNKNOWN;
     }
@@ -237,12 +265,16 @@ int main(int argc, char *argv[])
         {"prefix", 'k', "TEXT", 0, "of the keys (writer)", 0},
         {"log", 'l', "FILE", 0, "where to note (standard output)", 0},
         {"read", 'r', NULL, 0, "read in place of writing", 0},
+        {"stay", 's', NULL, 0, "keep the connection after an error reply", 0},
+        {"sentinels", 'S', "LIST", 0, "ask these for the address (ADDRESS:PORT,...)", 0},
+        {"name", 'n', "NAME", 0, "of the service the sentinels are asked for (cache)", 0},
         {0},
     };
     static const struct argp argp = {
         table, parse, NULL, "Write unique keys, note who acknowledged.", NULL, NULL, NULL};
     struct options options = {.host = "127.0.0.1",
                               .prefix = "writer",
+                              .service = "cache",
                               .port = 6379,
                               .interval_us = 1000,
                               .connect_ms = 10,
@@ -251,6 +283,11 @@ int main(int argc, char *argv[])
     struct sigaction action = {.sa_handler = on_signal};
 
     (void)argp_parse(&argp, argc, argv, 0, NULL, &options);
+    if (options.sentinels != NULL &&
+        !ha_sentinels_init(&writer.sentinels, options.sentinels, options.service)) {
+        (void)fprintf(stderr, "not a list of addresses: %s\n", options.sentinels);
+        return EXIT_FAILURE;
+    }
     (void)sigaction(SIGTERM, &action, NULL);
     (void)sigaction(SIGINT, &action, NULL);
     action.sa_handler = SIG_IGN;
