@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/base/err.h"
 #include "lib/base/text.h"
@@ -34,7 +35,7 @@ static enum ha_exit exit_of_status(long status)
 
 static void take_answer(struct calling *calling, const struct ha_http_answer *answer)
 {
-    const char *body_file = calling->ask->body_file;
+    const char *file = calling->ask->body_file;
     const char *text;
 
     calling->result = exit_of_status(answer->status);
@@ -44,7 +45,9 @@ static void take_answer(struct calling *calling, const struct ha_http_answer *an
     }
     calling->json = json_loadb(answer->body, answer->body_size, JSON_REJECT_DUPLICATES, NULL);
     if (calling->json == NULL) {
-        fprintf(stderr, "hafailoverctl: status %ld, and no JSON\n", answer->status);
+        if (!calling->ask->quiet)
+            fprintf(stderr, "hafailoverctl: status %ld, and no JSON: is that a watcher?\n",
+                    answer->status);
         if (calling->result == HA_EXIT_OK)
             calling->result = HA_EXIT_REFUSED;
         return;
@@ -52,10 +55,29 @@ static void take_answer(struct calling *calling, const struct ha_http_answer *an
     if (calling->result == HA_EXIT_OK)
         return;
     text = json_string_value(json_object_get(calling->json, "error"));
-    fprintf(stderr, "hafailoverctl: %s%s%s\n", body_file != NULL ? body_file : "",
-            body_file != NULL ? ": " : "", text != NULL ? text : "refused without a reason");
+    if (!calling->ask->quiet)
+        fprintf(stderr, "hafailoverctl: %s%s%s%s\n", file != NULL ? file : "",
+                file != NULL ? ": " : "", text != NULL ? text : "refused without a reason",
+                answer->status == 403 ? ": it wants the role ctl/" : "");
+    if (json_object_size(calling->json) > 2)
+        return;
     json_decref(calling->json);
     calling->json = NULL;
+}
+
+/* What to do about a watcher that did not answer. */
+static const char *advice(const struct ha_target *target, int code)
+{
+    if (code == HA_ETIMEDOUT)
+        return "; ask another watcher, or give it more time with --timeout";
+    if (code == HA_EAUTH)
+        return "; was the key made for that --name, from this cluster's secret?";
+    if (target->url != NULL)
+        return "; ask another watcher";
+    return access(target->socket, F_OK) == 0 && access(target->socket, W_OK) != 0
+               ? ": be root or in the group hafailover"
+               : "; does hafailoverd run here? Another watcher is asked with --url, --key-file and "
+                 "--name";
 }
 
 static void on_dns_closed(void *ctx)
@@ -79,8 +101,10 @@ static void on_answer(void *ctx, const struct ha_http_answer *answer)
     if (answer->code == HA_OK) {
         take_answer(calling, answer);
     } else {
-        fprintf(stderr, "hafailoverctl: %s: %s\n", where,
-                answer->err.text[0] != '\0' ? answer->err.text : ha_code_text(answer->code));
+        if (!calling->ask->quiet)
+            fprintf(stderr, "hafailoverctl: %s: %s%s\n", where,
+                    answer->err.text[0] != '\0' ? answer->err.text : ha_code_text(answer->code),
+                    advice(calling->target, answer->code));
         calling->result = answer->code == HA_ETIMEDOUT ? HA_EXIT_UNKNOWN : HA_EXIT_UNREACHABLE;
     }
     ha_http_client_close(calling->client, on_client_closed, calling);

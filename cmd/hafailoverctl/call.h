@@ -15,8 +15,9 @@ enum ha_exit {
     HA_EXIT_REFUSED = 1,
     HA_EXIT_USAGE = 2,
     HA_EXIT_UNREACHABLE = 3,
-    HA_EXIT_UNKNOWN = 4,  /* timed out: a write may have happened */
-    HA_EXIT_NO_QUORUM = 5 /* the cluster cannot now */
+    HA_EXIT_UNKNOWN = 4,   /* timed out: a write may have happened */
+    HA_EXIT_NO_QUORUM = 5, /* the cluster cannot now */
+    HA_EXIT_UNDONE = 6     /* tried, and it ended otherwise than asked */
 };
 
 /* Which watcher, as whom. Strings are borrowed. */
@@ -39,10 +40,11 @@ struct ha_ask {
     void *bytes_ctx;
     const char
         *body_file; /* where the body was read from, to name it in a refusal; NULL: nowhere */
+    bool quiet;     /* say nothing of what went wrong */
 };
 
-/* Ask, parse the JSON answer into *ret (gives: json_decref; NULL unless HA_EXIT_OK), and say on
- * standard error what went wrong. */
+/* Ask, parse the JSON answer into *ret (gives: json_decref; NULL unless HA_EXIT_OK, or a refusal
+ * that tells more than its sentence), and say on standard error what went wrong. */
 enum ha_exit ha_call(const struct ha_target *target, const struct ha_ask *ask, json_t **ret);
 
 #endif /* HA_CMD_HAFAILOVERCTL_CALL_H */

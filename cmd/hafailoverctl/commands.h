@@ -10,14 +10,18 @@
 #include "cmd/hafailoverctl/call.h"
 
 #define HA_CTL_WORDS_MAX 4
+#define HA_CTL_GIVEN_MAX 32
 
 /* The command line, taken apart. NULL: not given. */
 struct ha_ctl {
     struct ha_target target;
     int word_count; /* behind the command's name */
     const char *words[HA_CTL_WORDS_MAX];
-    const char *file, *base, *to, *why, *during, *secret, *out, *count, *with;
-    bool json, accept_loss;
+    const char *file, *base, *to, *why, *during, *secret, *out, *count, *after, *wait, *with;
+    bool json;       /* JSON instead of tables: said so, or standard output is no terminal */
+    bool json_asked; /* said so */
+    bool accept_loss, dry_run, watch, follow;
+    int given_count, given[HA_CTL_GIVEN_MAX]; /* the options that were given */
 };
 
 struct ha_ctl_command {

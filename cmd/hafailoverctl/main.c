@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cmd/hafailoverctl/commands.h"
 #include "lib/base/err.h"
@@ -26,6 +27,12 @@ enum {
     OPTION_SECRET,
     OPTION_OUT,
     OPTION_WITH,
+    OPTION_TABLE,
+    OPTION_WATCH,
+    OPTION_FOLLOW,
+    OPTION_AFTER,
+    OPTION_DRY_RUN,
+    OPTION_WAIT,
 };
 
 static const struct option options[] = {
@@ -35,6 +42,12 @@ static const struct option options[] = {
     {"name", required_argument, NULL, OPTION_NAME},
     {"timeout", required_argument, NULL, OPTION_TIMEOUT},
     {"json", no_argument, NULL, OPTION_JSON},
+    {"table", no_argument, NULL, OPTION_TABLE},
+    {"watch", no_argument, NULL, OPTION_WATCH},
+    {"follow", no_argument, NULL, OPTION_FOLLOW},
+    {"after", required_argument, NULL, OPTION_AFTER},
+    {"dry-run", no_argument, NULL, OPTION_DRY_RUN},
+    {"wait", required_argument, NULL, OPTION_WAIT},
     {"file", required_argument, NULL, 'f'},
     {"base", required_argument, NULL, OPTION_BASE},
     {"to", required_argument, NULL, OPTION_TO},
@@ -59,7 +72,8 @@ static void print_usage(FILE *to)
     fprintf(to,
             "\nhafailoverctl COMMAND --help tells more. The socket is %s unless said.\n"
             "Exit codes: 0 done, 1 refused by the cluster, 2 usage, 3 no watcher reached,\n"
-            "4 timed out (a write may have happened), 5 no quorum.\n",
+            "4 timed out (a write may have happened), 5 no quorum, 6 it ended otherwise than "
+            "asked.\n",
             SOCKET_DEFAULT);
 }
 
@@ -98,7 +112,21 @@ static bool take_option(struct ha_ctl *ctl, int option, const char *value)
         ctl->target.deadline_ms = (uint32_t)ms;
         return true;
     case OPTION_JSON:
+        ctl->json_asked = true;
         ctl->json = true;
+        return true;
+    case OPTION_TABLE:
+        ctl->json_asked = false;
+        ctl->json = false;
+        return true;
+    case OPTION_WATCH:
+        ctl->watch = true;
+        return true;
+    case OPTION_FOLLOW:
+        ctl->follow = true;
+        return true;
+    case OPTION_DRY_RUN:
+        ctl->dry_run = true;
         return true;
     case 'f':
         ctl->file = value;
@@ -127,12 +155,51 @@ static bool take_option(struct ha_ctl *ctl, int option, const char *value)
     case OPTION_WITH:
         ctl->with = value;
         return true;
+    case OPTION_AFTER:
+        ctl->after = value;
+        return true;
+    case OPTION_WAIT:
+        ctl->wait = value;
+        return true;
     case 'n':
         ctl->count = value;
         return true;
     default:
         return false; /* getopt has told */
     }
+}
+
+/* Options that belong to a command: its usage names them. */
+static bool is_for(const struct ha_ctl_command *command, int option)
+{
+    const struct option *one = options;
+    char text[32];
+
+    if (option < OPTION_BASE && option != 'f' && option != 'n' && option != OPTION_JSON)
+        return true; /* where to ask, and as whom */
+    if (option == OPTION_TABLE)
+        return true;
+    if (option == 'f')
+        return strstr(command->usage, "-f FILE") != NULL;
+    while (one->name != NULL && one->val != option)
+        one++;
+    (void)ha_text_format(text, sizeof(text), "--%s", one->name != NULL ? one->name : "");
+    return strstr(command->usage, text) != NULL;
+}
+
+/* An option that a command would not look at is a slip of the hand, and may mean harm. */
+static bool all_are_for(const struct ha_ctl_command *command, const int *given, int given_count)
+{
+    for (int i = 0; i < given_count; i++) {
+        if (is_for(command, given[i]))
+            continue;
+        fprintf(stderr,
+                "hafailoverctl: %s does not take all of these options\nUsage: hafailoverctl %s "
+                "%s\n",
+                command->name, command->name, command->usage);
+        return false;
+    }
+    return true;
 }
 
 static int run(struct ha_ctl *ctl, int count, char *const words[], bool help)
@@ -150,9 +217,12 @@ static int run(struct ha_ctl *ctl, int count, char *const words[], bool help)
         return HA_EXIT_USAGE;
     }
     if (help) {
-        printf("Usage: hafailoverctl %s %s\n\n%s\n", command->name, command->usage, command->help);
+        printf("Usage: hafailoverctl %s %s\n\n%s\n\nhafailoverctl(1) tells all.\n", command->name,
+               command->usage, command->help);
         return HA_EXIT_OK;
     }
+    if (!all_are_for(command, ctl->given, ctl->given_count))
+        return HA_EXIT_USAGE;
     if (count - 1 < command->words_min || count - 1 > command->words_max) {
         fprintf(stderr, "Usage: hafailoverctl %s %s\n", command->name, command->usage);
         return HA_EXIT_USAGE;
@@ -170,6 +240,9 @@ int main(int argc, char *argv[])
     bool help = false;
     int option;
 
+    /* Tables are for people, who look at terminals. */
+    ctl.json = isatty(STDOUT_FILENO) == 0;
+
     while ((option = getopt_long(argc, argv, "f:n:hV", options, NULL)) != -1) {
         if (option == 'h') {
             help = true;
@@ -178,6 +251,8 @@ int main(int argc, char *argv[])
             return HA_EXIT_OK;
         } else if (!take_option(&ctl, option, optarg)) {
             return HA_EXIT_USAGE;
+        } else if (ctl.given_count < HA_CTL_GIVEN_MAX) {
+            ctl.given[ctl.given_count++] = option;
         }
     }
     return run(&ctl, argc - optind, argv + optind, help);

@@ -6,7 +6,7 @@
 
 #define COLUMNS_MAX 9u
 #define ROWS_MAX 1024u
-#define CELL_SIZE 96u
+#define CELL_SIZE 208u
 
 /* A small table: cells are cut to fit, columns as wide as their widest cell. */
 struct table {
@@ -138,12 +138,20 @@ static void print_service(const json_t *service)
            primary[0] != '\0' ? primary : "none", vip[0] != '\0' ? vip : "none",
            text_of(service, "fence"), is_true(service, "paused") ? ", PAUSED" : "");
     if (is_true(service, "paused"))
-        printf("  paused by %s: %s\n", text_of(service, "paused_by"),
-               text_of(service, "paused_why"));
+        printf("  paused by %s%s%s, until %s\n", text_of(service, "paused_by"),
+               text_of(service, "paused_why")[0] != '\0' ? ": " : "",
+               text_of(service, "paused_why"),
+               text_of(service, "paused_until")[0] != '\0' ? text_of(service, "paused_until")
+                                                           : "resumed");
     if (why[0] != '\0')
         printf("  %s\n", why);
-    if (!is_true(service, "ready"))
-        printf("  not ready for a failover: %s\n", text_of(service, "ready_reason"));
+    if (is_true(service, "ready"))
+        printf("  ready: yes%s\n", is_true(service, "paused")
+                                       ? ", but nothing is done by itself while paused"
+                                   : !is_true(service, "automatic") ? ", but automatic is set to no"
+                                                                    : "");
+    else
+        printf("  ready: no, because %s\n", text_of(service, "ready_reason"));
     print_members(service);
 }
 
@@ -256,9 +264,8 @@ void ha_print_decision(const json_t *decision)
             printf("  %+8" JSON_INTEGER_FORMAT " ms  %s\n", json_integer_value(value),
                    stages[i][1]);
     }
-    if (!is_true(decision, "done"))
-        printf("  not finished yet\n");
-    printf("\n");
+    printf("  outcome: %s%s%s\n\n", text_of(decision, "outcome"),
+           text_of(decision, "state")[0] != '\0' ? ", now " : "", text_of(decision, "state"));
     table_begin(&table, 4);
     head(&table, (const char *const[]){"MEMBER", "OFFSET", "BEHIND", "JUDGED"});
     json_array_foreach(json_object_get(decision, "candidates"), at, one)
@@ -270,6 +277,101 @@ void ha_print_decision(const json_t *decision)
         next_row(&table);
     }
     table_print(&table, "  ");
+    if (json_array_size(json_object_get(decision, "notices")) > 0)
+        printf("\n");
+    json_array_foreach(json_object_get(decision, "notices"), at, one) ha_print_event(one);
+}
+
+static void print_judged(const json_t *members)
+{
+    struct table table;
+    const json_t *one;
+    size_t at;
+
+    table_begin(&table, 4);
+    head(&table, (const char *const[]){"MEMBER", "COULD", "OFFSET", "JUDGED"});
+    json_array_foreach(members, at, one)
+    {
+        cell(&table, 0, text_of(one, "member"));
+        cell(&table, 1, is_true(one, "could") ? "yes" : "no");
+        number_cell(&table, 2, one, "offset", "");
+        cell(&table, 3, text_of(one, "reason"));
+        next_row(&table);
+    }
+    table_print(&table, "  ");
+}
+
+void ha_print_plan(const json_t *plan)
+{
+    struct table table;
+    const json_t *one;
+    size_t at;
+
+    printf("switchover of %s, %s -> %s, as %s sees it\n", text_of(plan, "service"),
+           text_of(plan, "from")[0] != '\0' ? text_of(plan, "from") : "nobody",
+           text_of(plan, "to")[0] != '\0' ? text_of(plan, "to") : "nobody",
+           text_of(plan, "served_by"));
+    table_begin(&table, 3);
+    head(&table, (const char *const[]){"CHECK", "OK", "FOUND"});
+    json_array_foreach(json_object_get(plan, "checks"), at, one)
+    {
+        cell(&table, 0, text_of(one, "check"));
+        cell(&table, 1, is_true(one, "ok") ? "yes" : "NO");
+        cell(&table, 2, text_of(one, "text"));
+        next_row(&table);
+    }
+    table_print(&table, "  ");
+    if (is_true(plan, "ok"))
+        printf("%s\n", text_of(plan, "text"));
+}
+
+void ha_print_why_not(const json_t *answer)
+{
+    const char *would = text_of(answer, "would_promote");
+    const char *primary = text_of(answer, "primary");
+    const json_t *one;
+    size_t at;
+
+    printf("service %s is %s, primary %s, as %s sees it\n", text_of(answer, "service"),
+           text_of(answer, "state"), primary[0] != '\0' ? primary : "none",
+           text_of(answer, "served_by"));
+    if (is_true(answer, "due"))
+        printf("a failover is due: nothing speaks against it\n");
+    else
+        printf("no failover now, because\n");
+    json_array_foreach(json_object_get(answer, "reasons"), at, one)
+        printf("  %s\n", json_string_value(one));
+    if (would[0] != '\0')
+        printf("if there were one, %s would be promoted\n", would);
+    else
+        printf("if there were one, nobody could be promoted\n");
+    print_judged(json_object_get(answer, "members"));
+}
+
+void ha_print_event(const json_t *event)
+{
+    printf("%8" JSON_INTEGER_FORMAT "  %s  %-16s  %-12s  %s\n", number_of(event, "seq"),
+           text_of(event, "time"), text_of(event, "kind"),
+           text_of(event, "service")[0] != '\0' ? text_of(event, "service") : "-",
+           text_of(event, "text"));
+}
+
+void ha_print_webhooks(const json_t *answer)
+{
+    struct table table;
+    const json_t *one;
+    size_t at;
+
+    table_begin(&table, 3);
+    head(&table, (const char *const[]){"WEBHOOK", "SERVICE", "WAITING"});
+    json_array_foreach(json_object_get(answer, "webhooks"), at, one)
+    {
+        cell(&table, 0, text_of(one, "name"));
+        cell(&table, 1, text_of(one, "service")[0] != '\0' ? text_of(one, "service") : "all");
+        number_cell(&table, 2, one, "waiting", "");
+        next_row(&table);
+    }
+    table_print(&table, "");
 }
 
 void ha_print_archive(const json_t *archive)

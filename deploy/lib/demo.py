@@ -127,7 +127,7 @@ def main():
         print(f"== {seen['primary']} is started again and comes back as a replica")
         lab.call("redis_start", seen["primary"])
         lab.wait_settled(30)
-        print(lab.ctl("status").stdout, end="")
+        print(lab.ctl("status", "--table").stdout, end="")
     except hafolab.LabError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

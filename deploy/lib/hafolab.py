@@ -186,6 +186,14 @@ class Lab:
         except ValueError as error:
             raise LabError(f"hafailoverctl {' '.join(args)}: {done.stderr.strip()}") from error
 
+    def http(self, host, path, unit="hafailoverd", deadline_s=5):
+        """The body of an answer over the UNIX socket of a daemon; the status is ignored."""
+        done = subprocess.run(["curl", "-s", "--max-time", str(deadline_s), "--unix-socket",
+                               str(self.run / host / f"{unit}.sock"), f"http://localhost{path}"],
+                              timeout=deadline_s + 5, stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True)
+        return done.stdout
+
     def status(self, **options):
         return self.ctl_json("status", **options)
 

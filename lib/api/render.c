@@ -1,14 +1,14 @@
 #include "lib/api/render.h"
 
-#include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "lib/api/control.h"
+#include "lib/base/err.h"
 #include "lib/base/text.h"
+#include "lib/core/switchover.h"
 #include "lib/core/view.h"
 #include "lib/core/watcher.h"
+#include "lib/wire/json.h"
 #include "lib/wire/notice.h"
 
 /* JSON has no unsigned 64 bits; nothing real comes near the bound. */
@@ -24,7 +24,7 @@ static json_t *number_or_null(uint64_t value, bool known)
 
 static json_t *text_or_null(const char *text)
 {
-    return text[0] != '\0' ? json_string(text) : json_null();
+    return text[0] != '\0' ? ha_json_text(text) : json_null();
 }
 
 static json_t *time_of(uint64_t wall_ms)
@@ -34,7 +34,7 @@ static json_t *time_of(uint64_t wall_ms)
     if (wall_ms == 0)
         return json_null();
     ha_time_text(wall_ms, text);
-    return json_string(text);
+    return ha_json_text(text);
 }
 
 /* A failed insertion leaves the key out; an object that lacks one is better than no answer. */
@@ -90,7 +90,7 @@ static json_t *member_of(const struct ha_api_view *view, const struct ha_service
     set(one, "candidate",
         json_boolean(seen->fit.fitness == HA_FIT_OK || seen->fit.fitness == HA_FIT_CHOSEN ||
                      seen->fit.fitness == HA_FIT_RANKED_LOWER));
-    set(one, "reason", json_string(seen->reason));
+    set(one, "reason", ha_json_text(seen->reason));
     set(one, "fitness", json_string(ha_fitness_text(seen->fit.fitness)));
     set(one, "verdicts", verdicts_of(&view->watcher->cluster, &service->members[at]));
     set(one, "agent", text_or_null(config->agent));
@@ -154,16 +154,16 @@ static json_t *service_of(const struct ha_api_view *view, const struct ha_servic
     set(one, "paused", json_boolean(service->paused));
     if (service->paused) {
         set(one, "paused_by", json_string(service->paused_by));
-        set(one, "paused_why", json_string(service->paused_why));
+        set(one, "paused_why", ha_json_text(service->paused_why));
         set(one, "paused_until", time_of(service->paused_until_ms));
     }
     set(one, "automatic", json_boolean(config->automatic));
     set(one, "deleting", json_boolean(service->deleting));
     set(one, "ready", json_boolean(ha_view_ready(view->watcher, service, view->now_ms, text)));
-    set(one, "ready_reason", json_string(text));
+    set(one, "ready_reason", ha_json_text(text));
     text[0] = '\0';
     ha_view_why(view->watcher, service, view->now_ms, text);
-    set(one, "why", json_string(text));
+    set(one, "why", ha_json_text(text));
     set(one, "decision", number_or_null(service->decision, service->decision != 0));
     set(rate, "limit", number(config->rate_count));
     set(rate, "period_ms", number(config->rate_period_ms));
@@ -250,8 +250,25 @@ static json_t *agreeing_of(const struct ha_cluster *cluster, uint32_t agreeing)
     return list;
 }
 
+/* How it ended, or that it has not. */
+static const char *outcome_of(const struct ha_cluster *cluster, const struct ha_decision *decision)
+{
+    const struct ha_service *service = ha_cluster_service_const(cluster, decision->service);
+
+    if (decision->done)
+        return decision->from[0] != '\0' && strcmp(decision->from, decision->to) == 0 ? "undone"
+                                                                                      : "done";
+    if (service == NULL)
+        return decision->reason == HA_REASON_DELETED ? "done" : "superseded";
+    if (service->decision != decision->id)
+        return "superseded";
+    return service->state == HA_STATE_NO_CANDIDATE ? "no-candidate" : "under-way";
+}
+
 json_t *ha_render_decision(const struct ha_api_view *view, const struct ha_decision *decision)
 {
+    const struct ha_service *service =
+        ha_cluster_service_const(&view->watcher->cluster, decision->service);
     json_t *one = json_object();
 
     set(one, "id", number(decision->id));
@@ -265,6 +282,11 @@ json_t *ha_render_decision(const struct ha_api_view *view, const struct ha_decis
     set(one, "waited_ms", number(decision->waited_ms));
     set(one, "attempts", number(decision->attempts));
     set(one, "done", json_boolean(decision->done));
+    set(one, "outcome", json_string(outcome_of(&view->watcher->cluster, decision)));
+    set(one, "state",
+        service != NULL && service->decision == decision->id
+            ? json_string(ha_state_text(service->state))
+            : json_null());
     set(one, "from", text_or_null(decision->from));
     set(one, "to", text_or_null(decision->to));
     set(one, "noticed", time_of(decision->stages.noticed_ms));
@@ -272,8 +294,176 @@ json_t *ha_render_decision(const struct ha_api_view *view, const struct ha_decis
     set(one, "stages_ms", stages_of(&decision->stages));
     set(one, "lost_bytes", number(decision->lost_bytes));
     set(one, "candidates", fits_of(decision));
-    set(one, "text", json_string(decision->text));
+    set(one, "text", ha_json_text(decision->text));
     return one;
+}
+
+/* Names of the webhooks that have not taken it. */
+static json_t *owed_of(const struct ha_cluster *cluster, uint64_t seq)
+{
+    json_t *list = json_array();
+
+    for (uint32_t i = 0; i < cluster->notice_count; i++) {
+        for (uint32_t at = 0; cluster->notices[i].seq == seq && at < cluster->webhook_count; at++)
+            if ((cluster->notices[i].owed >> at & 1u) != 0)
+                (void)json_array_append_new(list, json_string(cluster->webhooks[at].name));
+    }
+    return list;
+}
+
+static json_t *event_of(const struct ha_cluster *cluster, const struct ha_notice *notice)
+{
+    json_t *one = json_object();
+
+    set(one, "seq", number(notice->seq));
+    set(one, "time", time_of(notice->wall_ms));
+    set(one, "kind", json_string(ha_notice_kind_text(notice->kind)));
+    set(one, "service", text_or_null(notice->service_name));
+    set(one, "epoch", number_or_null(notice->epoch, notice->service != 0));
+    set(one, "decision", number_or_null(notice->decision, notice->decision != 0));
+    set(one, "from", text_or_null(notice->from));
+    set(one, "to", text_or_null(notice->to));
+    set(one, "lost_bytes", number(notice->lost_bytes));
+    set(one, "text", ha_json_text(notice->text));
+    set(one, "owed_to", owed_of(cluster, notice->seq));
+    return one;
+}
+
+json_t *ha_render_explanation(const struct ha_api_view *view, const struct ha_decision *decision)
+{
+    const struct ha_cluster *cluster = &view->watcher->cluster;
+    json_t *one = ha_render_decision(view, decision);
+    json_t *list = json_array();
+
+    for (uint64_t back = HA_EVENTS_MAX; back > 0; back--) {
+        uint64_t seq = cluster->notice_last >= back ? cluster->notice_last - back + 1 : 0;
+        const struct ha_notice *notice = ha_cluster_event(cluster, seq);
+
+        if (notice != NULL && notice->decision == decision->id &&
+            notice->service == decision->service)
+            (void)json_array_append_new(list, event_of(cluster, notice));
+    }
+    set(one, "notices", list);
+    return one;
+}
+
+json_t *ha_render_events(const struct ha_api_view *view, const char *service, uint64_t after,
+                         uint64_t count)
+{
+    const struct ha_cluster *cluster = &view->watcher->cluster;
+    uint64_t last = cluster->notice_last;
+    uint64_t oldest = last >= HA_EVENTS_MAX ? last - HA_EVENTS_MAX + 1 : 1;
+    uint64_t next = after < last ? after + 1 : last + 1;
+    json_t *answer = json_object();
+    json_t *list = json_array();
+
+    set(answer, "oldest", number(oldest));
+    set(answer, "last", number(last));
+    /* How many of those asked for are not kept any more. */
+    set(answer, "missed", number(next < oldest ? oldest - next : 0));
+    if (next < oldest)
+        next = oldest;
+    for (; next <= last && json_array_size(list) < count; next++) {
+        const struct ha_notice *notice = ha_cluster_event(cluster, next);
+
+        if (notice != NULL && (service == NULL || strcmp(service, notice->service_name) == 0))
+            (void)json_array_append_new(list, event_of(cluster, notice));
+    }
+    set(answer, "next_after", number(next - 1)); /* what to ask with next */
+    set(answer, "events", list);
+    return answer;
+}
+
+json_t *ha_render_webhooks(const struct ha_api_view *view)
+{
+    const struct ha_cluster *cluster = &view->watcher->cluster;
+    json_t *answer = json_object();
+    json_t *list = json_array();
+
+    for (uint32_t at = 0; at < cluster->webhook_count; at++) {
+        json_t *one = json_object();
+        uint64_t waiting = 0;
+
+        for (uint32_t i = 0; i < cluster->notice_count; i++)
+            waiting += cluster->notices[i].owed >> at & 1u;
+        set(one, "name", json_string(cluster->webhooks[at].name));
+        set(one, "service", text_or_null(cluster->webhooks[at].service));
+        set(one, "waiting", number(waiting));
+        (void)json_array_append_new(list, one);
+    }
+    set(answer, "webhooks", list);
+    return answer;
+}
+
+static json_t *judged_of(const struct ha_service *service, const struct ha_plan *plan)
+{
+    json_t *list = json_array();
+
+    for (uint32_t i = 0; i < service->config.member_count; i++) {
+        const struct ha_fit *fit = &plan->fits[i];
+        char why[HA_TEXT_SIZE];
+        json_t *one = json_object();
+
+        ha_view_fit(service, fit, why);
+        set(one, "member", json_string(service->config.members[i].name));
+        set(one, "could",
+            json_boolean(fit->fitness == HA_FIT_CHOSEN || fit->fitness == HA_FIT_RANKED_LOWER));
+        set(one, "offset", number_or_null(fit->offset, fit->offset != 0));
+        set(one, "reason", ha_json_text(why));
+        (void)json_array_append_new(list, one);
+    }
+    return list;
+}
+
+json_t *ha_render_why_not(const struct ha_api_view *view, const struct ha_service *service)
+{
+    char reasons[HA_REASONS_MAX][HA_TEXT_SIZE];
+    uint32_t count = ha_view_why_not(view->watcher, service, view->now_ms, reasons);
+    json_t *answer = json_object();
+    json_t *list = json_array();
+    struct ha_plan plan;
+
+    ha_plan_failover(view->watcher, service, HA_MEMBER_NONE, false, view->now_ms, &plan);
+    for (uint32_t i = 0; i < count; i++)
+        (void)json_array_append_new(list, ha_json_text(reasons[i]));
+    set(answer, "service", json_string(service->config.name));
+    set(answer, "served_by", json_string(view->watcher->options.name));
+    set(answer, "state", json_string(ha_state_text(service->state)));
+    set(answer, "primary", text_or_null(primary_name(service)));
+    set(answer, "due", json_boolean(count == 0));
+    set(answer, "reasons", list);
+    set(answer, "would_promote", text_or_null(ha_service_member_name(service, plan.target)));
+    set(answer, "members", judged_of(service, &plan));
+    return answer;
+}
+
+json_t *ha_render_plan(const struct ha_api_view *view, const struct ha_service *service,
+                       const struct ha_plan *plan)
+{
+    json_t *answer = json_object();
+    json_t *list = json_array();
+
+    for (uint32_t i = 0; i < plan->check_count; i++) {
+        json_t *one = json_object();
+
+        set(one, "check", json_string(plan->checks[i].name));
+        set(one, "ok", json_boolean(plan->checks[i].ok));
+        set(one, "text", ha_json_text(plan->checks[i].text));
+        (void)json_array_append_new(list, one);
+    }
+    if (!plan->ok) {
+        set(answer, "error", ha_json_text(plan->text));
+        set(answer, "code", json_string(ha_code_text(HA_EDENIED)));
+    }
+    set(answer, "ok", json_boolean(plan->ok));
+    set(answer, "service", json_string(service->config.name));
+    set(answer, "served_by", json_string(view->watcher->options.name));
+    set(answer, "from", text_or_null(ha_service_member_name(service, service->primary)));
+    set(answer, "to", text_or_null(ha_service_member_name(service, plan->target)));
+    set(answer, "text", ha_json_text(plan->text));
+    set(answer, "checks", list);
+    set(answer, "members", judged_of(service, plan));
+    return answer;
 }
 
 json_t *ha_render_history(const struct ha_api_view *view, const char *service, uint32_t count)
@@ -313,67 +503,4 @@ json_t *ha_render_archive(const struct ha_api_view *view)
     }
     set(answer, "versions", list);
     return answer;
-}
-
-static void metrics_of_service(FILE *out, const struct ha_api_view *view,
-                               const struct ha_service *service)
-{
-    const char *name = service->config.name;
-    char text[HA_TEXT_SIZE] = "";
-    struct ha_member_view seen;
-
-    fprintf(out, "hafailover_service_epoch{service=\"%s\"} %" PRIu64 "\n", name, service->epoch);
-    fprintf(out, "hafailover_service_steady{service=\"%s\"} %d\n", name,
-            service->state == HA_STATE_STEADY);
-    fprintf(out, "hafailover_service_paused{service=\"%s\"} %d\n", name, service->paused);
-    fprintf(out, "hafailover_service_ready{service=\"%s\"} %d\n", name,
-            ha_view_ready(view->watcher, service, view->now_ms, text));
-    for (uint32_t at = 0; at < service->config.member_count; at++) {
-        const char *member = service->config.members[at].name;
-
-        if (!ha_view_member(view->watcher, service, at, view->now_ms, &seen))
-            return;
-        fprintf(out, "hafailover_member_up{service=\"%s\",member=\"%s\"} %d\n", name, member,
-                seen.verdict == HA_VERDICT_UP);
-        fprintf(out, "hafailover_member_primary{service=\"%s\",member=\"%s\"} %d\n", name, member,
-                seen.role == HA_ROLE_PRIMARY);
-        if (seen.lag_known)
-            fprintf(out, "hafailover_member_lag_bytes{service=\"%s\",member=\"%s\"} %" PRIu64 "\n",
-                    name, member, seen.lag_bytes);
-    }
-}
-
-char *ha_render_metrics(const struct ha_api_view *view)
-{
-    const struct ha_cluster *cluster = &view->watcher->cluster;
-    char *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
-
-    if (out == NULL)
-        return NULL;
-    fprintf(out, "hafailover_leader %d\n", view->acting);
-    fprintf(out, "hafailover_raft_term %" PRIu64 "\n", view->term);
-    fprintf(out, "hafailover_raft_applied_index %" PRIu64 "\n", cluster->index);
-    fprintf(out, "hafailover_raft_commit_index %" PRIu64 "\n", view->commit_index);
-    fprintf(out, "hafailover_raft_log_bytes %" PRIu64 "\n", view->log_bytes);
-    fprintf(out, "hafailover_proposals_open %" PRIu64 "\n", view->proposals_open);
-    fprintf(out, "hafailover_uptime_seconds %" PRIu64 "\n",
-            (view->now_ms - view->started_ms) / 1000);
-    fprintf(out, "hafailover_config_version %" PRIu64 "\n", cluster->config_version);
-    fprintf(out, "hafailover_notices_waiting %" PRIu32 "\n", cluster->notice_count);
-    fprintf(out, "hafailover_notices_dropped_total %" PRIu64 "\n", cluster->notices_dropped);
-    fprintf(out, "hafailover_decisions_total %" PRIu64 "\n", cluster->decision_last);
-    for (uint32_t i = 0; i < view->watcher_count; i++)
-        fprintf(out, "hafailover_watcher_reachable{watcher=\"%s\"} %d\n", view->watchers[i].name,
-                view->watchers[i].reachable);
-    for (uint32_t i = 0; i < HA_SERVICES_MAX; i++) {
-        if (cluster->services[i].used)
-            metrics_of_service(out, view, &cluster->services[i]);
-    }
-    if (fclose(out) != 0) {
-        free(text);
-        return NULL;
-    }
-    return text;
 }

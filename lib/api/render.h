@@ -9,6 +9,7 @@
 
 struct ha_api_view;
 struct ha_decision;
+struct ha_plan;
 struct ha_service;
 
 /* The whole; @service: only the one of that name, or NULL. */
@@ -17,8 +18,18 @@ json_t *ha_render_watchers(const struct ha_api_view *view);
 /* Newest first, at most @count, of one service or of all (NULL). */
 json_t *ha_render_history(const struct ha_api_view *view, const char *service, uint32_t count);
 json_t *ha_render_decision(const struct ha_api_view *view, const struct ha_decision *decision);
+/* The same with the notices that tell of it. */
+json_t *ha_render_explanation(const struct ha_api_view *view, const struct ha_decision *decision);
+/* Notices after @after, oldest first, at most @count; of one service or of all (NULL). */
+json_t *ha_render_events(const struct ha_api_view *view, const char *service, uint64_t after,
+                         uint64_t count);
+json_t *ha_render_webhooks(const struct ha_api_view *view);
+/* Why no failover is made now, and who would be promoted. */
+json_t *ha_render_why_not(const struct ha_api_view *view, const struct ha_service *service);
+json_t *ha_render_plan(const struct ha_api_view *view, const struct ha_service *service,
+                       const struct ha_plan *plan);
 json_t *ha_render_archive(const struct ha_api_view *view);
-/* Prometheus text; gives a malloced string. */
+/* metrics.c: Prometheus text; gives a malloced string. */
 char *ha_render_metrics(const struct ha_api_view *view);
 
 #endif /* HA_API_RENDER_H */

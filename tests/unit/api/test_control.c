@@ -159,6 +159,19 @@ static void test_refusals(void **state)
         {"POST /v1/services/cache/failover", "{\"to\":1}", HA_API_OPERATE, 400},
         {"POST /v1/services/cache/failover", "{\"to\":\"z\"}", HA_API_OPERATE, 404},
         {"POST /v1/services/cache/pause", "{\"for_ms\":-1}", HA_API_OPERATE, 400},
+        {"POST /v1/services/cache/switchover", "{}", HA_API_VIEW, 403},
+        {"POST /v1/services/other/switchover", "{}", HA_API_OPERATE, 404},
+        {"POST /v1/services/cache/switchover", "{\"to\":\"z\"}", HA_API_OPERATE, 404},
+        {"POST /v1/services/cache/switchover", "{\"dry\":true}", HA_API_OPERATE, 400},
+        {"POST /v1/services/cache/switchover", "{}", HA_API_OPERATE, 409}, /* nothing is open */
+        {"POST /v1/services/cache/switchover", "{\"dry_run\":true}", HA_API_OPERATE, 409},
+        {"GET /v1/services/other/why-not", "", HA_API_VIEW, 404},
+        {"GET /v1/services/cache/why-not", "", HA_API_VIEW, 200},
+        {"GET /v1/services/cache/why-not", "", HA_API_NOBODY, 403},
+        {"GET /v1/events", "", HA_API_VIEW, 200},
+        {"GET /v1/webhooks", "", HA_API_VIEW, 200},
+        {"POST /v1/webhooks/ops/test", "", HA_API_VIEW, 403},
+        {"GET /metrics", "", HA_API_VIEW, 200},
         {"GET /v1/decisions/77", "", HA_API_VIEW, 404},
         {"GET /v1/decisions/x", "", HA_API_VIEW, 404},
         {"GET /v1/config/99", "", HA_API_VIEW, 404},
@@ -214,14 +227,11 @@ static void test_status_of_one_service(void **state)
 {
     static const char *const wanted[] = {"service=other", NULL};
     struct ha_api_reply reply;
-    json_t *json;
 
     params = wanted;
     ask(*state, "GET /v1/status", "", HA_API_VIEW, &reply);
     params = NULL;
-    json = json_of(&reply);
-    assert_int_equal(json_array_size(json_object_get(json, "services")), 0);
-    json_decref(json);
+    assert_int_equal(reply.status, 404);
     ha_api_reply_fini(&reply);
 }
 
@@ -241,13 +251,162 @@ static void test_failover_becomes_a_command(void **state)
     assert_int_equal(reply.command.u.begin.reason, HA_REASON_OPERATOR);
     assert_int_equal(reply.command.u.begin.target, ha_service_member_named(service, "b"));
     assert_true(reply.command.u.begin.accept_loss);
-    assert_string_equal(reply.command.u.begin.text, "a test");
+    assert_string_equal(reply.command.u.begin.text, "asked for by admin: a test");
     ha_api_finish(&reply, &f->view, 9, HA_ESTALE, "the state has moved on");
     assert_int_equal(reply.status, 409);
     json = json_of(&reply);
     assert_string_equal(json_string_value(json_object_get(json, "error")),
                         "the state has moved on");
     json_decref(json);
+    ha_api_reply_fini(&reply);
+}
+
+/* A replica that could take over, and a primary that works. */
+static void make_steady(struct fixture *f)
+{
+    const struct ha_service *service = ha_cluster_service_named(&f->core->cluster, "cache");
+    struct ha_command command = {.kind = HA_COMMAND_PROMOTE, .wall_ms = 5000};
+    struct ha_ref ref = {.service = service->id, .epoch = service->epoch};
+    struct ha_position position = {.offset = 100, .lineage = {1, {{7, UINT64_MAX}}}};
+
+    command.u.promote = (struct ha_command_promote){
+        .ref = ref, .member = service->members[0].id, .instance = 1, .gate = HA_GATE_BPF};
+    commit(f, 3, &command);
+    command = (struct ha_command){.kind = HA_COMMAND_PROMOTED, .wall_ms = 5001};
+    command.u.outcome = (struct ha_command_outcome){.ref = ref, .position = position};
+    commit(f, 4, &command);
+    command.kind = HA_COMMAND_OPENED;
+    commit(f, 5, &command);
+    command.kind = HA_COMMAND_REPOINTED;
+    commit(f, 6, &command);
+    for (uint32_t i = 0; i < 2; i++) {
+        struct ha_heartbeat beat = {.instance = i + 1};
+        struct ha_event event = {.kind = HA_EVENT_HEARTBEAT, .now_ms = 1000, .wall_ms = 5000};
+
+        beat.status = (struct ha_status){
+            .service = service->id,
+            .member = service->members[i].id,
+            .epoch = i == 0 ? ref.epoch : 0,
+            .process = HA_PROCESS_RUNNING,
+            .gate = HA_GATE_BPF,
+            .gate_open = true,
+            .lease_left_ms = i == 0 ? 1400 : 0,
+            .sample = {.answer = HA_ANSWER_OK,
+                       .role = i == 0 ? HA_ROLE_PRIMARY : HA_ROLE_REPLICA,
+                       .writable = true,
+                       .link_up = true,
+                       .position = position},
+        };
+        event.u.heartbeat = (struct ha_event_heartbeat){.agent = service->config.members[i].agent,
+                                                        .heartbeat = &beat};
+        ha_effects_clear(f->effects);
+        assert_int_equal(ha_watcher_step(f->core, &event, f->effects, NULL), HA_OK);
+    }
+    for (uint32_t i = 0; i < 3; i++) {
+        struct ha_event event = {.kind = HA_EVENT_PEER, .now_ms = 1000};
+
+        event.u.peer = (struct ha_event_peer){.watcher = i, .heard = true};
+        assert_int_equal(ha_watcher_step(f->core, &event, f->effects, NULL), HA_OK);
+    }
+}
+
+/* A dry run and the real thing say the same; only one of them becomes a command. */
+static void test_switchover_is_checked_and_told(void **state)
+{
+    struct fixture *f = *state;
+    struct ha_api_reply reply;
+    json_t *json;
+
+    make_steady(f);
+    ask(f, "POST /v1/services/cache/switchover", "{\"dry_run\":true,\"to\":\"b\"}", HA_API_OPERATE,
+        &reply);
+    assert_false(reply.is_write);
+    json = json_of(&reply);
+    for (size_t i = 0; i < json_array_size(json_object_get(json, "checks")); i++)
+        print_message("# %s\n", json_string_value(json_object_get(
+                                    json_array_get(json_object_get(json, "checks"), i), "text")));
+    assert_int_equal(reply.status, 200);
+    assert_true(json_is_true(json_object_get(json, "ok")));
+    assert_string_equal(json_string_value(json_object_get(json, "to")), "b");
+    json_decref(json);
+    ha_api_reply_fini(&reply);
+    ask(f, "POST /v1/services/cache/switchover", "{\"to\":\"b\"}", HA_API_OPERATE, &reply);
+    assert_true(reply.is_write);
+    assert_int_equal(reply.command.kind, HA_COMMAND_BEGIN);
+    assert_int_equal(reply.command.u.begin.reason, HA_REASON_SWITCHOVER);
+    assert_false(reply.command.u.begin.accept_loss);
+    commit(f, 7, &reply.command);
+    ha_api_finish(&reply, &f->view, 7, HA_OK, "");
+    assert_int_equal(reply.status, 200);
+    json = json_of(&reply);
+    assert_int_equal(json_integer_value(json_object_get(json, "decision")),
+                     (json_int_t)f->core->cluster.decision_last);
+    json_decref(json);
+    ha_api_reply_fini(&reply);
+    /* The same again is refused: one is under way. */
+    ask(f, "POST /v1/services/cache/switchover", "{\"to\":\"b\"}", HA_API_OPERATE, &reply);
+    assert_int_equal(reply.status, 409);
+    ha_api_reply_fini(&reply);
+}
+
+static void test_events_can_be_resumed(void **state)
+{
+    static const char *const first[] = {"after=0", "count=2", NULL};
+    static const char *const late[] = {"after=99999", NULL};
+    struct fixture *f = *state;
+    struct ha_api_reply reply;
+    json_t *json;
+
+    params = first;
+    ask(f, "GET /v1/events", "", HA_API_VIEW, &reply);
+    json = json_of(&reply);
+    assert_int_equal(json_array_size(json_object_get(json, "events")), 2);
+    assert_int_equal(json_integer_value(json_object_get(json, "next_after")), 2);
+    assert_int_equal(json_integer_value(json_object_get(json, "missed")), 0);
+    json_decref(json);
+    ha_api_reply_fini(&reply);
+    params = late;
+    ask(f, "GET /v1/events", "", HA_API_VIEW, &reply);
+    params = NULL;
+    json = json_of(&reply);
+    assert_int_equal(json_array_size(json_object_get(json, "events")), 0);
+    assert_int_equal(json_integer_value(json_object_get(json, "next_after")),
+                     (json_int_t)f->core->cluster.notice_last);
+    json_decref(json);
+    ha_api_reply_fini(&reply);
+}
+
+/* Each family once, with its type, its lines together: what a scraper insists on. */
+static void test_metrics_are_well_formed(void **state)
+{
+    static const char *const wanted[] = {
+        "hafailover_failovers_total{service=\"cache\",kind=\"failover\"} 0\n",
+        "hafailover_candidates_ready{service=\"cache\"} ",
+        "hafailover_raft_role{role=\"follower\"} 1\n", "hafailover_notices_dropped_total 0\n",
+        "hafailover_member_lag_bytes{service=\"cache\",member=\"b\"} 0\n"};
+    char family[96] = "", seen[64][96];
+    struct ha_api_reply reply;
+    size_t count = 0;
+
+    ask(*state, "GET /metrics", "", HA_API_VIEW, &reply);
+    for (size_t i = 0; i < HA_ARRAY_LEN(wanted); i++) {
+        if (strstr(reply.body, wanted[i]) == NULL)
+            fail_msg("no %s in\n%s", wanted[i], reply.body);
+    }
+    for (const char *line = reply.body; *line != '\0'; line = strchr(line, '\n') + 1) {
+        size_t size = strcspn(line, " \n");
+
+        if (strncmp(line, "# HELP ", 7) == 0) {
+            size = strcspn(line + 7, " ");
+            (void)ha_text_format(family, sizeof(family), "%.*s", (int)size, line + 7);
+            for (size_t i = 0; i < count; i++)
+                assert_string_not_equal(seen[i], family);
+            memcpy(seen[count++], family, sizeof(family));
+        } else if (line[0] != '#') {
+            assert_true(size > strlen(family) - 1);
+            assert_memory_equal(line, family, strlen(family));
+        }
+    }
     ha_api_reply_fini(&reply);
 }
 
@@ -328,6 +487,9 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_pause_has_an_end_and_an_author),
     cmocka_unit_test(test_config_is_compared_and_put),
     cmocka_unit_test(test_kept_text_comes_back),
+    cmocka_unit_test(test_switchover_is_checked_and_told),
+    cmocka_unit_test(test_events_can_be_resumed),
+    cmocka_unit_test(test_metrics_are_well_formed),
     cmocka_unit_test(test_roles),
 };
 
