@@ -84,6 +84,7 @@ static void on_second(uv_timer_t *timer)
     host->core->gate = ha_gates_class(host->gates);
     if (host->core->gate != before)
         HA_LOG(HA_LOG_ERROR, "gate-class-changed", "class=%s", ha_gate_text(host->core->gate));
+    host->core->noteless = !ha_epochs_can_write(host->epochs);
     ha_addresses_check(host->addresses);
 }
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "cmd/hafailover-agent/daemon.h"
@@ -36,6 +37,7 @@ struct ha_epochs {
     bool writing[HA_SERVICES_MAX]; /* in the write under way */
     struct ha_effect_epochs written[HA_SERVICES_MAX];
     bool is_writing;
+    bool failing; /* the last write did not reach the disk */
     uv_work_t work;
     uv_timer_t retry;
     char *text; /* what the worker writes */
@@ -142,6 +144,8 @@ static void make_text(struct ha_epochs *epochs)
         const struct ha_effect_epochs *row = &epochs->rows[i];
         char *to = epochs->text + epochs->size;
 
+        if (ha_agent_may_forget(epochs->host->core, row->service))
+            continue;
         (void)ha_text_format(to, LINE_SIZE,
                              "%" PRIu32 " %" PRIu64 " %" PRIu64 " %u %" PRIu64 " %" PRIu64
                              " %" PRIu64 " %" PRIu64 " %" PRIu64 " %s\n",
@@ -219,6 +223,15 @@ static void tell(struct ha_epochs *epochs, uint32_t at)
     ha_host_step(epochs->host, &event);
 }
 
+/* A promotion that waits for the note fails at once, and another member is asked. */
+static void tell_noteless(struct ha_epochs *epochs)
+{
+    struct ha_event event = {.kind = HA_EVENT_TICK};
+
+    epochs->host->core->noteless = true;
+    ha_host_step(epochs->host, &event);
+}
+
 static void on_written(uv_work_t *work, int status)
 {
     struct ha_epochs *epochs = work->data;
@@ -228,11 +241,13 @@ static void on_written(uv_work_t *work, int status)
         part_closed(epochs);
         return;
     }
-    if (status != 0 || epochs->err.code != HA_OK) {
+    epochs->failing = status != 0 || epochs->err.code != HA_OK;
+    if (epochs->failing) {
         HA_LOG(HA_LOG_ERROR, "epochs-not-written", "why=%s", HA_QUOTE(epochs->err.text));
         for (uint32_t i = 0; i < epochs->count; i++)
             epochs->dirty[i] = epochs->dirty[i] || epochs->writing[i];
         (void)uv_timer_start(&epochs->retry, on_retry, RETRY_MS, 0);
+        tell_noteless(epochs);
         return;
     }
     for (uint32_t i = 0; i < epochs->count; i++) {
@@ -242,12 +257,26 @@ static void on_written(uv_work_t *work, int status)
     start(epochs);
 }
 
+bool ha_epochs_can_write(const struct ha_epochs *epochs)
+{
+    struct statvfs disk;
+
+    if (epochs->failing)
+        return false;
+    return statvfs(epochs->host->settings->state_dir, &disk) != 0 ||
+           (disk.f_bavail > 0 && (disk.f_flag & ST_RDONLY) == 0);
+}
+
 void ha_epochs_write(struct ha_epochs *epochs, const struct ha_effect_epochs *what)
 {
     uint32_t at = 0;
 
     while (at < epochs->count && epochs->rows[at].service != what->service)
         at++;
+    if (at == HA_SERVICES_MAX)
+        for (at = 0; at < HA_SERVICES_MAX; at++)
+            if (ha_agent_may_forget(epochs->host->core, epochs->rows[at].service))
+                break;
     if (at == HA_SERVICES_MAX)
         return; /* the core's table is as large as this one */
     if (at == epochs->count)

@@ -5,6 +5,8 @@
 #ifndef HA_CMD_HAFAILOVER_AGENT_EPOCHS_H
 #define HA_CMD_HAFAILOVER_AGENT_EPOCHS_H
 
+#include <stdbool.h>
+
 struct ha_effect_epochs;
 struct ha_epochs; /* opaque */
 struct ha_err;
@@ -14,6 +16,9 @@ struct ha_host;
  * understood: this host must not act before a person has looked. HA_EBUSY: another agent runs on
  * it. HA_EIO, HA_ENOMEM. */
 int ha_epochs_open(struct ha_host *host, struct ha_epochs **ret, struct ha_err *err);
+
+/* Whether the disk would take a note, as far as can be told without writing one. */
+bool ha_epochs_can_write(const struct ha_epochs *epochs);
 
 /* Make it durable, then HA_EVENT_PERSISTED_EPOCHS. */
 void ha_epochs_write(struct ha_epochs *epochs, const struct ha_effect_epochs *what);

@@ -42,14 +42,26 @@ const struct ha_held *ha_agent_held(const struct ha_agent *a, uint32_t service)
     return NULL;
 }
 
+bool ha_agent_may_forget(const struct ha_agent *a, uint32_t service)
+{
+    const struct ha_held *held = ha_agent_held(a, service);
+
+    return held == NULL || (held->settings.gone && !held->giving_up && held->ticket == 0 &&
+                            held->epoch == HA_EPOCH_NONE && held->gate_until_ms == 0);
+}
+
 static struct ha_held *find_or_add(struct ha_agent *a, uint32_t service)
 {
     struct ha_held *held = find(a, service);
 
-    for (uint32_t i = 0; held == NULL && i < HA_SERVICES_MAX; i++) {
-        if (a->held[i].used)
+    /* An unused place first; ids never come again, so what is over with a deleted one may go. */
+    for (uint32_t i = 0; held == NULL && i < 2 * HA_SERVICES_MAX; i++) {
+        const struct ha_held *place = &a->held[i % HA_SERVICES_MAX];
+
+        if (place->used &&
+            (i < HA_SERVICES_MAX || !ha_agent_may_forget(a, place->settings.service)))
             continue;
-        held = &a->held[i];
+        held = &a->held[i % HA_SERVICES_MAX];
         memset(held, 0, sizeof(*held));
         held->used = true;
         held->settings.service = service;
@@ -198,6 +210,7 @@ static void tell_status(const struct ha_agent *a, const struct ha_held *held, ui
     status->given_up = held->given_up_told;
     status->epoch_seen = held->epoch_seen_durable;
     status->sealed = ha_held_is_sealed(held) ? held->sealed : HA_EPOCH_NONE;
+    status->noteless = a->noteless;
     status->given_up_why = held->given_up_why;
     status->process = held->process;
     status->answer_age_ms = age_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)age_ms;
@@ -587,6 +600,8 @@ static void on_tick_one(struct ha_agent *a, struct ha_held *held, uint64_t now_m
         ha_held_persist(held, out);
     }
     ha_held_order_tick(held, now_ms, out);
+    if (a->noteless)
+        ha_held_order_noteless(held, out);
     hold_lease(held, now_ms, out);
     /* No gate has ended what the last run left open: it ends here unless a lease comes. */
     if (a->gate == HA_GATE_PROCESS && held->resumed_ms != 0 &&

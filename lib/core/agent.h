@@ -77,6 +77,7 @@ struct ha_held { /* one service this host has a member of */
 struct ha_agent {
     uint64_t instance;
     enum ha_gate gate; /* class */
+    bool noteless;     /* set by the shell: notes do not reach the disk now */
     bool link_up[HA_WATCHERS_MAX];
     uint32_t ticket_last;
     uint32_t held_count;
@@ -96,6 +97,9 @@ uint64_t ha_agent_wake_ms(const struct ha_agent *a);
 
 /* Whether @settings come from a watcher that lags: newer ones of that service were taken before. */
 bool ha_agent_is_outdated(const struct ha_agent *a, const struct ha_settings *settings);
+
+/* Whether nothing of the service has to be remembered: it was deleted, and all of it is over. */
+bool ha_agent_may_forget(const struct ha_agent *a, uint32_t service);
 
 const struct ha_held *ha_agent_held(const struct ha_agent *a, uint32_t service);
 

@@ -327,6 +327,15 @@ static void served(struct ha_held *held, struct ha_effects *out)
     ha_held_order_settle(held, out);
 }
 
+void ha_held_order_noteless(struct ha_held *held, struct ha_effects *out)
+{
+    if (held->order.kind != HA_ORDER_PROMOTE || held->ticket != 0 ||
+        held->result != HA_RESULT_RUNNING || held->epoch_seen_durable >= held->order.epoch)
+        return;
+    fail(held, "its agent cannot write its state to disk");
+    ha_held_give_up(held, held->order.epoch, HA_VERDICT_UNKNOWN, out);
+}
+
 void ha_held_acted(struct ha_held *held, int code, const char *text, uint64_t now_ms,
                    struct ha_effects *out)
 {

@@ -30,5 +30,7 @@ void ha_held_order_settle(struct ha_held *held, struct ha_effects *out);
 /* When the act under way is given up on. */
 uint64_t ha_held_order_due_ms(const struct ha_held *held);
 void ha_held_order_tick(struct ha_held *held, uint64_t now_ms, struct ha_effects *out);
+/* The disk takes no notes: a promotion that waits for one has failed. */
+void ha_held_order_noteless(struct ha_held *held, struct ha_effects *out);
 
 #endif /* HA_CORE_AGENT_PARTS_H */

@@ -97,6 +97,12 @@ static enum ha_fitness fitness_of(const struct ha_candidate *c,
     process = fitness_of_process(c);
     if (process != HA_FIT_OK)
         return process;
+    if (c->unseen)
+        return HA_FIT_UNSEEN;
+    if (c->ahead)
+        return HA_FIT_AHEAD;
+    if (c->noteless)
+        return HA_FIT_NO_NOTE;
     if (c->failed)
         return HA_FIT_FAILED;
     if (c->gate == HA_GATE_NONE)

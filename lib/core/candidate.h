@@ -28,6 +28,9 @@ struct ha_candidate {
     bool heard;    /* by the leader, recently */
     bool failed;   /* its promotion failed in this failover */
     bool unopened; /* was promoted under an epoch that never opened */
+    bool unseen;   /* a majority of watchers finds it silent */
+    bool ahead;    /* would refuse the epoch as an old one */
+    bool noteless; /* its agent cannot note the epoch durably */
     enum ha_process process;
     enum ha_gate gate;
     const struct ha_sample *sample; /* borrowed */

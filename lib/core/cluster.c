@@ -105,6 +105,18 @@ bool ha_service_expiry_counts(const struct ha_service *service)
            service->open_gate == HA_GATE_BOTH || service->config.accept_process_fence;
 }
 
+uint32_t ha_drift_ms(uint32_t length_ms)
+{
+    return length_ms / 128 + 5;
+}
+
+uint32_t ha_service_gate_slack_ms(const struct ha_service *service)
+{
+    if (service->open_gate != HA_GATE_NFT)
+        return 0;
+    return service->open_lease_ms + ha_drift_ms(service->open_lease_ms);
+}
+
 /* Records and notices */
 
 struct ha_decision *ha_cluster_decision_of(struct ha_cluster *cluster,
@@ -229,7 +241,9 @@ static void observe_one(struct ha_cluster *cluster, uint32_t watcher,
 
     if (at < 0)
         return; /* removed while the entry was under way */
-    quorum = ha_service_quorum(cluster, service);
+    /* Told when a majority says so, also where more are asked for before anything is done: such a
+     * primary has no lease any more. */
+    quorum = ha_cluster_majority(cluster);
     before = count_down(&service->members[at], cluster->watcher_count);
     service->members[at].verdicts[watcher] = seen->verdict;
     after = count_down(&service->members[at], cluster->watcher_count);
@@ -270,6 +284,32 @@ static int apply_positions(struct ha_cluster *cluster, const struct ha_command_p
         if (item->position.lineage.count > 0 && item->position.offset >= service->position.offset)
             service->position = item->position;
     }
+    return HA_OK;
+}
+
+/* What ends the lease of the open epoch is no longer, or again, what the log says. While it is
+ * being fenced only what makes that harder counts. */
+static int apply_gate(struct ha_cluster *cluster, const struct ha_command_gate *c,
+                      struct ha_err *err)
+{
+    struct ha_service *service = ha_cluster_service(cluster, c->ref.service);
+    char text[HA_TEXT_SIZE];
+
+    if (service == NULL)
+        return ha_err_set(err, HA_ENOENT, "no service with id %" PRIu32, c->ref.service);
+    if (service->fence != HA_FENCE_NONE || c->ref.epoch != service->open_epoch ||
+        c->instance != service->open_instance || c->gate == service->open_gate ||
+        (c->gate > service->open_gate && !ha_state_is_open(service->state)))
+        return ha_err_set(err, HA_ESTALE, "epoch %" PRIu64 " of %s is held with %s",
+                          service->open_epoch, service->config.name,
+                          ha_gate_text(service->open_gate));
+    (void)ha_text_format(text, sizeof(text), "%s: the gate is %s, was %s",
+                         ha_service_member_name(service, service->open_member),
+                         ha_gate_text(c->gate), ha_gate_text(service->open_gate));
+    service->open_gate = c->gate;
+    if (service->epoch == service->open_epoch)
+        service->gate = c->gate;
+    ha_cluster_notify(cluster, service, HA_NOTICE_GATE, text);
     return HA_OK;
 }
 
@@ -418,6 +458,8 @@ int ha_cluster_apply(struct ha_cluster *cluster, uint64_t index, const struct ha
     case HA_COMMAND_NOTICE_DONE:
     case HA_COMMAND_TEST_NOTICE:
         return apply_notice(cluster, command->kind, &command->u.notice, err);
+    case HA_COMMAND_GATE:
+        return apply_gate(cluster, &command->u.gate, err);
     case HA_COMMAND_READY:
         return apply_ready(cluster, &command->u.ready, err);
     case HA_COMMAND_UNHEARD:

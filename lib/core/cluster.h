@@ -67,6 +67,7 @@ struct ha_service {
     uint32_t open_member;
     uint64_t open_instance;
     enum ha_gate open_gate;
+    uint32_t open_lease_ms;      /* longest length it may have been promised for */
     enum ha_fence fence;         /* how open_epoch ended; HA_FENCE_NONE while it has not */
     uint64_t prev_epoch;         /* the epoch that was open before open_epoch ... */
     enum ha_fence prev_fence;    /* ... and how it ended */
@@ -106,7 +107,8 @@ struct ha_service {
     X(HA_NOTICE_WATCHER_DOWN, "watcher-down")                                                \
     X(HA_NOTICE_WATCHER_UP, "watcher-up")                                                    \
     X(HA_NOTICE_NOT_READY, "not-ready") /* nobody could take over now */                     \
-    X(HA_NOTICE_READY, "ready")
+    X(HA_NOTICE_READY, "ready")                                                              \
+    X(HA_NOTICE_GATE, "gate-changed") /* what ends the lease of the primary */
 HA_ENUM(notice_kind, HA_NOTICE_MAP)
 
 struct ha_notice {
@@ -214,5 +216,14 @@ bool ha_service_may_promise(const struct ha_service *service, uint32_t member, u
 /* Whether the end of its lease proves that the holder of the open epoch has stopped: only where a
  * kernel enforces it, or the service accepts less (design, 6.4). */
 bool ha_service_expiry_counts(const struct ha_service *service);
+
+/* How far the clocks of two hosts may part while one counts @length_ms: rates are within 2e-3 of
+ * true time on either side (reliability: assumption A1), and both round to milliseconds. */
+uint32_t ha_drift_ms(uint32_t length_ms);
+
+/* How long the gate of the open epoch's holder may stay open after the end of its lease: a relative
+ * one that was renewed by a process paused in the call may last one lease longer, as long as any
+ * that was promised in that epoch. */
+uint32_t ha_service_gate_slack_ms(const struct ha_service *service);
 
 #endif /* HA_CORE_CLUSTER_H */

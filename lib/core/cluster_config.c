@@ -110,6 +110,9 @@ static void merge_members(struct ha_service *service, const struct ha_service_co
         service->target = HA_MEMBER_NONE;
     memcpy(service->members, merged, sizeof(merged));
     service->config = *config;
+    /* A shorter lease does not shorten what was promised before. */
+    if (service->open_epoch != HA_EPOCH_NONE && service->open_lease_ms < config->lease_ms)
+        service->open_lease_ms = config->lease_ms;
 }
 
 static struct ha_service *new_service(struct ha_cluster *cluster,

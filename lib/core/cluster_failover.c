@@ -192,8 +192,12 @@ static int check_begin(const struct ha_cluster *cluster, const struct ha_service
                        const struct ha_command_begin *c, struct ha_err *err)
 {
     uint32_t agreeing = 0, quorum = ha_service_quorum(cluster, service);
+    bool fencing = service->state == HA_STATE_FENCING;
     int at;
 
+    /* What is under way is only made more urgent, never less. */
+    if (fencing && (service->deleting || c->reason == HA_REASON_SWITCHOVER))
+        return ha_err_set(err, HA_ESTALE, "a failover of %s is under way", service->config.name);
     if (c->reason == HA_REASON_OPERATOR || c->reason == HA_REASON_SWITCHOVER) {
         if (c->target != HA_MEMBER_NONE && ha_service_member_at(service, c->target) < 0)
             return ha_err_set(err, HA_ENOENT, "service %s has no such member",
@@ -207,7 +211,7 @@ static int check_begin(const struct ha_cluster *cluster, const struct ha_service
                               service->config.name);
         return HA_OK;
     }
-    if (!ha_state_is_open(service->state))
+    if (!ha_state_is_open(service->state) && !(fencing && service->reason == HA_REASON_SWITCHOVER))
         return ha_err_set(err, HA_ESTALE, "a failover of %s is under way", service->config.name);
     if (service->paused)
         return ha_err_set(err, HA_EDENIED, "service %s is paused by %s", service->config.name,
@@ -218,7 +222,7 @@ static int check_begin(const struct ha_cluster *cluster, const struct ha_service
                    : ha_err_set(err, HA_ESTALE, "epoch %" PRIu64 " has opened", service->epoch);
     if (c->reason != HA_REASON_DOWN)
         return ha_err_set(err, HA_EINVAL, "%s is no reason to begin", ha_reason_text(c->reason));
-    at = ha_service_member_at(service, service->primary);
+    at = ha_service_member_at(service, fencing ? service->open_member : service->primary);
     assert(at >= 0);
     for (uint32_t i = 0; i < cluster->watcher_count; i++) {
         enum ha_verdict verdict = service->members[at].verdicts[i];
@@ -413,6 +417,7 @@ static void on_promoted(struct ha_cluster *cluster, struct ha_service *service,
     service->open_member = service->primary;
     service->open_instance = service->instance;
     service->open_gate = service->gate;
+    service->open_lease_ms = service->config.lease_ms;
     service->fence = HA_FENCE_NONE;
     service->position = c->position;
     service->members[at].unopened_epoch = HA_EPOCH_NONE;

@@ -34,7 +34,8 @@
     X(HA_COMMAND_REPLACE, "replace-watcher")  /* the last entry of its set of watchers */        \
     X(HA_COMMAND_SETTLED, "watchers-settled") /* nothing of the set before counts any more */    \
     X(HA_COMMAND_READY, "readiness")          /* whether somebody could take over has changed */ \
-    X(HA_COMMAND_UNHEARD, "unheard")          /* which watchers the leader does not hear */
+    X(HA_COMMAND_UNHEARD, "unheard")          /* which watchers the leader does not hear */      \
+    X(HA_COMMAND_GATE, "gate-changed")        /* that of the open epoch's holder */
 HA_ENUM(command_kind, HA_COMMAND_MAP)
 
 /* A service and the epoch the sender believed in. */
@@ -143,6 +144,12 @@ struct ha_command_positions {
     struct ha_command_position items[HA_POSITIONS_MAX];
 };
 
+struct ha_command_gate {
+    struct ha_ref ref; /* the open epoch */
+    uint64_t instance; /* its holder */
+    enum ha_gate gate; /* what that holds it with now */
+};
+
 struct ha_command_pause { /* also RESUME and LIFT */
     uint32_t service;
     uint64_t until_ms; /* wall; 0: until resumed */
@@ -181,6 +188,7 @@ struct ha_command {
         struct ha_command_promote promote;
         struct ha_command_outcome outcome;
         struct ha_command_positions positions;
+        struct ha_command_gate gate;
         struct ha_command_pause pause;
         struct ha_command_notice notice;
         struct ha_command_ready ready;

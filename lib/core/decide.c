@@ -45,7 +45,8 @@ static bool watcher_is_heard(const struct ha_watcher *w, uint32_t watcher)
 
 uint32_t ha_decide_agreeing(const struct ha_watcher *w, const struct ha_service *service)
 {
-    int at = ha_service_member_at(service, service->primary);
+    bool fencing = service->state == HA_STATE_FENCING;
+    int at = ha_service_member_at(service, fencing ? service->open_member : service->primary);
     uint32_t mask = 0;
 
     for (uint32_t i = 0; at >= 0 && i < w->cluster.watcher_count; i++) {
@@ -92,6 +93,17 @@ static bool holder_is_gone(const struct ha_watcher *w, const struct ha_service *
     return at >= 0 && watched != NULL &&
            is_heard(&watched->members[at], &service->config, now_ms) &&
            watched->members[at].instance != service->instance;
+}
+
+/* Watchers that are heard and hear nothing of a member: none of them will promise it anything. */
+static uint32_t silent_to(const struct ha_watcher *w, const struct ha_service *service, uint32_t at)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < w->cluster.watcher_count; i++)
+        count +=
+            watcher_is_heard(w, i) && service->members[at].verdicts[i] == HA_VERDICT_SILENT ? 1 : 0;
+    return count;
 }
 
 /* Whoever was asked for cannot take it, and the old epoch has ended: it is undone, the old primary
@@ -156,6 +168,9 @@ int ha_decide_candidate(const struct ha_watcher *w, const struct ha_service *ser
             .heard = is_heard(watch, &service->config, now_ms),
             .failed = (service->failed_members >> service->members[i].id & 1u) != 0,
             .unopened = service->members[i].unopened_epoch != HA_EPOCH_NONE,
+            .unseen = silent_to(w, service, i) >= ha_cluster_majority(&w->cluster),
+            .ahead = watch->status.epoch_seen > service->epoch + (open ? 1 : 0),
+            .noteless = watch->status.noteless,
             .process = watch->status.process,
             .gate = watch->status.gate,
             .sample = &watch->status.sample,
@@ -216,6 +231,34 @@ static bool hear_give_up(struct ha_watcher *w, const struct ha_service *service,
                              : ha_verdict_text(watch->status.given_up_why));
     if (w->leader)
         ha_order_report(w, service, now_ms, out); /* the last positions, while this commits */
+    return true;
+}
+
+/* The holder's gate is not what the log says: whoever fences it later must know. */
+static bool log_gate(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
+                     struct ha_effects *out)
+{
+    const struct ha_watched *watched = ha_watched_peek(w, service);
+    int at = ha_service_member_at(service, service->open_member);
+    const struct ha_watch *watch;
+    struct ha_command *command;
+
+    if (at < 0 || watched == NULL || service->fence != HA_FENCE_NONE)
+        return false;
+    watch = &watched->members[at];
+    if (!watch->heard || watch->instance != service->open_instance ||
+        watch->status.gate == service->open_gate)
+        return false;
+    /* A stronger one counts while it holds the epoch, not while that is taken back. */
+    if (watch->status.gate > service->open_gate &&
+        (!ha_state_is_open(service->state) || watch->status.epoch != service->open_epoch))
+        return false;
+    command = propose(w, service, HA_COMMAND_GATE, now_ms, out);
+    command->u.gate = (struct ha_command_gate){
+        .ref = {.service = service->id, .epoch = service->open_epoch},
+        .instance = service->open_instance,
+        .gate = watch->status.gate,
+    };
     return true;
 }
 
@@ -421,11 +464,7 @@ static bool propose_expired(struct ha_watcher *w, const struct ha_service *servi
     at_ms = expired_at_ms(w, service, &mask);
     if (at_ms == 0)
         return false;
-    /* A relative gate that was renewed by a process paused in the call may last one lease longer.
-     */
-    if (service->open_gate == HA_GATE_NFT)
-        at_ms += service->config.lease_ms + ha_drift_ms(service->config.lease_ms);
-    if (now_ms < at_ms)
+    if (now_ms < at_ms + ha_service_gate_slack_ms(service))
         return false;
     command = propose(w, service, HA_COMMAND_FENCED, now_ms, out);
     command->u.fenced = (struct ha_command_fenced){
@@ -437,9 +476,31 @@ static bool propose_expired(struct ha_watcher *w, const struct ha_service *servi
     return true;
 }
 
+/* The primary of a switchover died before it could end its epoch: from here on it is a failover,
+ * and what only a failover may do is allowed. True: proposed. */
+static bool escalate(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
+                     struct ha_effects *out)
+{
+    uint32_t agreeing = ha_decide_agreeing(w, service);
+    int at = ha_service_member_at(service, service->open_member);
+    struct ha_command *command;
+
+    if (service->reason != HA_REASON_SWITCHOVER || at < 0 || service->paused ||
+        !service->config.automatic ||
+        (uint32_t)__builtin_popcount(agreeing) < ha_service_quorum(&w->cluster, service))
+        return false;
+    command = propose(w, service, HA_COMMAND_BEGIN, now_ms, out);
+    command->u.begin = (struct ha_command_begin){
+        .ref = ref_of(service), .reason = HA_REASON_DOWN, .agreeing = agreeing};
+    begin_text(w, service, at, agreeing, now_ms, command->u.begin.text);
+    return true;
+}
+
 static void decide_fencing(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
                            struct ha_effects *out)
 {
+    if (escalate(w, service, now_ms, out))
+        return;
     if (!propose_expired(w, service, now_ms, out))
         ha_fence_decide(w, service, now_ms, out);
 }
@@ -621,6 +682,9 @@ void ha_decide(struct ha_watcher *w, const struct ha_service *service, uint64_t 
     if (!w->leader)
         return;
     decide_pause(w, service, now_ms, out);
+    if ((ha_state_is_open(service->state) || service->state == HA_STATE_FENCING) &&
+        log_gate(w, service, now_ms, out))
+        return;
     switch (service->state) {
     case HA_STATE_OPENING:
     case HA_STATE_REPOINTING:

@@ -7,6 +7,7 @@ HA_ENUM_DEFINE(move, HA_MOVE_MAP)
 static const struct ha_failover_row rows[] = {
     {HA_STATE_STEADY, HA_MOVE_BEGIN, HA_STATE_FENCING, "the primary is to be replaced"},
     {HA_STATE_STEADY, HA_MOVE_GIVE_UP, HA_STATE_SELECTING, "the primary gave its epoch up itself"},
+    {HA_STATE_FENCING, HA_MOVE_BEGIN, HA_STATE_FENCING, "a switchover has become a failover"},
     {HA_STATE_FENCING, HA_MOVE_GIVE_UP, HA_STATE_SELECTING, "the old primary reports: gate closed"},
     {HA_STATE_FENCING, HA_MOVE_FENCED, HA_STATE_SELECTING, "the old epoch can no longer serve"},
     {HA_STATE_SELECTING, HA_MOVE_BEGIN, HA_STATE_SELECTING, "an operator names the target"},
@@ -33,9 +34,8 @@ static const unsigned ignored[HA_STATE_COUNT] = {
     [HA_STATE_STEADY] = B(HA_MOVE_FENCED) | B(HA_MOVE_PROMOTE) | B(HA_MOVE_NONE) |
                         B(HA_MOVE_PROMOTED) | B(HA_MOVE_FAILED) | B(HA_MOVE_OPENED) |
                         B(HA_MOVE_REPOINTED),
-    [HA_STATE_FENCING] = B(HA_MOVE_BEGIN) | B(HA_MOVE_PROMOTE) | B(HA_MOVE_NONE) |
-                         B(HA_MOVE_PROMOTED) | B(HA_MOVE_FAILED) | B(HA_MOVE_OPENED) |
-                         B(HA_MOVE_REPOINTED),
+    [HA_STATE_FENCING] = B(HA_MOVE_PROMOTE) | B(HA_MOVE_NONE) | B(HA_MOVE_PROMOTED) |
+                         B(HA_MOVE_FAILED) | B(HA_MOVE_OPENED) | B(HA_MOVE_REPOINTED),
     [HA_STATE_SELECTING] = B(HA_MOVE_GIVE_UP) | B(HA_MOVE_FENCED) | B(HA_MOVE_PROMOTED) |
                            B(HA_MOVE_FAILED) | B(HA_MOVE_OPENED) | B(HA_MOVE_REPOINTED),
     [HA_STATE_PROMOTING] = B(HA_MOVE_BEGIN) | B(HA_MOVE_FENCED) | B(HA_MOVE_PROMOTE) |

@@ -24,12 +24,11 @@ static bool may_report(const struct ha_watched *watched, const struct ha_service
 static uint64_t patience_ms(const struct ha_watched *watched, const struct ha_service *service,
                             int at, uint64_t now_ms)
 {
-    uint64_t lease_ms = service->config.lease_ms + ha_drift_ms(service->config.lease_ms);
+    uint64_t lease_ms = service->open_lease_ms + ha_drift_ms(service->open_lease_ms);
 
     if (!ha_service_expiry_counts(service))
         return may_report(watched, service, at, now_ms) ? lease_ms : 0;
-    /* A relative gate may last one lease longer. */
-    return (service->open_gate == HA_GATE_NFT ? 2 * lease_ms : lease_ms) + GRACE_MS;
+    return lease_ms + ha_service_gate_slack_ms(service) + GRACE_MS;
 }
 
 /* Whether a host may be ended for this: not to move a primary that works, nor for a service that

@@ -18,6 +18,7 @@ struct ha_status {
     uint64_t given_up;   /* highest epoch it ended for good, durably; its gate for it is closed */
     uint64_t epoch_seen; /* highest epoch it was told of, durably */
     uint64_t sealed;     /* it has stopped receiving from epochs below this one, durably; 0: not */
+    bool noteless;       /* its disk takes no notes: it could take no epoch now */
     enum ha_verdict given_up_why;
     enum ha_process process;
     uint32_t answer_age_ms;  /* since the database last answered the agent */

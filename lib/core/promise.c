@@ -3,11 +3,6 @@
 
 #include "lib/core/watcher_parts.h"
 
-uint32_t ha_drift_ms(uint32_t length_ms)
-{
-    return length_ms / 128 + 5;
-}
-
 /* "One promise": the next epoch is promised over an unexpired one only where the log shows that the
  * promise is void: its own instance reported, or its epoch never opened. */
 static bool is_free(const struct ha_watcher *w, const struct ha_watched *watched,

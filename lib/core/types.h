@@ -132,7 +132,11 @@ HA_ENUM(reason, HA_REASON_MAP)
     X(HA_FIT_NOT_TARGET, "another member was named as the target")                             \
     X(HA_FIT_NO_GATE, "its host has no gate and the service does not accept that")             \
     X(HA_FIT_UNPROVEN, "it is not proven to hold every acknowledged write")                    \
-    X(HA_FIT_PRIMARY, "it is the primary")
+    X(HA_FIT_PRIMARY, "it is the primary")                                                     \
+    X(HA_FIT_UNSEEN, "a majority of watchers finds it silent: it could not get a lease")       \
+    X(HA_FIT_AHEAD, "its agent was told of a later epoch than these watchers know: they were " \
+                    "made anew")                                                               \
+    X(HA_FIT_NO_NOTE, "its agent cannot write its state to disk")
 HA_ENUM(fitness, HA_FITNESS_MAP)
 
 /* What a watcher asks of an agent. */

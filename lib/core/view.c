@@ -189,6 +189,18 @@ static void tell_fencing(const struct ha_watcher *w, const struct ha_service *se
                              watched->fence.text);
 }
 
+/* A majority that hears nothing of the primary promises nothing: no other quorum keeps it open. */
+static const char *tell_fenced(const struct ha_watcher *w, const struct ha_service *service,
+                               uint32_t agreeing)
+{
+    if ((uint32_t)__builtin_popcount(agreeing) < ha_cluster_majority(&w->cluster))
+        return "";
+    return service->config.quorum > ha_cluster_majority(&w->cluster)
+               ? " (quorum); its lease is over or about to be, and nobody serves until they agree "
+                 "or it is heard again: an operator may say failover"
+               : "";
+}
+
 void ha_view_why(const struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
                  char why[HA_TEXT_SIZE])
 {
@@ -220,8 +232,9 @@ void ha_view_why(const struct ha_watcher *w, const struct ha_service *service, u
         return;
     if ((uint32_t)__builtin_popcount(agreeing) < ha_service_quorum(&w->cluster, service))
         (void)ha_text_format(why, HA_TEXT_SIZE,
-                             "%d watchers say that the primary is down, %" PRIu32 " must",
-                             __builtin_popcount(agreeing), ha_service_quorum(&w->cluster, service));
+                             "%d watchers say that the primary is down, %" PRIu32 " must%s",
+                             __builtin_popcount(agreeing), ha_service_quorum(&w->cluster, service),
+                             tell_fenced(w, service, agreeing));
     else if (!service->config.automatic)
         (void)ha_text_copy(why, HA_TEXT_SIZE, "the primary is down; automatic is set to no");
     else if (ha_decide_rate_limited(w, service))

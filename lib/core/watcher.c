@@ -295,6 +295,8 @@ static uint32_t subject_of(const struct ha_command *command)
     case HA_COMMAND_OPENED:
     case HA_COMMAND_REPOINTED:
         return command->u.outcome.ref.service;
+    case HA_COMMAND_GATE:
+        return command->u.gate.ref.service;
     case HA_COMMAND_PAUSE:
     case HA_COMMAND_RESUME:
     case HA_COMMAND_LIFT:
@@ -489,6 +491,7 @@ static int on_request(struct ha_watcher *w, const struct ha_event_request *reque
     case HA_COMMAND_SETTLED:
     case HA_COMMAND_READY:
     case HA_COMMAND_UNHEARD:
+    case HA_COMMAND_GATE:
         return ha_err_set(err, HA_EDENIED, "%s is not for people to say",
                           ha_command_kind_text(request->command->kind));
     }

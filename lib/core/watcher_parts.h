@@ -8,10 +8,6 @@
 #include "lib/core/detect.h"
 #include "lib/core/watcher.h"
 
-/* How far the clocks of two hosts may part while one counts @length_ms: rates are within 2e-3 of
- * true time on either side (reliability: assumption A1), and both round to milliseconds. */
-uint32_t ha_drift_ms(uint32_t length_ms);
-
 /* Facts of a slot, reset when the slot got another service. */
 struct ha_watched *ha_watched_of(struct ha_watcher *w, const struct ha_service *service,
                                  uint64_t now_ms);

@@ -144,6 +144,13 @@ static void walk_positions(struct ha_codec *c, struct ha_command_positions *p)
     }
 }
 
+static void walk_gate(struct ha_codec *c, struct ha_command_gate *g)
+{
+    walk_ref(c, &g->ref);
+    ha_codec_u64(c, &g->instance);
+    HA_CODEC_ENUM(c, &g->gate, gate);
+}
+
 static void walk_pause(struct ha_codec *c, struct ha_command_pause *p)
 {
     ha_codec_u32(c, &p->service);
@@ -221,6 +228,9 @@ static void walk_body(struct ha_codec *c, struct ha_command *command, struct ha_
         return;
     case HA_COMMAND_SETTLED:
         walk_settled(c, &command->u.settled);
+        return;
+    case HA_COMMAND_GATE:
+        walk_gate(c, &command->u.gate);
         return;
     case HA_COMMAND_READY:
         walk_ready(c, &command->u.ready);

@@ -69,6 +69,7 @@ static void walk_status(struct ha_codec *c, struct ha_status *s)
     ha_codec_u64(c, &s->given_up);
     ha_codec_u64(c, &s->epoch_seen);
     ha_codec_u64(c, &s->sealed);
+    ha_codec_bool(c, &s->noteless);
     HA_CODEC_ENUM(c, &s->given_up_why, verdict);
     HA_CODEC_ENUM(c, &s->process, process);
     ha_codec_u32(c, &s->answer_age_ms);

@@ -39,6 +39,7 @@ static void walk_epochs(struct ha_codec *c, struct ha_service *s)
     ha_walk_member(c, &s->open_member);
     ha_codec_u64(c, &s->open_instance);
     HA_CODEC_ENUM(c, &s->open_gate, gate);
+    ha_codec_u32(c, &s->open_lease_ms);
     HA_CODEC_ENUM(c, &s->fence, fence);
     ha_codec_u64(c, &s->prev_epoch);
     HA_CODEC_ENUM(c, &s->prev_fence, fence);

@@ -133,8 +133,10 @@ static void test_bytes(void **state)
     const long before_kib = max_rss_kib();
 
     for (size_t i = 0; i < HA_ARRAY_LEN(rows); i++) {
-        /* Only what may still become an answer is waited for. */
-        const bool waits = rows[i].want == HA_ANSWER_NONE && strstr(rows[i].name, "half") != NULL;
+        /* Only what may still become an answer is waited for. What is said early may come late, on
+         * a busy machine, and is half an answer then. */
+        const bool waits = rows[i].want == HA_ANSWER_NONE &&
+                           (rows[i].early || strstr(rows[i].name, "half") != NULL);
         const uint32_t deadline_ms = waits ? 300 : 10000;
         uint16_t port;
         pid_t pid = hostile_start(&rows[i], &port);

@@ -260,7 +260,7 @@ struct ha_heartbeat world_beat(const struct world *world, uint32_t member)
     status->service = service->id;
     status->member = member;
     status->process = HA_PROCESS_RUNNING;
-    status->gate = HA_GATE_BPF;
+    status->gate = member == service->open_member ? service->open_gate : HA_GATE_BPF;
     status->gate_open = true;
     status->sample = (struct ha_sample){.answer = HA_ANSWER_OK,
                                         .role = primary ? HA_ROLE_PRIMARY : HA_ROLE_REPLICA,

@@ -151,6 +151,51 @@ static void test_note_that_did_not_fit_is_asked_for_again(void **state)
     world_free(world);
 }
 
+/* The disk is full: the next candidate is asked at once, not when the time is over. */
+static void test_promotion_that_cannot_be_noted_fails(void **state)
+{
+    struct hand *hand = hand_new();
+
+    (void)state;
+    hand_as_replica(hand);
+    assert_false(hand_asks(hand)->noteless);
+    hand_order(hand, HA_ORDER_PROMOTE, 5);
+    hand->a->noteless = true;
+    hand_closed(hand);
+    hand_acted(hand, HA_OK, HA_ROLE_PRIMARY);
+    hand_closed(hand);
+    assert_int_equal(hand_asks(hand)->result, HA_RESULT_FAILED);
+    assert_true(hand_asks(hand)->noteless);
+    /* Nor does a late success revive it. */
+    hand_settle(hand);
+    assert_int_equal(hand_asks(hand)->epoch, HA_EPOCH_NONE);
+    assert_false(hand_gate_is_open(hand));
+    hand_free(hand);
+}
+
+/* More services deleted on one host than it has room for. */
+static void test_places_of_deleted_services_are_used_again(void **state)
+{
+    struct hand *hand = hand_new();
+
+    (void)state;
+    hand_settings(hand);
+    for (uint32_t i = 1; i <= 3 * HA_SERVICES_MAX; i++) {
+        struct ha_settings gone = {
+            .config_version = 100 + i, .service = HAND_SERVICE + i, .gone = true};
+
+        take(hand, 100 + i, HAND_SERVICE + i);
+        assert_non_null(ha_agent_held(hand->a, HAND_SERVICE + i));
+        hand_settle(hand);
+        assert_false(ha_agent_may_forget(hand->a, HAND_SERVICE + i));
+        hand_step(hand, &(struct ha_event){.kind = HA_EVENT_SETTINGS, .u.settings = &gone});
+        hand_settle(hand);
+        assert_true(ha_agent_may_forget(hand->a, HAND_SERVICE + i));
+    }
+    assert_non_null(ha_agent_held(hand->a, HAND_SERVICE)); /* which lives */
+    hand_free(hand);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_settings_of_a_lagging_watcher_are_outdated),
     cmocka_unit_test(test_settings_of_a_service_made_anew_outlive_the_old_ones),
@@ -158,6 +203,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_give_up_that_did_not_fit_is_said_again),
     cmocka_unit_test(test_without_a_gate_what_is_resumed_needs_a_lease_soon),
     cmocka_unit_test(test_note_that_did_not_fit_is_asked_for_again),
+    cmocka_unit_test(test_promotion_that_cannot_be_noted_fails),
+    cmocka_unit_test(test_places_of_deleted_services_are_used_again),
 };
 
 int main(void)

@@ -69,7 +69,7 @@ struct one {
     enum ha_process process;
     enum ha_role role;
     enum ha_gate gate;
-    bool unheard, failed, unopened, copying, no_gate, silent;
+    bool unheard, failed, unopened, copying, no_gate, silent, unseen, ahead, noteless;
     enum ha_fitness want;
 };
 
@@ -137,6 +137,21 @@ static const struct situation situations[] = {
      {.exclude = 1},
      2,
      {{NEW_AT(2000), .want = HA_FIT_PRIMARY}, {NEW_AT(1500), .want = BEST}},
+     1},
+    {"silent to a majority",
+     {0},
+     2,
+     {{NEW_AT(2000), .unseen = true, .want = HA_FIT_UNSEEN}, {NEW_AT(1500), .want = BEST}},
+     1},
+    {"told of a later epoch",
+     {0},
+     2,
+     {{NEW_AT(2000), .ahead = true, .want = HA_FIT_AHEAD}, {NEW_AT(1500), .want = BEST}},
+     1},
+    {"no room for a note",
+     {0},
+     2,
+     {{NEW_AT(2000), .noteless = true, .want = HA_FIT_NO_NOTE}, {NEW_AT(1500), .want = BEST}},
      1},
     {"unheard", {0}, 1, {{NEW_AT(2000), .unheard = true, .want = HA_FIT_UNHEARD}}, -1},
     {"its promotion failed",
@@ -246,6 +261,9 @@ static void lay_out(const struct one *one, uint32_t at, struct ha_sample *sample
         .heard = !one->unheard,
         .failed = one->failed,
         .unopened = one->unopened,
+        .unseen = one->unseen,
+        .ahead = one->ahead,
+        .noteless = one->noteless,
         .process = one->process == HA_PROCESS_UNKNOWN ? HA_PROCESS_RUNNING : one->process,
         .gate = one->no_gate ? HA_GATE_NONE : HA_GATE_BPF,
         .sample = sample,

@@ -7,6 +7,7 @@
 #include "lib/base/check.h"
 #include "lib/base/text.h"
 #include "lib/core/cluster.h"
+#include "lib/core/view.h"
 #include "tests/support/cmocka_ha.h"
 #include "tests/unit/core/kit.h"
 
@@ -580,6 +581,31 @@ static void test_outbox_member_down_and_up(void **state)
     world_free(world);
 }
 
+/* A quorum above the majority holds a failover back, not the news: such a primary has no lease. */
+static void test_notice_of_a_member_needs_a_majority_only(void **state)
+{
+    static const char *const names[] = {"one"};
+    struct world *world = world_steady();
+    struct ha_cluster *cluster = &world->w->cluster;
+    char why[HA_TEXT_SIZE];
+    uint32_t before;
+
+    (void)state;
+    hooks(world, names, 1);
+    world->config->services[0].quorum = 3;
+    assert_int_equal(world_apply_config(world), HA_OK);
+    before = cluster->notice_count;
+    (void)world_observe(world, 0, A, HA_VERDICT_SILENT);
+    assert_int_equal(cluster->notice_count, before);
+    (void)world_observe(world, 1, A, HA_VERDICT_SILENT);
+    assert_int_equal(cluster->notices[before].kind, HA_NOTICE_MEMBER_DOWN);
+    assert_int_equal(world_begin(world, HA_REASON_DOWN, HA_MEMBER_NONE), HA_EDENIED);
+    world_peer(world, 1, true);
+    ha_view_why(world->w, world_service(world), world->now_ms, why);
+    assert_non_null(strstr(why, "2 watchers say that the primary is down, 3 must (quorum)"));
+    world_free(world);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_configuration_primary_stays_where_it_is),
     cmocka_unit_test(test_configuration_candidate_stays_where_it_is),
@@ -605,6 +631,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_outbox_is_bounded_and_counts_what_it_lost),
     cmocka_unit_test(test_outbox_hook_of_one_service),
     cmocka_unit_test(test_outbox_member_down_and_up),
+    cmocka_unit_test(test_notice_of_a_member_needs_a_majority_only),
 };
 
 HA_TEST_MAIN("core/config", tests)

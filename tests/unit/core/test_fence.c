@@ -163,6 +163,121 @@ static void test_expiry_of_a_relative_gate_waits_one_lease_longer(void **state)
     world_free(world);
 }
 
+/* What was promised before a shorter lease came may be outstanding with its old length. */
+static void test_expiry_of_a_relative_gate_waits_for_the_longest_lease_of_the_epoch(void **state)
+{
+    struct world *world = world_serving(HA_GATE_NFT);
+
+    (void)state;
+    world->config->services[0].lease_ms = LEASE + 300;
+    assert_int_equal(world_apply_config(world), HA_OK);
+    world->config->services[0].lease_ms = 500;
+    assert_int_equal(world_apply_config(world), HA_OK);
+    assert_int_equal(world_begin(world, HA_REASON_OPERATOR, HA_MEMBER_NONE), HA_OK);
+    world_stopped(world, 0, 0);
+    world_stopped(world, 1, 0);
+    assert_null(world_wait_for(world, HA_COMMAND_FENCED, REPLICAS, LEASE + 300));
+    assert_int_equal(world_fenced(world, HA_FENCE_EXPIRED, 3), HA_OK);
+    /* The next epoch knows only the short one. */
+    world_reach(world, B, HA_GATE_NFT, HA_STATE_STEADY);
+    world_hear_all(world);
+    assert_int_equal(world_begin(world, HA_REASON_OPERATOR, HA_MEMBER_NONE), HA_OK);
+    world_stopped(world, 0, 0);
+    world_stopped(world, 1, 0);
+    assert_null(world_wait_for(world, HA_COMMAND_FENCED, 1 << A | 1 << C, 500));
+    assert_non_null(world_wait_for(world, HA_COMMAND_FENCED, 1 << A | 1 << C, 100));
+    world_free(world);
+}
+
+static void hear_gate(struct world *world, enum ha_gate gate)
+{
+    struct ha_heartbeat beat = world_beat(world, A);
+
+    beat.status.gate = gate;
+    world_hear(world, A, &beat);
+}
+
+static int commit_proposed(struct world *world, enum ha_command_kind kind)
+{
+    struct ha_command command;
+
+    assert_non_null(world_proposed(world, kind));
+    command = *world_proposed(world, kind);
+    return world_commit(world, &command);
+}
+
+/* A host that loses its gate while it serves: the log knows before anybody trusts its lease. */
+static void test_gate_of_the_holder_is_logged_when_it_changes(void **state)
+{
+    struct world *world = world_serving(HA_GATE_BOTH);
+
+    (void)state;
+    hear_gate(world, HA_GATE_BOTH);
+    assert_null(world_proposed(world, HA_COMMAND_GATE));
+    hear_gate(world, HA_GATE_NFT);
+    assert_int_equal(commit_proposed(world, HA_COMMAND_GATE), HA_OK);
+    assert_int_equal(world_service(world)->open_gate, HA_GATE_NFT);
+    assert_int_equal(world_service(world)->gate, HA_GATE_NFT);
+    assert_int_equal(world_service(world)->state, HA_STATE_STEADY);
+    /* It may come back, while the epoch is held. */
+    hear_gate(world, HA_GATE_BPF);
+    assert_int_equal(commit_proposed(world, HA_COMMAND_GATE), HA_OK);
+    hear_gate(world, HA_GATE_NFT);
+    assert_int_equal(commit_proposed(world, HA_COMMAND_GATE), HA_OK);
+    assert_int_equal(world_begin(world, HA_REASON_OPERATOR, HA_MEMBER_NONE), HA_OK);
+    world_stopped(world, 0, 0);
+    world_stopped(world, 1, 0);
+    assert_null(world_wait_for(world, HA_COMMAND_FENCED, REPLICAS, LEASE));
+    assert_non_null(world_wait_for(world, HA_COMMAND_FENCED, REPLICAS, 100));
+    world_free(world);
+}
+
+static void test_gate_lost_while_fencing_counts_at_once_and_never_back(void **state)
+{
+    struct world *world = world_fencing(HA_GATE_BPF);
+
+    (void)state;
+    hear_gate(world, HA_GATE_PROCESS);
+    assert_non_null(world_proposed(world, HA_COMMAND_GATE));
+    world_stopped(world, 0, 0);
+    world_stopped(world, 1, 0);
+    assert_null(world_wait_for(world, HA_COMMAND_FENCED, REPLICAS, 900)); /* it is on its way */
+    assert_non_null(world_wait_for(world, HA_COMMAND_GATE, REPLICAS, 300));
+    assert_int_equal(commit_proposed(world, HA_COMMAND_GATE), HA_OK);
+    assert_int_equal(world_fenced(world, HA_FENCE_EXPIRED, 7), HA_EDENIED);
+    hear_gate(world, HA_GATE_BPF);
+    assert_null(world_proposed(world, HA_COMMAND_GATE));
+    assert_null(world_wait_for(world, HA_COMMAND_FENCED, REPLICAS, 5000));
+    world_free(world);
+}
+
+/* Another instance than the holder's, an epoch that has ended: their gates say nothing. */
+static void test_gate_of_anybody_else_is_not_logged(void **state)
+{
+    struct world *world = world_serving(HA_GATE_BPF);
+    struct ha_command command = {.kind = HA_COMMAND_GATE};
+    struct ha_heartbeat beat = world_beat(world, B);
+
+    (void)state;
+    beat.status.gate = HA_GATE_PROCESS;
+    world_hear(world, B, &beat);
+    assert_null(world_proposed(world, HA_COMMAND_GATE));
+    command.u.gate = (struct ha_command_gate){
+        .ref = {.service = world_service(world)->id, .epoch = world_epoch(world)},
+        .instance = INSTANCE(B),
+        .gate = HA_GATE_NFT};
+    assert_int_equal(world_commit(world, &command), HA_ESTALE);
+    command.u.gate.instance = INSTANCE(A);
+    command.u.gate.ref.epoch--;
+    assert_int_equal(world_commit(world, &command), HA_ESTALE);
+    command.u.gate.ref.epoch++;
+    assert_int_equal(world_begin(world, HA_REASON_OPERATOR, HA_MEMBER_NONE), HA_OK);
+    assert_int_equal(world_fenced(world, HA_FENCE_EXPIRED, 7), HA_OK);
+    assert_int_equal(world_commit(world, &command), HA_ESTALE);
+    assert_int_equal(world_service(world)->open_gate, HA_GATE_BPF);
+    world_free(world);
+}
+
 static void test_expiry_without_a_kernel_gate_proves_nothing(void **state)
 {
     static const enum ha_gate gates[] = {HA_GATE_PROCESS, HA_GATE_NONE};
@@ -286,6 +401,10 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_expiry_waits_for_the_longest_remainder),
     cmocka_unit_test(test_expiry_takes_the_earliest_majority),
     cmocka_unit_test(test_expiry_of_a_relative_gate_waits_one_lease_longer),
+    cmocka_unit_test(test_expiry_of_a_relative_gate_waits_for_the_longest_lease_of_the_epoch),
+    cmocka_unit_test(test_gate_of_the_holder_is_logged_when_it_changes),
+    cmocka_unit_test(test_gate_lost_while_fencing_counts_at_once_and_never_back),
+    cmocka_unit_test(test_gate_of_anybody_else_is_not_logged),
     cmocka_unit_test(test_expiry_without_a_kernel_gate_proves_nothing),
     cmocka_unit_test(test_expiry_word_about_another_epoch_or_set_is_void),
     cmocka_unit_test(test_expiry_words_do_not_outlive_their_epoch),

@@ -109,6 +109,27 @@ static void test_command_lets_the_quieter_paths_go_first(void **state)
     }
 }
 
+/* A switchover does not end hosts; one whose primary died on the way is none any more. */
+static void test_command_ends_a_switchover_whose_primary_died(void **state)
+{
+    struct world *world = world_asking(HA_GATE_PROCESS, HA_REASON_SWITCHOVER);
+    const struct ha_command *proposed = world_wait_for(world, HA_COMMAND_BEGIN, REPLICAS, 1100);
+    struct ha_command command;
+
+    (void)state;
+    assert_non_null(proposed);
+    command = *proposed;
+    assert_int_equal(command.u.begin.reason, HA_REASON_DOWN);
+    assert_int_equal(world_commit(world, &command), HA_OK);
+    assert_int_equal(world_service(world)->state, HA_STATE_FENCING);
+    assert_int_equal(world_service(world)->reason, HA_REASON_DOWN);
+    assert_non_null(asked(world));
+    assert_int_equal(world_commit(world, &command), HA_ESTALE); /* once */
+    /* Never the other way round. */
+    assert_int_equal(world_begin(world, HA_REASON_SWITCHOVER, HA_MEMBER_NONE), HA_ESTALE);
+    world_free(world);
+}
+
 static void test_command_is_not_for_everything(void **state)
 {
     struct world *world = world_asking(HA_GATE_PROCESS, HA_REASON_SWITCHOVER);
@@ -233,6 +254,7 @@ static void test_command_that_did_not_fit_is_asked_for_again(void **state)
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_command_is_asked_for_once_and_proves_the_fence),
     cmocka_unit_test(test_command_lets_the_quieter_paths_go_first),
+    cmocka_unit_test(test_command_ends_a_switchover_whose_primary_died),
     cmocka_unit_test(test_command_is_not_for_everything),
     cmocka_unit_test(test_failed_command_is_told_and_tried_again),
     cmocka_unit_test(test_only_the_answer_that_is_waited_for_counts),

@@ -4,6 +4,7 @@
 
 #include "lib/base/check.h"
 #include "lib/core/candidate.h"
+#include "lib/core/view.h"
 #include "tests/support/cmocka_ha.h"
 #include "tests/unit/core/kit.h"
 
@@ -280,6 +281,61 @@ static void test_first_primary_waits_for_all_members(void **state)
     (void)state;
     assert_null(world_wait_for(world, HA_COMMAND_PROMOTE, REPLICAS, 5000));
     assert_non_null(world_wait_for(world, HA_COMMAND_PROMOTE, ALL, 100));
+    world_free(world);
+}
+
+/* The leader hears b, but nobody else does: b could never get a lease. */
+static void test_candidate_must_reach_a_majority(void **state)
+{
+    struct world *world = world_selecting();
+
+    (void)state;
+    world->now_ms += DOWN_AFTER; /* the old primary is not heard any more */
+    (void)world_observe(world, 1, B, HA_VERDICT_SILENT);
+    (void)world_observe(world, 2, B, HA_VERDICT_SILENT);
+    world_peer(world, 1, true);
+    world_peer(world, 2, true);
+    assert_int_equal(world_wait_for(world, HA_COMMAND_PROMOTE, REPLICAS, 1000)->u.promote.member,
+                     C);
+    world_free(world);
+    /* The last word of a watcher that is gone does not count. */
+    world = world_selecting();
+    world->now_ms += DOWN_AFTER; /* the old primary is not heard any more */
+    (void)world_observe(world, 1, B, HA_VERDICT_SILENT);
+    (void)world_observe(world, 2, B, HA_VERDICT_SILENT);
+    world_peer(world, 1, true);
+    world_peer(world, 2, false);
+    assert_int_equal(world_wait_for(world, HA_COMMAND_PROMOTE, REPLICAS, 1000)->u.promote.member,
+                     B);
+    world_free(world);
+}
+
+/* Watchers that were made anew beside living agents: why nothing goes on is said. */
+static void test_agents_that_know_more_are_explained(void **state)
+{
+    struct world *world = world_new(3);
+    const struct ha_command *command;
+    struct ha_command none = {.kind = HA_COMMAND_NOTHING};
+    char why[HA_TEXT_SIZE];
+
+    (void)state;
+    for (int round = 0; round < 8 && none.kind != HA_COMMAND_NONE; round++) {
+        for (uint32_t m = A; m <= C; m++) {
+            struct ha_heartbeat beat = world_beat(world, m);
+
+            beat.status.epoch_seen = 57;
+            world_hear(world, m, &beat);
+        }
+        command = world_proposed(world, HA_COMMAND_NONE);
+        if (command != NULL)
+            none = *command;
+        world_tick(world, 20);
+    }
+    assert_int_equal(none.kind, HA_COMMAND_NONE);
+    assert_int_equal(none.u.promote.fits[0].fitness, HA_FIT_AHEAD);
+    assert_int_equal(world_commit(world, &none), HA_OK);
+    ha_view_why(world->w, world_service(world), world->now_ms, why);
+    assert_non_null(strstr(why, "they were made anew"));
     world_free(world);
 }
 
@@ -642,6 +698,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_fresh_positions_before_the_choice),
     cmocka_unit_test(test_who_stays_silent_is_not_waited_for),
     cmocka_unit_test(test_first_primary_waits_for_all_members),
+    cmocka_unit_test(test_candidate_must_reach_a_majority),
+    cmocka_unit_test(test_agents_that_know_more_are_explained),
     cmocka_unit_test(test_no_candidate_is_retried_each_second),
     cmocka_unit_test(test_opening_needs_the_word_of_the_chosen_instance),
     cmocka_unit_test(test_opening_failed_candidate_means_the_next_at_once),

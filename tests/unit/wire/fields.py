@@ -39,6 +39,7 @@ WALKS = {
     "ha_command_outcome": (COMMAND, ["walk_outcome"], []),
     "ha_command_position": (COMMAND, ["walk_positions"], []),
     "ha_command_positions": (COMMAND, ["walk_positions"], []),
+    "ha_command_gate": (COMMAND, ["walk_gate"], []),
     "ha_command_pause": (COMMAND, ["walk_pause"], []),
     "ha_command_notice": (COMMAND, ["walk_notice"], []),
     "ha_command_ready": (COMMAND, ["walk_ready"], []),

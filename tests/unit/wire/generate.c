@@ -393,6 +393,11 @@ static void command_body(struct gen *g, struct ha_command *c, struct ha_config *
         c->u.settled.set_id = any(g);
         c->u.settled.moved = gen_below(g, 1u << HA_WATCHERS_MAX);
         break;
+    case HA_COMMAND_GATE:
+        ref(g, &c->u.gate.ref);
+        c->u.gate.instance = any(g);
+        ENUM(g, c->u.gate.gate, gate);
+        break;
     case HA_COMMAND_READY:
         c->u.ready.service = any32(g);
         c->u.ready.ready = coin(g);
@@ -427,6 +432,7 @@ static void service_state(struct gen *g, struct ha_service *s)
     s->open_member = member(g);
     s->open_instance = any(g);
     ENUM(g, s->open_gate, gate);
+    s->open_lease_ms = any32(g);
     ENUM(g, s->fence, fence);
     s->prev_epoch = any(g);
     ENUM(g, s->prev_fence, fence);
@@ -616,6 +622,7 @@ void gen_status(struct gen *g, struct ha_status *s)
     s->given_up = any(g);
     s->epoch_seen = any(g);
     s->sealed = any(g);
+    s->noteless = coin(g);
     ENUM(g, s->given_up_why, verdict);
     ENUM(g, s->process, process);
     s->answer_age_ms = any32(g);

@@ -9,7 +9,7 @@
 #include "tests/unit/wire/every_byte.h"
 #include "tests/unit/wire/generate.h"
 
-#define KINDS ((uint32_t)HA_COMMAND_UNHEARD + 1)
+#define KINDS ((uint32_t)HA_COMMAND_GATE + 1)
 
 struct room {
     struct ha_config config, decoded_config;
