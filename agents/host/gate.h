@@ -36,7 +36,7 @@ struct ha_replication; /* agents/engine.h */
 /* Not below /sys/fs/bpf: systemd mounts that for root only, and tools that switch the network
  * namespace hide it. */
 #define HA_GATE_PIN_DIR "/run/hafailover/bpf"
-#define HA_GATE_PORTS_MAX 256
+#define HA_GATE_PORTS_MAX 1024
 #define HA_GATE_EXEMPT_MAX 256 /* replication connections let through at once */
 
 struct ha_gate_options {

@@ -7,8 +7,8 @@
 
 #include <linux/types.h>
 
-#define HA_GATE_MAP_VERSION 1
-#define HA_GATE_MAP_PORTS 256   /* HA_GATE_PORTS_MAX */
+#define HA_GATE_MAP_VERSION 2
+#define HA_GATE_MAP_PORTS 1024  /* HA_GATE_PORTS_MAX */
 #define HA_GATE_MAP_EXEMPTS 256 /* HA_GATE_EXEMPT_MAX */
 #define HA_GATE_MAP_PATH 256
 

@@ -14,7 +14,7 @@
 struct ha_err;
 
 #define HA_ADDRESS_SIZE 280u
-#define HA_DATABASES_MAX 64u /* of one host */
+#define HA_DATABASES_MAX 1024u /* of one host */
 
 struct ha_database_settings { /* [database SERVICE] */
     char service[HA_NAME_SIZE];
