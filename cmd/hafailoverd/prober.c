@@ -10,6 +10,7 @@
 #include "cmd/hafailoverd/daemon.h"
 #include "lib/base/err.h"
 #include "lib/base/text.h"
+#include "lib/io/clock.h"
 #include "lib/io/dns.h"
 #include "lib/io/log.h"
 #include "lib/io/tls.h"
@@ -26,6 +27,7 @@ struct target {
     enum ha_engine engine;
     char credentials[HA_NAME_SIZE];
     uint32_t probe_ms, timeout_ms;
+    uint64_t probed_ms; /* when the last one began */
     const struct ha_engine_ops *ops;
     struct ha_link *link;
     uv_timer_t timer;
@@ -135,6 +137,7 @@ static void probe(struct target *target)
         return;
     if (target->ops->probe(target->link, target->timeout_ms, on_probed) == HA_OK)
         target->probing = true;
+    target->probed_ms = ha_clock_mono_ms();
 }
 
 /* A broken connection is a hint, not a verdict: whether anybody still listens is asked at once. */
@@ -152,7 +155,11 @@ static void on_lost(void *data, enum ha_answer how, const char *text)
 
 static void on_timer(uv_timer_t *timer)
 {
-    probe(timer->data);
+    struct target *target = timer->data;
+
+    if (ha_watcher_wants_probe(target->prober->daemon->core, target->service, target->member,
+                               target->probed_ms, ha_clock_mono_ms()))
+        probe(target);
 }
 
 static int open_link(struct target *target)

@@ -10,14 +10,16 @@
 #include "lib/core/watcher_parts.h"
 
 enum {
-    PROPOSAL_MS = 1000,      /* a proposal not seen again by then is made again */
-    FOLLOWER_MS = 50,        /* a follower's patience with a leader that hears the same word */
-    FRESH_MS = 100,          /* longest wait for the replicas' last positions */
-    RETRY_MS = 1000,         /* between looks for a candidate where there was none */
-    NAME_MS = 100,           /* between entries that name the history a primary writes */
-    POSITION_MS = 10000,     /* between entries that only say how far a primary is */
-    FIRST_MS = 10000,        /* longest wait for all members of a new service to be heard */
-    POSITION_STEP = 1 << 20, /* bytes of progress that are worth an entry earlier */
+    PROPOSAL_MS = 1000,       /* a proposal not seen again by then is made again */
+    FOLLOWER_MS = 50,         /* a follower's patience with a leader that hears the same word */
+    FRESH_MS = 100,           /* longest wait for the replicas' last positions */
+    RETRY_MS = 1000,          /* between looks for a candidate where there was none */
+    NAME_MS = 100,            /* between entries that name the history a primary writes */
+    POSITION_MS = 10000,      /* between entries that only say how far a primary is */
+    FIRST_MS = 10000,         /* longest wait for all members of a new service to be heard */
+    POSITION_STEP = 1 << 20,  /* bytes of progress that are worth an entry earlier */
+    POSITION_IDLE_MS = 60000, /* the same when it is next to nothing: an idle primary's pings */
+    POSITION_IDLE = 1 << 10,
 };
 
 /* A proposal for a service is in flight: its state is about to move. */
@@ -262,13 +264,40 @@ static bool log_gate(struct ha_watcher *w, const struct ha_service *service, uin
     return true;
 }
 
+/* Of the proposals of this step, one of positions with room for another; NULL: none. */
+static struct ha_command_positions *positions_batch(struct ha_effects *out)
+{
+    for (uint32_t i = out->count; i > 0; i--) {
+        struct ha_effect *effect = &out->items[i - 1];
+
+        if (effect->kind == HA_EFFECT_PROPOSE && effect->u.command.kind == HA_COMMAND_POSITIONS &&
+            effect->u.command.u.positions.count < HA_POSITIONS_MAX)
+            return &effect->u.command.u.positions;
+    }
+    return NULL;
+}
+
+/* At the turn of each period by the leader's clock: so those of many services share an entry. */
+static bool is_turn(uint64_t period_ms, uint64_t last_ms, uint64_t now_ms)
+{
+    return now_ms / period_ms != last_ms / period_ms;
+}
+
+static bool position_is_due(const struct ha_watched *watched, uint64_t progress, uint64_t now_ms)
+{
+    if (progress >= POSITION_STEP)
+        return is_turn(POSITION_MS / 10, watched->position_ms, now_ms);
+    return is_turn(progress >= POSITION_IDLE ? POSITION_MS : POSITION_IDLE_MS, watched->position_ms,
+                   now_ms);
+}
+
 static void log_position(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
                          bool at_once, struct ha_effects *out)
 {
     struct ha_watched *watched = ha_watched_of(w, service, now_ms);
     int at = ha_service_member_at(service, service->primary);
     const struct ha_position *position;
-    struct ha_effect *effect;
+    struct ha_command_positions *batch;
     uint64_t progress;
 
     /* Only of the process that holds the epoch: one that has started anew claims none. */
@@ -288,16 +317,19 @@ static void log_position(struct ha_watcher *w, const struct ha_service *service,
         at_once = now_ms - watched->position_ms >= NAME_MS;
     else if (progress == 0)
         return;
-    if (!at_once && now_ms - watched->position_ms < POSITION_MS / 10)
-        return;
-    if (!at_once && progress < POSITION_STEP && now_ms - watched->position_ms < POSITION_MS)
+    if (!at_once && !position_is_due(watched, progress, now_ms))
         return;
     watched->position_ms = now_ms;
-    effect = ha_effects_add(out, HA_EFFECT_PROPOSE);
-    effect->u.command.kind = HA_COMMAND_POSITIONS;
-    effect->u.command.wall_ms = w->wall_ms;
-    effect->u.command.u.positions.count = 1;
-    effect->u.command.u.positions.items[0] =
+    batch = at_once ? NULL : positions_batch(out);
+    if (batch == NULL) {
+        struct ha_command *command = &ha_effects_add(out, HA_EFFECT_PROPOSE)->u.command;
+
+        command->kind = HA_COMMAND_POSITIONS;
+        command->wall_ms = w->wall_ms;
+        batch = &command->u.positions;
+        batch->count = 0;
+    }
+    batch->items[batch->count++] =
         (struct ha_command_position){.ref = ref_of(service), .position = *position};
 }
 

@@ -588,6 +588,36 @@ uint64_t ha_watcher_wake_ms(const struct ha_watcher *w)
     return w->next_tick_ms;
 }
 
+/* The agent's word is fresh, says that all is well, and our own last look agreed. */
+static bool is_well(const struct ha_watcher *w, const struct ha_service *service, uint32_t at,
+                    uint64_t now_ms)
+{
+    const struct ha_watched *watched = ha_watched_peek(w, service);
+    const struct ha_service_config *config = &service->config;
+    const struct ha_watch *watch = watched == NULL ? NULL : &watched->members[at];
+    const struct ha_suspect suspect = ha_suspect_of(w, service, at, now_ms);
+
+    return watch != NULL && suspect.has_agent && !suspect.lease_ran_out &&
+           ha_watch_agent_counts(watch, &suspect, config, now_ms) &&
+           now_ms - watch->heard_ms < 2 * (uint64_t)config->heartbeat_ms &&
+           watch->status.process == HA_PROCESS_RUNNING &&
+           watch->status.sample.answer == HA_ANSWER_OK && watch->status.sample.writable &&
+           watch->status.answer_age_ms < 2 * (uint64_t)config->probe_ms && watch->probed &&
+           watch->sample.answer == HA_ANSWER_OK && watch->verdict == HA_VERDICT_UP;
+}
+
+bool ha_watcher_wants_probe(const struct ha_watcher *w, uint32_t service, uint32_t member,
+                            uint64_t probed_ms, uint64_t now_ms)
+{
+    const struct ha_service *found = ha_cluster_service_const(&w->cluster, service);
+    int at = found == NULL ? -1 : ha_service_member_at(found, member);
+
+    if (at < 0 || found->state != HA_STATE_STEADY)
+        return true;
+    return now_ms - probed_ms >= HA_PROBE_REST * (uint64_t)found->config.probe_ms ||
+           !is_well(w, found, (uint32_t)at, now_ms);
+}
+
 bool ha_watcher_hosted(const struct ha_watcher *w, const char *agent, uint32_t *cursor,
                        uint32_t *ret_service, uint32_t *ret_member)
 {

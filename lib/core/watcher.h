@@ -16,6 +16,8 @@
 
 struct ha_err;
 
+#define HA_PROBE_REST 10u /* probes of which one is made while all is well */
+
 /* What this watcher itself saw of one member. */
 struct ha_watch {
     /* the agent's word */
@@ -116,6 +118,13 @@ int ha_watcher_step(struct ha_watcher *w, const struct ha_event *event, struct h
 
 /* When HA_EVENT_TICK is wanted next, monotonic. */
 uint64_t ha_watcher_wake_ms(const struct ha_watcher *w);
+
+/* Whether a member's probe is due after @probed_ms, when the last one began; asked at the pace of
+ * the service. While its agent is heard and reports a database that answers, and our own last probe
+ * said so too, one in HA_PROBE_REST is enough: the rest would say again what the heartbeats say,
+ * and cost a connection's worth of traffic each. Any doubt brings the full pace back. */
+bool ha_watcher_wants_probe(const struct ha_watcher *w, uint32_t service, uint32_t member,
+                            uint64_t probed_ms, uint64_t now_ms);
 
 /* The settings of the member that runs under @agent, for the n-th service that has one; false when
  * there are no more. Walk with *cursor starting at 0. */

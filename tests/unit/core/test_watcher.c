@@ -243,6 +243,99 @@ static void test_a_renamed_history_is_logged_at_once(void **state)
     world_free(world);
 }
 
+/* An idle primary's stream still grows, by pings: that is worth an entry now and then. */
+static void test_an_idle_primary_costs_few_entries(void **state)
+{
+    struct world *world = world_serving(HA_GATE_BPF);
+    struct ha_heartbeat beat = world_beat(world, A);
+    uint32_t entries = 0, beats = 0;
+
+    (void)state;
+    world_lead(world, true);
+    for (; beats < 600; beats++) { /* two minutes */
+        world->now_ms += 200;
+        beat.status.sample.position.offset = HEAD + beats / 50 * 14;
+        world_hear(world, A, &beat);
+        entries += world_proposed(world, HA_COMMAND_POSITIONS) != NULL;
+    }
+    assert_in_range(entries, 1, 3);
+    beat.status.sample.position.offset =
+        HEAD + 100000; /* real writes are told within ten seconds */
+    for (beats = 0, entries = 0; beats < 51; beats++) {
+        world->now_ms += 200;
+        world_hear(world, A, &beat);
+        entries += world_proposed(world, HA_COMMAND_POSITIONS) != NULL;
+    }
+    assert_in_range(entries, 1, 2);
+    world_free(world);
+}
+
+static void test_positions_of_many_services_share_an_entry(void **state)
+{
+    struct world *world = world_serving(HA_GATE_BPF);
+    struct ha_cluster *cluster = &world->w->cluster;
+    struct ha_heartbeat beat = world_beat(world, A);
+    const struct ha_command *command;
+    uint32_t first = world_service(world)->id;
+
+    (void)state;
+    beat.status.sample.position.offset = HEAD + 100000;
+    world_hear(world, A, &beat);
+    world->w->services[first % HA_SERVICES_MAX].position_ms = world->now_ms;
+    for (uint32_t more = 1; more <= HA_POSITIONS_MAX; more++) {
+        uint32_t from = first % HA_SERVICES_MAX, to = (first + more) % HA_SERVICES_MAX;
+
+        cluster->services[to] = cluster->services[from];
+        cluster->services[to].id = first + more;
+        cluster->service_count++;
+        world->w->services[to] = world->w->services[from];
+        world->w->services[to].service = first + more;
+    }
+    world_tick(world, 10000);
+    command = world_proposed(world, HA_COMMAND_POSITIONS);
+    assert_non_null(command);
+    assert_int_equal(command->u.positions.count, HA_POSITIONS_MAX);
+    assert_int_equal(command->u.positions.items[1].ref.service, first + 1);
+    world_free(world);
+}
+
+/* The heartbeat says what the probe would: full pace is for doubt. */
+static void test_probes_rest_while_all_is_well(void **state)
+{
+    struct world *world = world_serving(HA_GATE_BPF);
+    uint32_t service = world_service(world)->id;
+    struct ha_heartbeat beat;
+    uint64_t then_ms;
+
+    (void)state;
+    world_tick(world, 20);
+    assert_true(ha_watcher_wants_probe(world->w, service, B, world->now_ms - PROBE, world->now_ms));
+    world_probed(world, B, HA_ANSWER_OK);
+    world_hear_all(world);
+    then_ms = world->now_ms - PROBE;
+    assert_false(ha_watcher_wants_probe(world->w, service, B, then_ms, world->now_ms));
+    assert_true(ha_watcher_wants_probe(world->w, service, B, world->now_ms - HA_PROBE_REST * PROBE,
+                                       world->now_ms));
+    /* The agent falls silent. */
+    assert_true(ha_watcher_wants_probe(world->w, service, B, then_ms, world->now_ms + 2 * PROBE));
+    /* It has no fresh answer, or says that something is wrong. */
+    beat = world_beat(world, B);
+    beat.status.answer_age_ms = 2 * PROBE;
+    world_hear(world, B, &beat);
+    assert_true(ha_watcher_wants_probe(world->w, service, B, then_ms, world->now_ms));
+    beat.status.answer_age_ms = 0;
+    beat.status.process = HA_PROCESS_GONE;
+    world_hear(world, B, &beat);
+    assert_true(ha_watcher_wants_probe(world->w, service, B, then_ms, world->now_ms));
+    beat = world_beat(world, B);
+    world_hear(world, B, &beat);
+    assert_false(ha_watcher_wants_probe(world->w, service, B, then_ms, world->now_ms));
+    /* Our own look disagreed. */
+    world_probed(world, B, HA_ANSWER_REFUSED);
+    assert_true(ha_watcher_wants_probe(world->w, service, B, then_ms, world->now_ms));
+    world_free(world);
+}
+
 static void test_fresh_positions_before_the_choice(void **state)
 {
     struct world *world = world_selecting();
@@ -695,6 +788,9 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_who_rebooted_host_is_no_sign_of_life),
     cmocka_unit_test(test_who_rebooted_host_is_not_waited_for),
     cmocka_unit_test(test_a_renamed_history_is_logged_at_once),
+    cmocka_unit_test(test_an_idle_primary_costs_few_entries),
+    cmocka_unit_test(test_positions_of_many_services_share_an_entry),
+    cmocka_unit_test(test_probes_rest_while_all_is_well),
     cmocka_unit_test(test_fresh_positions_before_the_choice),
     cmocka_unit_test(test_who_stays_silent_is_not_waited_for),
     cmocka_unit_test(test_first_primary_waits_for_all_members),
