@@ -18,6 +18,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
+import calm  # noqa: E402
 import cost  # noqa: E402
 import measure  # noqa: E402
 import report  # noqa: E402
@@ -59,7 +60,7 @@ class Bench:
         self.out = pathlib.Path(args.out)
         self.out.mkdir(parents=True, exist_ok=True)
         (self.out / "runs.jsonl").unlink(missing_ok=True)
-        self.results, self.costs, self.scales = [], [], []
+        self.results, self.calms, self.costs, self.scales = [], [], [], []
         self.head = setting()
         kinds = [Hafailover, Sentinel, HafailoverPostgresql, Patroni]
         if not HafailoverPostgresql.available():
@@ -93,6 +94,14 @@ class Bench:
                     for profile in self.profiles(system):
                         self.one(system, profile, fault, number)
 
+    def calm(self):
+        """Round by round, each system at its next profile, until all have had their turn."""
+        for turn in range(max(len(self.profiles(system)) for system in self.systems)):
+            systems = [system for system in self.systems if turn < len(self.profiles(system))]
+            self.calms += calm.measure(systems, lambda one, at=turn: self.profiles(one)[at],
+                                       self.args.minutes, self.out)
+            self.write()
+
     def one(self, system, profile, fault, number):
         result = measure.run(system, profile, fault, number)
         self.results.append(result)
@@ -113,6 +122,8 @@ class Bench:
         if self.results:
             lines += ["## Faults", "", *report.faults_markdown(self.results)]
             (self.out / "faults.svg").write_text(report.chart(self.results), encoding="utf-8")
+        if self.calms:
+            lines += ["## False failovers", "", *calm.markdown(self.calms)]
         if self.costs:
             lines += ["## Idle cost", "", *cost.markdown(self.costs)]
             (self.out / "cost.svg").write_text(cost.chart(self.costs), encoding="utf-8")
@@ -129,8 +140,9 @@ def parse():
     parser.add_argument("--out", required=True, help="a folder for tables, chart and raw results")
     parser.add_argument("--quick", action="store_true", help="few runs: does it work?")
     parser.add_argument("--runs", type=int, help=f"of each case ({FULL_RUNS})")
-    parser.add_argument("--only", choices=["faults", "cost", "scale"], action="append",
+    parser.add_argument("--only", choices=["faults", "calm", "cost", "scale"], action="append",
                         help="part of it; may be said several times")
+    parser.add_argument("--minutes", type=float, help="of calm, for each profile (60; quick: 0.5)")
     parser.add_argument("--systems", nargs="+", type=str.lower,
                         help="hafailover sentinel patroni, or hafailover/redis")
     parser.add_argument("--profiles", nargs="+", help="default fast tight 1000ms")
@@ -139,7 +151,8 @@ def parse():
     parser.add_argument("--services", nargs="+", type=int, help="how many, for cost and scale")
     args = parser.parse_args()
     args.runs = args.runs or (QUICK_RUNS if args.quick else FULL_RUNS)
-    args.only = args.only or ["faults", "cost", "scale"]
+    args.minutes = args.minutes or (0.5 if args.quick else 60)
+    args.only = args.only or ["faults", "calm", "cost", "scale"]
     args.services = args.services or ([1, 50] if args.quick else [1, 50, 200, 1000])
     return args
 
@@ -155,9 +168,12 @@ def main():
     sweep(args.build)
     bench = Bench(args)
     try:
-        if "faults" in args.only:
+        if "faults" in args.only or "calm" in args.only:
             bench.up()
-            bench.faults()
+            if "faults" in args.only:
+                bench.faults()
+            if "calm" in args.only:
+                bench.calm()
             bench.down()
         if "cost" in args.only:
             for one in cost.measure_all(args.build, args.services, args.systems,

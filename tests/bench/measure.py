@@ -26,6 +26,7 @@ class Result:
     run: int
     error: str = ""           # the run could not be judged: why
     recovered: bool = True
+    unsettled: str = ""       # it did not come to rest after the fault had ended: why
     in_place: bool = False    # the same server went on
     hole_ms: float = 0.0      # longest time between two acknowledged writes of the client
     promoted_ms: float = 0.0  # from the fault until another member took a write; 0: none did
@@ -65,7 +66,8 @@ def judge(system, result, old, at, main, inside, directs):
     clients = [main, inside, *directs]
     acks = [ack for client in clients for ack in client.acks()]
     others = [ack.answered for ack in acks if ack.server != old and ack.answered > at]
-    primary = system.wait_primary(SETTLE_S)
+    last = max(acks, key=lambda ack: ack.answered)
+    primary = last.server if result.unsettled else system.wait_primary(SETTLE_S)
     result.acked = len(main.acks())
     hole = hole_ms(main.acks(), at)
     result.hole_ms = round(hole if hole is not None else system.recover_s * 1e3, 2)
@@ -105,7 +107,10 @@ def measure(system, result):
     at = system.fault(result.fault, primary)
     recover(system, result, primary, at, main)
     system.heal()
-    system.wait_primary(SETTLE_S)
+    try:
+        system.wait_primary(SETTLE_S)
+    except LabError as error:
+        result.unsettled = str(error)[:200]
     time.sleep(1)
     system.stop_clients()
     judge(system, result, primary, at, main, inside, directs)
@@ -121,7 +126,7 @@ def run(system, profile, fault, number):
         result.error = " ".join(str(error).split())[:300] or type(error).__name__
     finally:
         system.stop_clients()
-    if result.error:
+    if result.error or result.unsettled:
         system.down()
         system.up()
     return result

@@ -63,11 +63,13 @@ def notes(cases):
     for (system, profile), runs in cases.items():
         for count, text in ((sum(bool(r.error) for r in runs), "could not be judged"),
                             (sum(not r.recovered for r in runs), "did not recover in time"),
+                            (sum(bool(r.unsettled) for r in runs),
+                             "did not come to rest after the fault had ended"),
                             (sum(r.in_place for r in runs), "restarted in place"),
                             (sum(r.extra for r in runs), "changes of primary too many")):
             if count:
                 yield f"- {system}, {profile}: {count} {text} (of {len(runs)} runs)"
-        for error in sorted({r.error for r in runs if r.error}):
+        for error in sorted({r.error or r.unsettled for r in runs} - {""}):
             yield f"  - {error}"
 
 
