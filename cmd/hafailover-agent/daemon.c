@@ -14,6 +14,7 @@
 #include "cmd/hafailover-agent/gate.h"
 #include "cmd/hafailover-agent/instance.h"
 #include "cmd/hafailover-agent/links.h"
+#include "cmd/hafailover-agent/serve.h"
 #include "lib/base/err.h"
 #include "lib/base/text.h"
 #include "lib/io/clock.h"
@@ -142,6 +143,9 @@ static int open_all(struct ha_host *host, struct ha_err *err)
     code = ha_links_open(host, &host->links);
     if (code != HA_OK)
         return ha_err_set(err, code, "links: %s", ha_code_text(code));
+    code = ha_agent_serve_open(host, &host->serve);
+    if (code != HA_OK)
+        HA_LOG(HA_LOG_WARN, "api-not-served", "why=%s", ha_code_text(code));
     open_timers(host);
     return HA_OK;
 }
@@ -167,11 +171,13 @@ static void stop(struct ha_host *host, int exit_code)
     (void)ha_notify("STOPPING=1");
     host->open_parts = (host->timers_open ? 2u : 0u) + (host->links != NULL) +
                        (host->databases != NULL) + (host->addresses != NULL) +
-                       (host->epochs != NULL);
+                       (host->epochs != NULL) + (host->serve != NULL);
     if (host->timers_open) {
         uv_close((uv_handle_t *)&host->tick, on_timer_closed);
         uv_close((uv_handle_t *)&host->second, on_timer_closed);
     }
+    if (host->serve != NULL)
+        ha_agent_serve_close(host->serve, on_part_closed);
     if (host->links != NULL)
         ha_links_close(host->links, on_part_closed);
     if (host->databases != NULL)

@@ -16,6 +16,7 @@
 #include "lib/core/agent.h"
 
 struct ha_addresses;
+struct ha_agent_serve;
 struct ha_databases;
 struct ha_epochs;
 struct ha_gates;
@@ -38,6 +39,7 @@ struct ha_host {
     struct ha_databases *databases;
     struct ha_addresses *addresses;
     struct ha_links *links;
+    struct ha_agent_serve *serve; /* NULL: nothing is served */
 
     uv_timer_t tick;
     uv_timer_t second; /* what the kernel really has */

@@ -4,7 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "cmd/hafailover-agent/ask.h"
 #include "cmd/hafailover-agent/daemon.h"
 #include "cmd/hafailover-agent/gate.h"
 #include "cmd/hafailover-agent/settings.h"
@@ -13,19 +15,24 @@
 
 #define EXIT_SETTINGS 2 /* the service manager should not restart: a person must look */
 
-enum { OPTION_CHECK = 256, OPTION_VERSION };
+enum { OPTION_CHECK = 256, OPTION_JSON, OPTION_VERSION };
 
 struct arguments {
     const char *path;
     const char *gate; /* load, unload, show; NULL: run */
-    bool check;
+    bool status;      /* ask the one that runs */
+    bool check, json;
 };
 
 static error_t on_word(struct arguments *arguments, const char *word, struct argp_state *state)
 {
     if (state->arg_num == 0 && strcmp(word, "gate") == 0)
         return 0;
-    if (state->arg_num == 1 &&
+    if (state->arg_num == 0 && strcmp(word, "status") == 0) {
+        arguments->status = true;
+        return 0;
+    }
+    if (state->arg_num == 1 && !arguments->status &&
         (strcmp(word, "load") == 0 || strcmp(word, "unload") == 0 || strcmp(word, "show") == 0)) {
         arguments->gate = word;
         return 0;
@@ -45,13 +52,16 @@ static error_t on_argument(int key, char *value, struct argp_state *state)
     case OPTION_CHECK:
         arguments->check = true;
         return 0;
+    case OPTION_JSON:
+        arguments->json = true;
+        return 0;
     case OPTION_VERSION:
         printf("hafailover-agent %s\n", HA_VERSION);
         exit(0);
     case ARGP_KEY_ARG:
         return on_word(arguments, value, state);
     case ARGP_KEY_END:
-        if (state->arg_num == 1)
+        if (state->arg_num == 1 && !arguments->status)
             argp_error(state, "gate: load, unload or show?");
         return 0;
     default:
@@ -62,6 +72,7 @@ static error_t on_argument(int key, char *value, struct argp_state *state)
 static const struct argp_option options[] = {
     {"config", 'c', "FILE", 0, "Settings (default /etc/hafailover/hafailover-agent.conf)", 0},
     {"check", OPTION_CHECK, NULL, 0, "Read the settings, say whether they are right, and end", 0},
+    {"json", OPTION_JSON, NULL, 0, "status: print the whole answer as JSON", 0},
     {"version", OPTION_VERSION, NULL, 0, "Print the version", 0},
     {0},
 };
@@ -71,9 +82,9 @@ int main(int argc, char *argv[])
     static const struct argp argp = {
         options,
         on_argument,
-        "[gate load|unload|show]",
+        "[status | gate load|unload|show]",
         "Hold the lease, the gate and the virtual IP of this host's databases; or, as a "
-        "privileged one-shot, load or unload the gate.",
+        "privileged one-shot, load or unload the gate; or ask the one that runs.",
         NULL,
         NULL,
         NULL};
@@ -96,6 +107,8 @@ int main(int argc, char *argv[])
         printf("%s: ok\n", arguments.path);
         return 0;
     }
+    if (arguments.status)
+        return ha_agent_ask(&settings, arguments.json || isatty(STDOUT_FILENO) == 0);
     if (arguments.gate != NULL)
         return ha_gate_command(&settings, arguments.gate);
     ha_log_init("hafailover-agent", level);

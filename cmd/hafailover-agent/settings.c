@@ -12,6 +12,7 @@ static const struct ha_ini_field agent_fields[] = {
     HA_INI_FIELD(HA_INI_NAME, ha_agent_settings, name, "name"),
     HA_INI_FIELD(HA_INI_TEXT, ha_agent_settings, state_dir, "state_dir"),
     HA_INI_FIELD(HA_INI_TEXT, ha_agent_settings, api_socket, "api_socket"),
+    HA_INI_FIELD(HA_INI_TEXT, ha_agent_settings, api_listen, "api_listen"),
 };
 
 static const struct ha_ini_field gate_fields[] = {
@@ -154,6 +155,10 @@ static int check(struct ha_agent_settings *settings, struct ha_err *err)
     if (settings->watcher_count == 0)
         return ha_err_set(err, HA_EINVAL, "[watchers] is missing");
     qsort(settings->watchers, settings->watcher_count, sizeof(settings->watchers[0]), by_name);
+    if (strcmp(settings->api_listen, "none") != 0 && !ha_security_is_local(settings->api_listen))
+        return ha_err_set(err, HA_EINVAL,
+                          "[agent] api_listen = %s is not a loopback address with a port, or none",
+                          settings->api_listen);
     for (size_t i = 0; i < HA_ARRAY_LEN(classes); i++)
         known = known || strcmp(classes[i], settings->gate_class) == 0;
     if (!known)
@@ -177,6 +182,7 @@ int ha_agent_settings_read(struct ha_agent_settings *settings, const char *path,
     *settings = (struct ha_agent_settings){
         .state_dir = "/var/lib/hafailover-agent",
         .api_socket = "/run/hafailover/hafailover-agent.sock",
+        .api_listen = "127.0.0.1:7401",
         .gate_class = "auto",
         .pin_dir = HA_GATE_PIN_DIR,
         .log_level = "info",

@@ -45,7 +45,8 @@ struct ha_agent_settings {
     char name[HA_NAME_SIZE];
     char state_dir[HA_PATH_SIZE];
     char api_socket[HA_PATH_SIZE];
-    uint32_t watcher_count; /* sorted by name: the index is that of the set */
+    char api_listen[HA_ADDRESS_SIZE]; /* a loopback address, or "none" */
+    uint32_t watcher_count;           /* sorted by name: the index is that of the set */
     struct ha_watcher_setting watchers[HA_WATCHERS_MAX];
     struct ha_security security;
     char gate_class[16]; /* auto, bpf+nft, bpf, nft, process */

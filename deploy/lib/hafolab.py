@@ -6,10 +6,12 @@ nanoseconds of CLOCK_BOOTTIME unless the name says otherwise; all namespaces sha
 there is one clock.
 """
 import dataclasses
+import http.client
 import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import time
 
@@ -186,13 +188,34 @@ class Lab:
         except ValueError as error:
             raise LabError(f"hafailoverctl {' '.join(args)}: {done.stderr.strip()}") from error
 
-    def http(self, host, path, unit="hafailoverd", deadline_s=5):
-        """The body of an answer over the UNIX socket of a daemon; the status is ignored."""
-        done = subprocess.run(["curl", "-s", "--max-time", str(deadline_s), "--unix-socket",
-                               str(self.run / host / f"{unit}.sock"), f"http://localhost{path}"],
-                              timeout=deadline_s + 5, stdin=subprocess.DEVNULL,
-                              capture_output=True, text=True)
-        return done.stdout
+    def http(self, host, path, unit="hafailoverd"):
+        """(status, body) of GET over the UNIX socket of a daemon."""
+        client = http.client.HTTPConnection("localhost", timeout=5)
+        client.sock = socket.socket(socket.AF_UNIX)
+        try:
+            client.sock.settimeout(5)
+            client.sock.connect(str(self.run / host / f"{unit}.sock"))
+            client.request("GET", path)
+            answer = client.getresponse()
+            return answer.status, answer.read().decode()
+        except (OSError, http.client.HTTPException) as error:
+            raise LabError(f"{host}: {path}: {error}") from error
+        finally:
+            client.close()
+
+    def http_code(self, host, path):
+        """The status of an answer of a host's agent."""
+        return self.http(host, path, "agent")[0]
+
+    def agent_status(self, host, deadline_s=10):
+        """What the agent of a host says of its service, as a sentence."""
+        done = subprocess.run([self.program("cmd/hafailover-agent/hafailover-agent"), "-c",
+                               str(self.run / host / "hafailover-agent.conf"), "--json", "status"],
+                              timeout=deadline_s, stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True)
+        if done.returncode != 0:
+            raise LabError(done.stderr.strip())
+        return "; ".join(one["text"] for one in json.loads(done.stdout)["services"])
 
     def status(self, **options):
         return self.ctl_json("status", **options)

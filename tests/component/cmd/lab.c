@@ -345,11 +345,12 @@ static void configure(struct lab *lab, int at)
               lab->dir);
     (void)snprintf(path, sizeof(path), "%s/a%d/agent.conf", lab->dir, at + 1);
     lab_write(path,
-              "[agent]\nname = db%d\nstate_dir = %s/a%d\n[watchers]\n%s[tls]\nmode = psk\n"
+              "[agent]\nname = db%d\nstate_dir = %s/a%d\napi_socket = %s/a%d/api.sock\n"
+              "api_listen = none\n[watchers]\n%s[tls]\nmode = psk\n"
               "key_file = %s/a%d/key\n[gate]\nclass = process\n[log]\nlevel = debug\n"
               "[database cache]\nsocket = %s/r%d/redis.sock\nport = %u\n"
               "config_file = %s/r%d/redis.conf\ndata_dir = %s/r%d\n",
-              at + 1, lab->dir, at + 1, peers, lab->dir, at + 1, lab->dir, at + 1,
+              at + 1, lab->dir, at + 1, lab->dir, at + 1, peers, lab->dir, at + 1, lab->dir, at + 1,
               lab->redis_ports[at], lab->dir, at + 1, lab->dir, at + 1);
     (void)snprintf(name, sizeof(name), "agent/db%d", at + 1);
     (void)snprintf(secret, sizeof(secret), "%s/secret", lab->dir);
