@@ -50,12 +50,13 @@ class Client(hafolab.Writer):
 
 
 def started(pid):
-    """When a process began; its pid and this name it. None: it does not run."""
+    """When a process began; its pid and this name it. None: it does not run, or has ended."""
     try:
         stat = pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return stat.rsplit(")", 1)[1].split()[19]
+    fields = stat.rsplit(")", 1)[1].split()
+    return None if fields[0] in "ZX" else fields[19]
 
 
 def sweep(build):
