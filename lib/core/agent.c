@@ -229,6 +229,10 @@ static void tell_status(const struct ha_agent *a, const struct ha_held *held, ui
     status->order = held->order.kind;
     status->order_epoch = held->order.epoch;
     status->result = held->result;
+    status->sync_index =
+        held->sync_epoch == held->epoch && held->sync_index_durable == held->sync_index
+            ? held->sync_index
+            : 0;
     memcpy(status->text, held->text, sizeof(status->text));
 }
 
@@ -405,6 +409,8 @@ static void on_process(struct ha_agent *a, const struct ha_event_process *event,
     if (event->process != HA_PROCESS_RUNNING)
         return;
     held->sampled_ms = now_ms;
+    /* What the last process said is no word of this one: it may have come up with other data. */
+    held->sample.answer = HA_ANSWER_NONE;
     ha_held_probe(held, out);
 }
 
@@ -649,7 +655,7 @@ static void on_persisted(struct ha_agent *a, const struct ha_effect_epochs_done 
         held->given_up_durable = epochs->given_up;
     if (epochs->sealed == held->sealed)
         held->sealed_durable = epochs->sealed;
-    if (epochs->sync_index > held->sync_index_durable)
+    if (epochs->sync_index == held->sync_index)
         held->sync_index_durable = epochs->sync_index;
     finish_give_up(held);
     ha_held_order_settle(held, out);

@@ -31,7 +31,7 @@ struct ha_held { /* one service this host has a member of */
     uint64_t sealed, sealed_durable;         /* receives nothing below this epoch; 0: not sealed */
     bool seal_done;                          /* the database was told in this run of the agent */
     uint64_t sync_epoch;                     /* standby names of this epoch are in effect ... */
-    uint64_t sync_index, sync_index_durable; /* ... by the order of this index */
+    uint64_t sync_index, sync_index_durable; /* ... as this log entry says */
 
     /* the epoch it acts for */
     uint64_t epoch;         /* promoted for, lease claimed; HA_EPOCH_NONE */

@@ -57,7 +57,9 @@ static void act(struct ha_agent *a, struct ha_held *held, const struct ha_order 
                                                      : held->settings.promote_deadline_ms,
         .full_copy = order->full_copy,
         .min_replicas = order->min_replicas,
-        .sync_managed = order->sync_managed,
+        .sync_managed = order->sync_managed ||
+                        (order->kind == HA_ORDER_PROMOTE &&
+                         ha_sync_is_managed(held->settings.engine, held->settings.durability)),
         .sync = order->sync,
         .upstream_port = order->upstream_port,
     };
@@ -151,6 +153,7 @@ static bool is_served(const struct ha_held *held, const struct ha_order *order)
            held->order.sync_managed == order->sync_managed &&
            held->order.sync.need == order->sync.need &&
            held->order.sync.members == order->sync.members &&
+           held->order.sync_index == order->sync_index &&
            (held->result == HA_RESULT_RUNNING ||
             (held->result == HA_RESULT_DONE &&
              (!order->sync_managed || names_are_in_effect(held, order))));
@@ -166,7 +169,8 @@ static void order_serve(struct ha_agent *a, struct ha_held *held, const struct h
         return;
     if (held->epoch == order->epoch) {
         /* Of a leader that does not know what this agent was told before it started anew. */
-        if (order->sync_managed && order->index < held->sync_index)
+        if (order->sync_managed && held->sync_epoch == order->epoch &&
+            order->sync_index < held->sync_index)
             return;
         if (is_served(held, order) || must_wait(held, order, out))
             return;
@@ -286,7 +290,7 @@ void ha_held_order_next(struct ha_agent *a, struct ha_held *held, uint64_t now_m
 void ha_held_order_settle(struct ha_held *held, struct ha_effects *out)
 {
     if (held->order.kind == HA_ORDER_SERVE && held->ticket == 0 &&
-        held->result == HA_RESULT_RUNNING && held->sync_index_durable >= held->sync_index) {
+        held->result == HA_RESULT_RUNNING && held->sync_index_durable == held->sync_index) {
         held->result = HA_RESULT_DONE;
         held->beat_now = true;
         return;
@@ -322,7 +326,7 @@ static void served(struct ha_held *held, struct ha_effects *out)
         return;
     }
     held->sync_epoch = held->order.epoch;
-    held->sync_index = held->order.index;
+    held->sync_index = held->order.sync_index;
     ha_held_persist(held, out);
     ha_held_order_settle(held, out);
 }

@@ -78,6 +78,12 @@ static enum ha_fitness fitness_of_data(const struct ha_candidate *c,
     }
     fit->offset = offset;
     fit->behind = rules->known->offset > offset ? rules->known->offset - offset : 0;
+    if (rules->proof.bound) {
+        /* It acknowledged itself, and lacks nothing of what it was last seen with. */
+        if (c->member == rules->proof.holder && fit->behind == 0)
+            return HA_FIT_OK;
+        return rules->proof.complete && offset >= rules->proof.best ? HA_FIT_OK : HA_FIT_UNPROVEN;
+    }
     return fit->behind > rules->loss_budget_bytes ? HA_FIT_BEHIND : HA_FIT_OK;
 }
 
@@ -183,5 +189,9 @@ int ha_candidate_choose(const struct ha_candidate *candidates, uint32_t count,
     }
     if (best >= 0)
         fits[best].fitness = HA_FIT_CHOSEN;
+    /* All that is wrong with the others is that they have less. */
+    for (uint32_t i = 0; best >= 0 && rules->proof.complete && i < count; i++)
+        if (fits[i].fitness == HA_FIT_UNPROVEN)
+            fits[i].fitness = HA_FIT_RANKED_LOWER;
     return best;
 }

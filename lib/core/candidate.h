@@ -36,6 +36,16 @@ struct ha_candidate {
     const struct ha_sample *sample; /* borrowed */
 };
 
+/* What shows which writes were acknowledged, where a primary waited for its replicas. */
+struct ha_proof {
+    bool bound;       /* a candidate must be proven at all */
+    bool complete;    /* enough members of every set that counts have shown theirs */
+    uint32_t missing; /* members that are still needed, of the set that lacks most */
+    uint32_t members; /* bit per member that counts */
+    uint32_t holder;  /* the last primary, which holds what it acknowledged */
+    uint64_t best;    /* offset on the known history that a candidate must reach */
+};
+
 struct ha_candidate_rules {
     uint32_t target;  /* HA_MEMBER_NONE: any */
     uint32_t exclude; /* the primary, where the question is who could replace it */
@@ -44,6 +54,7 @@ struct ha_candidate_rules {
     uint64_t loss_budget_bytes;
     uint64_t slack_bytes;
     const struct ha_position *known; /* last logged position; lineage.count 0: none */
+    struct ha_proof proof;
 };
 
 /* Fill fits[count] in the order given and return the index of the chosen, or -1. Ranking: most data

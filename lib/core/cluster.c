@@ -464,6 +464,9 @@ int ha_cluster_apply(struct ha_cluster *cluster, uint64_t index, const struct ha
         return apply_ready(cluster, &command->u.ready, err);
     case HA_COMMAND_UNHEARD:
         return apply_unheard(cluster, &command->u.unheard, err);
+    case HA_COMMAND_SYNC_INTEND:
+    case HA_COMMAND_SYNC_FORCE:
+        return ha_cluster_apply_sync(cluster, command->kind, &command->u.sync, err);
     }
     /* A kind of a newer version: a no-op, the same on every watcher that does not know it. */
     return ha_err_set(err, HA_EINVAL, "unknown kind of entry %u", (unsigned)command->kind);

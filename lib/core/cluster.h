@@ -19,6 +19,7 @@ struct ha_member_state {
     uint32_t id;                               /* 1..HA_MEMBERS_MAX, stable while the name exists */
     uint64_t unopened_epoch;                   /* promoted under it, and it never opened; 0: none */
     enum ha_verdict verdicts[HA_WATCHERS_MAX]; /* by watcher */
+    struct ha_sync_entry sync;
 };
 
 /* When each stage of a decision was reached, wall milliseconds; 0: not reached. */
@@ -50,6 +51,22 @@ struct ha_decision {
     char text[HA_TEXT_SIZE]; /* the evidence, as a sentence */
 };
 
+#define HA_SYNC_SETS 4 /* a change waits when more are under way at once */
+
+/* Whose word the primary of the last opened epoch may have waited for. Whoever succeeds it must be
+ * proven by every set here: between its two entries a change counts as done and as not done. */
+struct ha_sync {
+    bool in_force;       /* the first set was read back effective, and held by its members */
+    bool alone;          /* writes may have been acknowledged by the primary alone */
+    uint64_t floor;      /* until a set is in force: what the primary had when it was chosen */
+    uint64_t floor_next; /* the same of the candidate of the epoch that is claimed */
+    uint32_t count;
+    struct {
+        struct ha_sync_set set;
+        uint64_t since;   /* index of its entry */
+    } sets[HA_SYNC_SETS]; /* oldest first */
+};
+
 struct ha_service {
     bool used;
     bool deleting; /* gone from the configuration; removed once fenced */
@@ -72,6 +89,7 @@ struct ha_service {
     uint64_t prev_epoch;         /* the epoch that was open before open_epoch ... */
     enum ha_fence prev_fence;    /* ... and how it ended */
     struct ha_position position; /* last known of the open epoch's primary */
+    struct ha_sync sync;
 
     enum ha_reason reason; /* of the failover under way, or of the last one */
     uint32_t target;
@@ -108,7 +126,9 @@ struct ha_service {
     X(HA_NOTICE_WATCHER_UP, "watcher-up")                                                    \
     X(HA_NOTICE_NOT_READY, "not-ready") /* nobody could take over now */                     \
     X(HA_NOTICE_READY, "ready")                                                              \
-    X(HA_NOTICE_GATE, "gate-changed") /* what ends the lease of the primary */
+    X(HA_NOTICE_GATE, "gate-changed")    /* what ends the lease of the primary */            \
+    X(HA_NOTICE_ALONE, "not-replicated") /* sync: the primary acknowledges alone */          \
+    X(HA_NOTICE_REPLICATED, "replicated")
 HA_ENUM(notice_kind, HA_NOTICE_MAP)
 
 struct ha_notice {

@@ -66,6 +66,13 @@ static int check_service(const struct ha_service *old, const struct ha_service_c
     if (old->config.engine != config->engine)
         return ha_err_set(err, HA_EDENIED, "service %s: the engine cannot change; use a new name",
                           config->name);
+    for (uint32_t i = 0; i < old->config.member_count; i++)
+        if ((ha_cluster_sync_members(old) >> old->members[i].id & 1u) != 0 &&
+            find_member(config, old->config.members[i].name) == NULL)
+            return ha_err_set(err, HA_EDENIED,
+                              "service %s: the primary waits for %s before it acknowledges; stop "
+                              "that database first, so that it leaves the set",
+                              config->name, old->config.members[i].name);
     rv = check_holder(old, old->primary, config, err);
     if (rv == HA_OK && old->open_epoch != HA_EPOCH_NONE && old->fence == HA_FENCE_NONE)
         rv = check_holder(old, old->open_member, config, err);
@@ -229,6 +236,15 @@ static int check_all(const struct ha_cluster *cluster, const struct ha_command_c
         return rv;
     for (uint32_t i = 0; i < command->config->service_count; i++) {
         const struct ha_service_config *config = &command->config->services[i];
+
+        if (config->hold_on_quorum_loss)
+            return ha_err_set(err, HA_EDENIED,
+                              "service %s: hold_on_quorum_loss is not available in this version",
+                              config->name);
+        if (config->durability == HA_DURABILITY_STRICT && config->member_count < 2)
+            return ha_err_set(err, HA_EDENIED,
+                              "service %s: strict needs a replica, and there is no other member",
+                              config->name);
         const struct ha_service *old = ha_cluster_service_named(cluster, config->name);
 
         if (old == NULL) {

@@ -7,6 +7,7 @@
 #include "lib/base/text.h"
 #include "lib/core/cluster_parts.h"
 #include "lib/core/failover.h"
+#include "lib/core/sync.h"
 
 /* The service an entry is about, if the entry fits its state; else NULL and why in *ret_code. */
 static struct ha_service *find(struct ha_cluster *cluster, const struct ha_ref *ref,
@@ -326,9 +327,16 @@ int ha_cluster_apply_fenced(struct ha_cluster *cluster, const struct ha_command_
         break;
     case HA_FENCE_COMMAND:
         break;
+    case HA_FENCE_SEALED:
+        if (service->config.durability != HA_DURABILITY_STRICT || service->sync.count == 0)
+            return ha_err_set(err, HA_EDENIED, "service %s waits for nobody: seals end nothing",
+                              service->config.name);
+        rv = ha_cluster_sync_check(service, c->sealed, err);
+        if (rv != HA_OK)
+            return rv;
+        break;
     case HA_FENCE_NONE:
     case HA_FENCE_NEVER_OPENED:
-    case HA_FENCE_SEALED:
         return ha_err_set(err, HA_EINVAL, "%s is no fence", ha_fence_text(c->how));
     }
     keep_position(service, &c->position);
@@ -365,6 +373,28 @@ static void record_fits(struct ha_cluster *cluster, const struct ha_service *ser
                        ha_service_member_name(service, c->member));
 }
 
+/* A candidate holds what was acknowledged, or an operator accepted that it may not. */
+static int check_proof(const struct ha_service *service, const struct ha_command_promote *c,
+                       struct ha_err *err)
+{
+    if (!ha_sync_is_managed(service->config.engine, service->config.durability) ||
+        service->open_epoch == HA_EPOCH_NONE || service->accept_loss ||
+        c->member == service->open_member)
+        return HA_OK;
+    /* Where it fell back it said so: then the best there is may go on. */
+    if (service->config.durability == HA_DURABILITY_SYNC && service->sync.alone)
+        return HA_OK;
+    return ha_cluster_sync_check(service, c->proof, err);
+}
+
+static uint64_t offset_of(const struct ha_command_promote *c)
+{
+    for (uint32_t i = 0; i < c->fit_count; i++)
+        if (c->fits[i].member == c->member)
+            return c->fits[i].offset;
+    return 0;
+}
+
 int ha_cluster_apply_promote(struct ha_cluster *cluster, enum ha_command_kind kind,
                              const struct ha_command_promote *c, struct ha_err *err)
 {
@@ -396,6 +426,10 @@ int ha_cluster_apply_promote(struct ha_cluster *cluster, enum ha_command_kind ki
     }
     if (ha_service_member_at(service, c->member) < 0 || c->instance == HA_INSTANCE_NONE)
         return ha_err_set(err, HA_ENOENT, "service %s has no such member", service->config.name);
+    rv = check_proof(service, c, err);
+    if (rv != HA_OK)
+        return rv;
+    service->sync.floor_next = offset_of(c);
     service->primary = c->member;
     service->instance = c->instance;
     service->gate = c->gate;
@@ -421,6 +455,7 @@ static void on_promoted(struct ha_cluster *cluster, struct ha_service *service,
     service->fence = HA_FENCE_NONE;
     service->position = c->position;
     service->members[at].unopened_epoch = HA_EPOCH_NONE;
+    ha_cluster_sync_open(service);
     if (decision != NULL)
         decision->stages.promoted_ms = cluster->wall_ms;
 }

@@ -41,6 +41,16 @@ int ha_cluster_apply_promote(struct ha_cluster *cluster, enum ha_command_kind ki
 int ha_cluster_apply_outcome(struct ha_cluster *cluster, enum ha_command_kind kind,
                              const struct ha_command_outcome *command, struct ha_err *err);
 
+/* cluster_sync.c */
+int ha_cluster_apply_sync(struct ha_cluster *cluster, enum ha_command_kind kind,
+                          const struct ha_command_sync *command, struct ha_err *err);
+/* An epoch opens: nothing of its sets is known yet. */
+void ha_cluster_sync_open(struct ha_service *service);
+/* Whether the words of @members (bits) prove what the sets acknowledged; sets in *err. */
+int ha_cluster_sync_check(const struct ha_service *service, uint32_t members, struct ha_err *err);
+/* Members that may not leave the configuration now. */
+uint32_t ha_cluster_sync_members(const struct ha_service *service);
+
 /* Begin the end of a service that left the configuration. */
 void ha_cluster_retire(struct ha_cluster *cluster, struct ha_service *service);
 /* All that was given may have been forgotten: claim @epoch + 1, and fence what is open. */

@@ -35,7 +35,9 @@
     X(HA_COMMAND_SETTLED, "watchers-settled") /* nothing of the set before counts any more */    \
     X(HA_COMMAND_READY, "readiness")          /* whether somebody could take over has changed */ \
     X(HA_COMMAND_UNHEARD, "unheard")          /* which watchers the leader does not hear */      \
-    X(HA_COMMAND_GATE, "gate-changed")        /* that of the open epoch's holder */
+    X(HA_COMMAND_GATE, "gate-changed")        /* that of the open epoch's holder */              \
+    X(HA_COMMAND_SYNC_INTEND, "sync-intend")  /* whose word the primary is to wait for */        \
+    X(HA_COMMAND_SYNC_FORCE, "sync-in-force") /* it does, and they have what went before */
 HA_ENUM(command_kind, HA_COMMAND_MAP)
 
 /* A service and the epoch the sender believed in. */
@@ -106,6 +108,7 @@ struct ha_command_fenced {
     enum ha_fence how;
     uint64_t instance; /* HA_FENCE_REPORT: who reported */
     uint32_t stopped;  /* HA_FENCE_EXPIRED: bit per watcher that stopped */
+    uint32_t sealed;   /* HA_FENCE_SEALED: bit per member whose seal counts */
     uint32_t waited_ms;
     struct ha_position position; /* HA_FENCE_REPORT: where the old primary ended, if known */
     char text[HA_TEXT_SIZE];     /* HA_FENCE_COMMAND: what it said */
@@ -124,6 +127,7 @@ struct ha_command_promote { /* also HA_COMMAND_NONE, with member HA_MEMBER_NONE 
     uint64_t instance;
     enum ha_gate gate;
     uint64_t lost_bytes; /* against the last known position */
+    uint32_t proof;      /* bit per member whose position shows what was acknowledged */
     uint32_t fit_count;
     struct ha_fit fits[HA_MEMBERS_MAX];
 };
@@ -173,6 +177,15 @@ struct ha_command_unheard {
     uint32_t watchers; /* bit per watcher of that set */
 };
 
+struct ha_command_sync {
+    struct ha_ref ref;
+    struct ha_sync_set set;
+    uint32_t entering; /* SYNC_INTEND: bit per member that enters anew ... */
+    struct ha_sync_entry entries[HA_MEMBERS_MAX + 1]; /* ... as what; by id, without `since` */
+    uint64_t offset;  /* SYNC_FORCE: of the primary, after it was read back effective */
+    uint32_t holding; /* SYNC_FORCE: bit per member that has everything up to there */
+};
+
 struct ha_command {
     enum ha_command_kind kind;
     uint64_t wall_ms; /* the proposer's wall clock: a label, clamped by apply */
@@ -193,6 +206,7 @@ struct ha_command {
         struct ha_command_notice notice;
         struct ha_command_ready ready;
         struct ha_command_unheard unheard;
+        struct ha_command_sync sync;
     } u;
 };
 

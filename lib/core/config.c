@@ -25,6 +25,7 @@ void ha_service_config_defaults(struct ha_service_config *service)
         .promote_deadline_ms = 5000,
         .open_deadline_ms = 3000,
         .repoint_deadline_ms = 30000,
+        .sync_grace_ms = 3000,
         .rate_count = 5,
         .rate_period_ms = 600000,
         .loss_budget_bytes = 16u << 20,
@@ -53,6 +54,7 @@ static const struct {
     TIME(promote_deadline, 100, 3600000),
     TIME(open_deadline, 100, 600000),
     TIME(repoint_deadline, 100, 3600000),
+    TIME(sync_grace, 0, 3600000),
     TIME(rate_period, 0, HA_DURATION_MAX_MS),
 #undef TIME
 };

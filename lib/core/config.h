@@ -49,7 +49,8 @@ struct ha_service_config {
     uint32_t promote_deadline_ms;
     uint32_t open_deadline_ms;
     uint32_t repoint_deadline_ms;
-    uint32_t rate_count; /* successful failovers allowed within rate_period_ms; 0: any */
+    uint32_t sync_grace_ms; /* a replica gone for that long is not waited for any more */
+    uint32_t rate_count;    /* successful failovers allowed within rate_period_ms; 0: any */
     uint32_t rate_period_ms;
     uint64_t loss_budget_bytes; /* UINT64_MAX: any loss */
     uint64_t priority_slack_bytes;

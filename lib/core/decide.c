@@ -13,6 +13,8 @@ enum {
     PROPOSAL_MS = 1000,       /* a proposal not seen again by then is made again */
     FOLLOWER_MS = 50,         /* a follower's patience with a leader that hears the same word */
     FRESH_MS = 100,           /* longest wait for the replicas' last positions */
+    PROOF_MS = 2000,          /* longest wait for members to show what was acknowledged */
+    SELF_MS = 300,            /* for the old primary's own word, before seals end its epoch */
     RETRY_MS = 1000,          /* between looks for a candidate where there was none */
     NAME_MS = 100,            /* between entries that name the history a primary writes */
     POSITION_MS = 10000,      /* between entries that only say how far a primary is */
@@ -155,6 +157,7 @@ int ha_decide_candidate(const struct ha_watcher *w, const struct ha_service *ser
         .loss_budget_bytes = switchover ? 0 : service->config.loss_budget_bytes,
         .slack_bytes = service->config.priority_slack_bytes,
         .known = &service->position,
+        .proof = ha_proof_of(w, service, open, now_ms),
     };
 
     int chosen;
@@ -441,7 +444,7 @@ static void decide_open(struct ha_watcher *w, const struct ha_service *service, 
     struct ha_watched *watched = ha_watched_of(w, service, now_ms);
 
     begin_if_down(w, service, now_ms, out);
-    if (watched->proposed_ms != 0)
+    if (watched->proposed_ms != 0 || ha_standby_decide(w, service, now_ms, out))
         return;
     if (service->state == HA_STATE_OPENING)
         decide_opening(w, service, now_ms, out);
@@ -528,12 +531,39 @@ static bool escalate(struct ha_watcher *w, const struct ha_service *service, uin
     return true;
 }
 
+/* Strict: with enough seals the old primary can never be acknowledged again. What it says itself is
+ * better, since the next lease need not wait then: it is given a little time. */
+static bool propose_sealed(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
+                           struct ha_effects *out)
+{
+    const struct ha_watched *watched = ha_watched_of(w, service, now_ms);
+    int at = ha_service_member_at(service, service->open_member);
+    struct ha_command *command;
+    struct ha_proof proof;
+
+    if (service->config.durability != HA_DURABILITY_STRICT || service->sync.count == 0 ||
+        (at >= 0 && is_heard(&watched->members[at], &service->config, now_ms) &&
+         now_ms - watched->state_ms < SELF_MS))
+        return false;
+    proof = ha_proof_of(w, service, false, now_ms);
+    if (!proof.complete)
+        return false;
+    command = propose(w, service, HA_COMMAND_FENCED, now_ms, out);
+    command->u.fenced = (struct ha_command_fenced){
+        .ref = ref_of(service),
+        .how = HA_FENCE_SEALED,
+        .sealed = proof.members,
+        .waited_ms = (uint32_t)(now_ms - watched->state_ms),
+    };
+    return true;
+}
+
 static void decide_fencing(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
                            struct ha_effects *out)
 {
     if (escalate(w, service, now_ms, out))
         return;
-    if (!propose_expired(w, service, now_ms, out))
+    if (!propose_expired(w, service, now_ms, out) && !propose_sealed(w, service, now_ms, out))
         ha_fence_decide(w, service, now_ms, out);
 }
 
@@ -604,6 +634,7 @@ static void select_candidate(struct ha_watcher *w, const struct ha_service *serv
     promote = &command->u.promote;
     promote->ref = ref_of(service);
     promote->lost_bytes = lost_bytes(fits, chosen);
+    promote->proof = ha_proof_of(w, service, false, now_ms).members;
     promote->fit_count = service->config.member_count;
     memcpy(promote->fits, fits, promote->fit_count * sizeof(fits[0]));
     if (chosen < 0)
@@ -620,6 +651,8 @@ static void decide_selecting(struct ha_watcher *w, const struct ha_service *serv
     uint64_t patience_ms = service->open_epoch == HA_EPOCH_NONE ? FIRST_MS : FRESH_MS;
 
     ha_order_report(w, service, now_ms, out);
+    if (ha_proof_waits(w, service, now_ms) && now_ms - watched->state_ms < PROOF_MS)
+        return;
     if (positions_are_fresh(w, service, now_ms) || now_ms - watched->state_ms >= patience_ms)
         select_candidate(w, service, now_ms, out);
 }
@@ -632,6 +665,8 @@ static void decide_no_candidate(struct ha_watcher *w, const struct ha_service *s
     if (now_ms - watched->state_ms < RETRY_MS)
         return;
     watched->state_ms = now_ms; /* the next look in a second */
+    if (ha_proof_waits(w, service, now_ms))
+        ha_order_report(w, service, now_ms, out);
     select_candidate(w, service, now_ms, out);
 }
 
@@ -674,6 +709,11 @@ static void decide_promoting(struct ha_watcher *w, const struct ha_service *serv
     }
     if (ordered && watch->status.result == HA_RESULT_DONE &&
         watch->status.sample.role == HA_ROLE_PRIMARY) {
+        if (!ha_proof_was_kept(service, &watch->status.sample.position)) {
+            propose_outcome(w, service, HA_COMMAND_FAILED,
+                            "its data is not what it was chosen for any more", now_ms, out);
+            return;
+        }
         command = propose(w, service, HA_COMMAND_PROMOTED, now_ms, out);
         command->u.outcome.ref = ref_of(service);
         command->u.outcome.position = watch->status.sample.position;

@@ -58,7 +58,7 @@ struct ha_effect_epochs { /* durable facts of an agent about one service */
     uint64_t serving_run;   /* ... with this run of the database process */
     uint64_t sealed;        /* it receives nothing of epochs below this one; 0: it may */
     uint64_t sync_epoch;    /* standby names of this epoch were read back effective ... */
-    uint64_t sync_index;    /* ... as asked by the order of this index: older ones are void */
+    uint64_t sync_index;    /* ... as the log entry of this index says: older ones are void */
     char service_name[HA_NAME_SIZE];
 };
 
@@ -73,7 +73,8 @@ struct ha_act {
     bool full_copy;
     uint32_t min_replicas;
     /* SERVE: the standby names are managed. HA_OK only after ha_sync_names was read back effective
-     * and the replication connections were made anew: a reload alone is not atomic. */
+     * and the replication connections were made anew: a reload alone is not atomic. PROMOTE: before
+     * it is primary, the names are set to one that nobody has, until SERVE. */
     bool sync_managed;
     struct ha_sync_set sync;
     char member_names[HA_MEMBERS_MAX + 1][HA_NAME_SIZE]; /* by member id, of those in the set */

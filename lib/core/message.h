@@ -33,6 +33,7 @@ struct ha_status {
     uint64_t order_epoch; /* the last order taken: what became of it */
     enum ha_order_kind order;
     enum ha_result result;
+    uint64_t sync_index;     /* holder: of the standby names in effect, durably noted; 0: none */
     char text[HA_TEXT_SIZE]; /* why it failed, or what it waits for */
 };
 
@@ -65,7 +66,8 @@ struct ha_order {
     uint32_t min_replicas; /* SERVE, engine's sync durability; UINT32_MAX: leave alone */
     bool sync_managed;     /* SERVE: the standby names are to be exactly ... */
     struct ha_sync_set sync;
-    uint32_t upstream; /* FOLLOW: member ... */
+    uint64_t sync_index; /* ... as the entry of this index says: a set of an older one is void */
+    uint32_t upstream;   /* FOLLOW: member ... */
     uint16_t upstream_port;
     char upstream_host[HA_HOST_SIZE];
 };

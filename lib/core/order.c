@@ -66,7 +66,7 @@ static void order_primary(struct ha_watcher *w, const struct ha_service *service
     const struct ha_watch *watch = &ha_watched_of(w, service, now_ms)->members[at];
     enum ha_order_kind kind =
         service->state == HA_STATE_PROMOTING ? HA_ORDER_PROMOTE : HA_ORDER_SERVE;
-    const struct ha_order order = {
+    struct ha_order order = {
         .kind = kind,
         .epoch = service->epoch,
         .instance = service->instance,
@@ -75,7 +75,13 @@ static void order_primary(struct ha_watcher *w, const struct ha_service *service
         .min_replicas = min_replicas_of(service),
     };
 
-    if (watch->instance != service->instance || is_done(watch, kind, service->epoch))
+    if (watch->instance != service->instance)
+        return;
+    if (kind == HA_ORDER_SERVE && !ha_standby_order(service, &order))
+        return; /* the set is in the log before anybody is told of it */
+    if (is_done(watch, kind, service->epoch) &&
+        (kind != HA_ORDER_SERVE || watch->status.result == HA_RESULT_RUNNING ||
+         ha_standby_is_told(service, watch)))
         return;
     send(w, service, at, &order, now_ms, out);
 }
@@ -159,7 +165,8 @@ void ha_order_report(struct ha_watcher *w, const struct ha_service *service, uin
     const struct ha_order order = {.kind = HA_ORDER_REPORT, .epoch = service->epoch};
 
     for (uint32_t i = 0; i < service->config.member_count; i++)
-        if (ha_watched_of(w, service, now_ms)->members[i].heard)
+        if (ha_watched_of(w, service, now_ms)->members[i].heard &&
+            !ha_proof_seals(service, &ha_watched_of(w, service, now_ms)->members[i], i))
             send(w, service, i, &order, now_ms, out);
 }
 
@@ -175,6 +182,9 @@ void ha_order_all(struct ha_watcher *w, const struct ha_service *service, uint64
             continue;
         if (service->state == HA_STATE_FENCING && id == service->open_member)
             order_fence(w, service, i, now_ms, out);
+        else if (ha_proof_seals(service, &watched->members[i], i))
+            send(w, service, i, &(struct ha_order){.kind = HA_ORDER_SEAL, .epoch = service->epoch},
+                 now_ms, out);
         else if (id == service->primary)
             order_primary(w, service, i, now_ms, out);
         else if (service->state == HA_STATE_REPOINTING || service->state == HA_STATE_STEADY)

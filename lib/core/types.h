@@ -197,6 +197,14 @@ struct ha_sync_set {
     uint32_t members; /* bit per member id */
 };
 
+/* As what a member entered a set: another instance or other data proves nothing. */
+struct ha_sync_entry {
+    uint64_t since; /* index of the entry that let it in; 0: it is not in, or nobody knew it */
+    uint64_t instance;
+    uint64_t lineage; /* id; one of its history */
+    uint64_t offset;  /* it had at least that */
+};
+
 /* How much data a member has. Engine-neutral: only ever compared. */
 struct ha_position {
     uint64_t offset; /* bytes of its current lineage it has and would serve after a promotion */

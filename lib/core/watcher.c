@@ -301,6 +301,9 @@ static uint32_t subject_of(const struct ha_command *command)
     case HA_COMMAND_RESUME:
     case HA_COMMAND_LIFT:
         return command->u.pause.service;
+    case HA_COMMAND_SYNC_INTEND:
+    case HA_COMMAND_SYNC_FORCE:
+        return command->u.sync.ref.service;
     case HA_COMMAND_NOTHING:
     case HA_COMMAND_WATCHERS:
     case HA_COMMAND_CONFIG:
@@ -492,6 +495,8 @@ static int on_request(struct ha_watcher *w, const struct ha_event_request *reque
     case HA_COMMAND_READY:
     case HA_COMMAND_UNHEARD:
     case HA_COMMAND_GATE:
+    case HA_COMMAND_SYNC_INTEND:
+    case HA_COMMAND_SYNC_FORCE:
         return ha_err_set(err, HA_EDENIED, "%s is not for people to say",
                           ha_command_kind_text(request->command->kind));
     }

@@ -36,6 +36,7 @@ struct ha_watch {
     /* its opinion */
     enum ha_verdict verdict;
     uint64_t verdict_ms;
+    uint64_t streamed_ms; /* leader: when it last replicated from the primary; 0: never seen */
     uint64_t proposed_ms; /* when it was last proposed; 0: not in flight */
     uint64_t ordered_ms;  /* leader: when the last order was sent */
     uint64_t order_epoch;
@@ -65,6 +66,8 @@ struct ha_watched {
     uint64_t fencing_ms;  /* leader: when it began to ask */
     uint64_t proposed_ms; /* a move of this service is in flight since; 0: none */
     uint64_t position_ms; /* leader: when a position was last logged */
+    uint64_t sync_since;  /* leader: the set that the primary was first seen with ... */
+    uint64_t sync_offset; /* ... and where it was by then */
     /* leader: when it last looked whether somebody could take over, since when that differs from
      * what the log has (0: it does not), when it last said so */
     uint64_t ready_looked_ms, ready_since_ms, ready_said_ms;

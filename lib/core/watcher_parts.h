@@ -55,6 +55,29 @@ void ha_ready_decide(struct ha_watcher *w, const struct ha_service *service, uin
                      struct ha_effects *out);
 void ha_ready_unheard(struct ha_watcher *w, uint64_t now_ms, struct ha_effects *out);
 
+/* proof.c: what the members show of what was acknowledged. @pretend: as if all that are heard had
+ * been asked after the old primary ended. */
+struct ha_proof ha_proof_of(const struct ha_watcher *w, const struct ha_service *service,
+                            bool pretend, uint64_t now_ms);
+/* Whether a new primary still has what it was chosen for: it may have been replaced since. */
+bool ha_proof_was_kept(const struct ha_service *service, const struct ha_position *position);
+/* Whether somebody who is heard may still add to an incomplete proof. */
+bool ha_proof_waits(const struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms);
+/* Whether this member is to be sealed now. */
+bool ha_proof_seals(const struct ha_service *service, const struct ha_watch *watch, uint32_t at);
+/* Whether a member is still what it entered the set as; *ret_reach gets how far it has the known
+ * history. */
+bool ha_proof_is_same(const struct ha_service *service, uint32_t at, const struct ha_watch *watch,
+                      uint64_t *ret_reach);
+
+/* standby.c: leader, open: propose the next set, or that the newest is in force. True: proposed. */
+bool ha_standby_decide(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
+                       struct ha_effects *out);
+/* Fill in what SERVE says of standby names. False: the set is not in the log yet. */
+bool ha_standby_order(const struct ha_service *service, struct ha_order *order);
+/* Whether the primary says that the newest set is in effect. */
+bool ha_standby_is_told(const struct ha_service *service, const struct ha_watch *primary);
+
 /* order.c: leader's orders, derived from the state, repeated until the agents' words show them
  * done. */
 void ha_order_all(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,

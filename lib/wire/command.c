@@ -111,6 +111,7 @@ static void walk_fenced(struct ha_codec *c, struct ha_command_fenced *f)
     HA_CODEC_ENUM(c, &f->how, fence);
     ha_codec_u64(c, &f->instance);
     ha_walk_watcher_bits(c, &f->stopped);
+    ha_codec_u32_max(c, &f->sealed, HA_MEMBER_BITS_MAX);
     ha_codec_u32(c, &f->waited_ms);
     ha_walk_position(c, &f->position);
     ha_codec_text(c, f->text, sizeof(f->text));
@@ -123,6 +124,7 @@ static void walk_promote(struct ha_codec *c, struct ha_command_promote *p)
     ha_codec_u64(c, &p->instance);
     HA_CODEC_ENUM(c, &p->gate, gate);
     ha_codec_u64(c, &p->lost_bytes);
+    ha_codec_u32_max(c, &p->proof, HA_MEMBER_BITS_MAX);
     ha_codec_u32_max(c, &p->fit_count, HA_MEMBERS_MAX);
     for (uint32_t i = 0; i < p->fit_count && c->why == NULL; i++)
         ha_walk_fit(c, &p->fits[i]);
@@ -176,6 +178,18 @@ static void walk_unheard(struct ha_codec *c, struct ha_command_unheard *u)
 {
     ha_codec_u64(c, &u->set_id);
     ha_walk_watcher_bits(c, &u->watchers);
+}
+
+static void walk_sync(struct ha_codec *c, struct ha_command_sync *s)
+{
+    walk_ref(c, &s->ref);
+    ha_walk_sync_set(c, &s->set);
+    ha_codec_u32_max(c, &s->entering, HA_MEMBER_BITS_MAX);
+    for (uint32_t id = 0; id <= HA_MEMBERS_MAX && c->why == NULL; id++)
+        if ((s->entering >> id & 1u) != 0)
+            ha_walk_sync_entry(c, &s->entries[id]);
+    ha_codec_u64(c, &s->offset);
+    ha_codec_u32_max(c, &s->holding, HA_MEMBER_BITS_MAX);
 }
 
 static void walk_body(struct ha_codec *c, struct ha_command *command, struct ha_config *config)
@@ -237,6 +251,10 @@ static void walk_body(struct ha_codec *c, struct ha_command *command, struct ha_
         return;
     case HA_COMMAND_UNHEARD:
         walk_unheard(c, &command->u.unheard);
+        return;
+    case HA_COMMAND_SYNC_INTEND:
+    case HA_COMMAND_SYNC_FORCE:
+        walk_sync(c, &command->u.sync);
         return;
     }
     HA_UNREACHABLE();

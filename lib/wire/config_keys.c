@@ -65,6 +65,7 @@ static const struct ha_config_key service_keys[] = {
     SERVICE_TIME(promote_deadline),
     SERVICE_TIME(open_deadline),
     SERVICE_TIME(repoint_deadline),
+    SERVICE_TIME(sync_grace),
     KEY(ha_service_config, KIND_RATE, "rate", rate_count, false),
     KEY(ha_service_config, KIND_LOSS, "loss_budget", loss_budget_bytes, false),
     KEY(ha_service_config, KIND_BYTES, "priority_slack", priority_slack_bytes, false),

@@ -84,6 +84,7 @@ static void walk_status(struct ha_codec *c, struct ha_status *s)
     ha_codec_u64(c, &s->order_epoch);
     HA_CODEC_ENUM(c, &s->order, order_kind);
     HA_CODEC_ENUM(c, &s->result, result);
+    ha_codec_u64(c, &s->sync_index);
     ha_codec_text(c, s->text, sizeof(s->text));
 }
 
@@ -111,6 +112,7 @@ static void walk_order(struct ha_codec *c, struct ha_order *o)
     ha_codec_u32(c, &o->min_replicas);
     ha_codec_bool(c, &o->sync_managed);
     ha_walk_sync_set(c, &o->sync);
+    ha_codec_u64(c, &o->sync_index);
     ha_walk_member(c, &o->upstream);
     ha_codec_u16(c, &o->upstream_port);
     ha_codec_text(c, o->upstream_host, sizeof(o->upstream_host));

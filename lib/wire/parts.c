@@ -51,6 +51,14 @@ void ha_walk_sync_set(struct ha_codec *c, struct ha_sync_set *s)
     ha_codec_u32_max(c, &s->members, HA_MEMBER_BITS_MAX);
 }
 
+void ha_walk_sync_entry(struct ha_codec *c, struct ha_sync_entry *e)
+{
+    ha_codec_u64(c, &e->since);
+    ha_codec_u64(c, &e->instance);
+    ha_codec_u64(c, &e->lineage);
+    ha_codec_u64(c, &e->offset);
+}
+
 void ha_walk_fit(struct ha_codec *c, struct ha_fit *f)
 {
     ha_walk_member(c, &f->member);
@@ -96,6 +104,7 @@ void ha_walk_service_config(struct ha_codec *c, struct ha_service_config *s)
     ha_codec_u32(c, &s->promote_deadline_ms);
     ha_codec_u32(c, &s->open_deadline_ms);
     ha_codec_u32(c, &s->repoint_deadline_ms);
+    ha_codec_u32(c, &s->sync_grace_ms);
     ha_codec_u32(c, &s->rate_count);
     ha_codec_u32(c, &s->rate_period_ms);
     ha_codec_u64(c, &s->loss_budget_bytes);

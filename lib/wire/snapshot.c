@@ -14,6 +14,7 @@ static void walk_member_state(struct ha_codec *c, struct ha_member_state *m)
     ha_codec_u64(c, &m->unopened_epoch);
     for (uint32_t i = 0; i < HA_WATCHERS_MAX; i++)
         HA_CODEC_ENUM(c, &m->verdicts[i], verdict);
+    ha_walk_sync_entry(c, &m->sync);
 }
 
 static void walk_members(struct ha_codec *c, struct ha_service *s)
@@ -25,6 +26,19 @@ static void walk_members(struct ha_codec *c, struct ha_service *s)
         if (s->members[i].id == HA_MEMBER_NONE || (seen >> s->members[i].id & 1u) != 0)
             ha_codec_fail(c, "a member without an id of its own");
         seen |= 1u << s->members[i].id;
+    }
+}
+
+static void walk_sync(struct ha_codec *c, struct ha_sync *s)
+{
+    ha_codec_bool(c, &s->in_force);
+    ha_codec_bool(c, &s->alone);
+    ha_codec_u64(c, &s->floor);
+    ha_codec_u64(c, &s->floor_next);
+    ha_codec_u32_max(c, &s->count, HA_SYNC_SETS);
+    for (uint32_t i = 0; i < s->count && c->why == NULL; i++) {
+        ha_walk_sync_set(c, &s->sets[i].set);
+        ha_codec_u64(c, &s->sets[i].since);
     }
 }
 
@@ -44,6 +58,7 @@ static void walk_epochs(struct ha_codec *c, struct ha_service *s)
     ha_codec_u64(c, &s->prev_epoch);
     HA_CODEC_ENUM(c, &s->prev_fence, fence);
     ha_walk_position(c, &s->position);
+    walk_sync(c, &s->sync);
 }
 
 static void walk_failover(struct ha_codec *c, struct ha_service *s)

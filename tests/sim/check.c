@@ -10,6 +10,8 @@ static void check_one_writer(struct sim *sim)
 {
     uint32_t first = SIM_HOSTS;
 
+    if (sim->profile.gates_fail)
+        return; /* then it is the acknowledgements that count */
     for (uint32_t h = 0; h < SIM_HOSTS; h++) {
         if (!sim_takes_writes(sim, h))
             continue;
@@ -39,6 +41,40 @@ static const struct ha_service *service_of(const struct sim *sim, uint32_t watch
     return brain == NULL ? NULL : ha_cluster_service_named(&brain->cluster, SIM_SERVICE_NAME);
 }
 
+/* Which epoch has opened, and whether what was acknowledged before was promised to be durable. */
+static void watch_epochs(struct sim *sim, const struct ha_service *service, uint64_t index)
+{
+    if (service->open_epoch > sim->open_seen) {
+        sim->open_seen = service->open_epoch;
+        sim->excused = sim->excused || sim->alone || sim->loss_accepted;
+        sim->loss_accepted = false;
+    }
+    if (service->open_epoch == sim->open_seen && index >= sim->alone_index) {
+        sim->alone = service->sync.alone;
+        sim->alone_index = index;
+    }
+}
+
+/* Whoever begins to serve holds all that clients were told is durable, unless the log said before
+ * that this was not promised, or an operator accepted the loss. */
+void sim_check_acked(struct sim *sim, uint32_t host)
+{
+    const struct sim_db *db = &sim->hosts[host].db;
+
+    if (db->names_epoch <= sim->served)
+        return;
+    sim->served = db->names_epoch;
+    if (sim->excused)
+        sim->acked_count = 0;
+    sim->excused = false;
+    for (uint32_t i = 0; i < sim->acked_count; i++)
+        if (!sim_pg_holds(db, &sim->acked[i]))
+            sim_fail(sim, SIM_SAFETY,
+                     "db%u serves epoch %lu from %lu without acknowledged writes up to %lu",
+                     host + 1, (unsigned long)db->names_epoch, (unsigned long)db->position.offset,
+                     (unsigned long)sim->acked[i].offset);
+}
+
 static void check_state(struct sim *sim)
 {
     uint64_t index = 0, digest = 0;
@@ -51,6 +87,8 @@ static void check_state(struct sim *sim)
             continue;
         if (service != NULL && service->epoch > sim->epoch_seen)
             sim->epoch_seen = service->epoch;
+        if (service != NULL && sim->profile.durability != HA_DURABILITY_ASYNC)
+            watch_epochs(sim, service, cluster->index);
         if (service != NULL && ha_state_is_open(service->state) && service->fence != HA_FENCE_NONE)
             sim_fail(sim, SIM_SAFETY, "w%u: epoch %lu is open and fenced", i + 1,
                      (unsigned long)service->epoch);
@@ -110,6 +148,12 @@ bool sim_is_well(struct sim *sim, char why[256])
 
     for (uint32_t h = 0; h < SIM_HOSTS; h++)
         writers += sim_takes_writes(sim, h) ? 1 : 0;
+    if (service != NULL && sim->profile.durability != HA_DURABILITY_ASYNC &&
+        (!service->sync.in_force || service->sync.count != 1 || service->sync.alone)) {
+        (void)snprintf(why, 256, "state %s, no set in force, of %u intended",
+                       ha_state_text(service->state), service->sync.count);
+        return false;
+    }
     if (service != NULL && service->state == HA_STATE_STEADY && writers == 1) {
         for (uint32_t h = 0; h < SIM_HOSTS; h++)
             if (!sim_takes_writes(sim, h) && !sim->hosts[h].db.link_up) {

@@ -16,13 +16,14 @@ enum fault {
     REBOOT_HOST,
     EMPTY_RESTART,
     PAUSE_HOST,
+    GATE_FAILS,
     FAULTS
 };
 
 static const char *const names[FAULTS] = {
-    "kill database", "hang database", "kill agent",    "pause agent",
-    "cut host",      "cut one way",   "cut pair",      "kill watcher",
-    "pause watcher", "reboot host",   "empty restart", "pause host",
+    "kill database", "hang database", "kill agent",   "pause agent",   "cut host",
+    "cut one way",   "cut pair",      "kill watcher", "pause watcher", "reboot host",
+    "empty restart", "pause host",    "gate fails",
 };
 
 static uint32_t below(struct sim *sim, uint64_t bound)
@@ -120,6 +121,9 @@ static void strike(struct sim *sim, enum fault fault)
         sim_db_kill(sim, host);
         sim_host_boot(sim, host);
         break;
+    case GATE_FAILS:
+        sim->hosts[host].gate_broken = true;
+        break;
     case FAULTS:
         abort();
     }
@@ -133,7 +137,12 @@ void sim_fault(struct sim *sim)
     if (sim->quiet)
         return;
     for (uint32_t i = 0; i < count; i++) {
-        uint32_t fault = below(sim, FAULTS);
+        uint32_t fault = below(sim, sim->profile.gates_fail ? FAULTS : GATE_FAILS);
+
+        /* A disk that is replaced is rarer than a process that is started again. */
+        if (fault == EMPTY_RESTART && sim->profile.engine == HA_ENGINE_POSTGRESQL &&
+            below(sim, 4) != 0)
+            fault = KILL_DB;
 
         strike(sim, (enum fault)fault);
     }
@@ -171,7 +180,8 @@ void sim_heal(struct sim *sim, uint32_t arg)
     case KILL_DB:
     case REBOOT_HOST:
         if (!sim->hosts[host].db.alive)
-            sim_db_start(sim, host, below(sim, 2) == 0);
+            sim_db_start(sim, host,
+                         below(sim, sim->profile.engine == HA_ENGINE_REDIS ? 2 : 12) == 0);
         start_daemon(sim, node);
         return;
     case HANG_DB:
@@ -194,6 +204,9 @@ void sim_heal(struct sim *sim, uint32_t arg)
     case CUT_PAIR:
         join(sim, node);
         return;
+    case GATE_FAILS:
+        sim->hosts[host].gate_broken = false;
+        return;
     case EMPTY_RESTART:
     case FAULTS:
         return;
@@ -203,6 +216,7 @@ void sim_heal(struct sim *sim, uint32_t arg)
 void sim_heal_all(struct sim *sim)
 {
     sim->quiet = true;
+    sim->quiet_us = sim->now_us;
     for (uint32_t i = 0; i < SIM_NODES; i++) {
         if (i >= sim->profile.watchers && i < SIM_WATCHERS_MAX)
             continue;
@@ -213,6 +227,8 @@ void sim_heal_all(struct sim *sim)
     }
     for (uint32_t h = 0; h < SIM_HOSTS; h++) {
         sim->hosts[h].db.hung = false;
+        sim->hosts[h].gate_broken = false;
+        sim->hosts[h].db.misrouted_us = 0;
         if (!sim->hosts[h].db.alive)
             sim_db_start(sim, h, false);
     }

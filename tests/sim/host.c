@@ -22,7 +22,8 @@ static struct ha_event event_of(const struct sim *sim, uint32_t node, enum ha_ev
 
 bool sim_gate_open(const struct sim *sim, uint32_t host)
 {
-    return sim_clock_ms(sim, node_of(host)) < sim->hosts[host].gate_until_ms;
+    return sim->hosts[host].gate_broken ||
+           sim_clock_ms(sim, node_of(host)) < sim->hosts[host].gate_until_ms;
 }
 
 bool sim_takes_writes(const struct sim *sim, uint32_t host)
@@ -32,7 +33,7 @@ bool sim_takes_writes(const struct sim *sim, uint32_t host)
     return db->alive && db->role == HA_ROLE_PRIMARY && sim_gate_open(sim, host);
 }
 
-static uint64_t new_id(struct sim *sim)
+uint64_t sim_new_id(struct sim *sim)
 {
     return ++sim->ids * 1000 + 7;
 }
@@ -45,17 +46,20 @@ void sim_db_start(struct sim *sim, uint32_t host, bool empty)
     db->alive = true;
     db->hung = false;
     db->link_up = db->copying = false;
-    db->run_id = new_id(sim);
-    db->pid_start = new_id(sim);
+    db->run_id = sim_new_id(sim);
+    db->pid_start = sim_new_id(sim);
     if (empty) {
         db->position.offset = 0;
-        *lineage = (struct ha_lineage){.count = 1, .steps = {{new_id(sim), UINT64_MAX}}};
-    } else if (db->role == HA_ROLE_PRIMARY && lineage->count > 0) {
+        *lineage = (struct ha_lineage){.count = 1, .steps = {{sim_new_id(sim), UINT64_MAX}}};
+    } else if (sim->profile.engine == HA_ENGINE_REDIS && db->role == HA_ROLE_PRIMARY &&
+               lineage->count > 0) {
         /* A restarted primary loads its data under a new replication id, and knows the old one. */
         lineage->steps[1] = (struct ha_lineage_step){lineage->steps[0].id, db->position.offset};
-        lineage->steps[0] = (struct ha_lineage_step){new_id(sim), UINT64_MAX};
+        lineage->steps[0] = (struct ha_lineage_step){sim_new_id(sim), UINT64_MAX};
         lineage->count = 2;
     }
+    if (sim->profile.engine == HA_ENGINE_POSTGRESQL)
+        sim_pg_start(sim, host, empty);
     sim_story(sim, "database on db%u starts%s as %s", host + 1, empty ? " empty" : "",
               ha_role_text(db->role));
 }
@@ -123,6 +127,10 @@ static void replicate(struct sim *sim, uint32_t replica)
 
 void sim_db_step(struct sim *sim)
 {
+    if (sim->profile.engine == HA_ENGINE_POSTGRESQL) {
+        sim_pg_step(sim);
+        return;
+    }
     for (uint32_t h = 0; h < SIM_HOSTS; h++) {
         struct sim_db *db = &sim->hosts[h].db;
 
@@ -153,6 +161,8 @@ void sim_db_sample(const struct sim *sim, uint32_t host, struct ha_sample *ret)
     ret->read_only = db->role == HA_ROLE_REPLICA;
     ret->run_id = db->run_id;
     ret->position = db->position;
+    if (sim->profile.engine == HA_ENGINE_POSTGRESQL && db->role == HA_ROLE_PRIMARY)
+        ret->sync_id = sim_pg_names_id(db);
     if (db->role == HA_ROLE_REPLICA && db->upstream < SIM_HOSTS) {
         (void)ha_text_format(ret->upstream_host, sizeof(ret->upstream_host), "10.0.0.%u",
                              db->upstream + 1);
@@ -174,7 +184,7 @@ static void promote(struct sim *sim, struct sim_db *db)
     memmove(&lineage->steps[1], &lineage->steps[0],
             (HA_LINEAGE_MAX - 1) * sizeof(lineage->steps[0]));
     lineage->steps[1].end = db->position.offset;
-    lineage->steps[0] = (struct ha_lineage_step){new_id(sim), UINT64_MAX};
+    lineage->steps[0] = (struct ha_lineage_step){sim_new_id(sim), UINT64_MAX};
     lineage->count = 2; /* Redis remembers one older replication id */
 }
 
@@ -188,9 +198,11 @@ static void act_done(struct sim *sim, uint32_t node, const struct sim_message *m
     bool failed = !db->alive || db->hung ||
                   (!sim->quiet && ha_prng_chance(&sim->prng, sim->profile.promote_fail_ppm));
 
-    if (!failed && message->u.order.kind == HA_ORDER_PROMOTE)
+    if (!failed && sim->profile.engine == HA_ENGINE_POSTGRESQL)
+        sim_pg_act(sim, host, &message->u.order);
+    else if (!failed && message->u.order.kind == HA_ORDER_PROMOTE)
         promote(sim, db);
-    if (!failed && message->u.order.kind == HA_ORDER_FOLLOW) {
+    else if (!failed && message->u.order.kind == HA_ORDER_FOLLOW) {
         uint32_t up = (uint32_t)(message->u.order.upstream_host[7] - '1');
 
         db->role = HA_ROLE_REPLICA;
@@ -263,6 +275,8 @@ static void execute_one(struct sim *sim, uint32_t node, const struct ha_effect *
         message->a = effect->u.epochs.service;
         message->x = effect->u.epochs.epoch_seen;
         message->y = effect->u.epochs.given_up;
+        message->u.order.epoch = effect->u.epochs.sealed;
+        message->u.order.sync_index = effect->u.epochs.sync_index;
         /* Durable when the answer is under way: a crash in between may lose the answer only. */
         host->epochs = effect->u.epochs;
         host->epochs_known = true;
@@ -278,7 +292,12 @@ static void execute_one(struct sim *sim, uint32_t node, const struct ha_effect *
         message->a = effect->u.act.ticket;
         message->b = effect->u.act.service;
         message->u.order.kind = effect->u.act.kind;
+        message->u.order.epoch = effect->u.act.epoch;
+        message->u.order.sync_managed = effect->u.act.sync_managed;
+        message->u.order.sync = effect->u.act.sync;
         memcpy(message->u.order.upstream_host, effect->u.act.upstream_host, HA_HOST_SIZE);
+        if (sim->profile.engine == HA_ENGINE_POSTGRESQL)
+            sim_pg_early(sim, node - SIM_WATCHERS_MAX, &message->u.order);
         sim_answer(sim, node, device_delay_us(sim), message);
         return;
     case HA_EFFECT_ACT_CANCEL:
@@ -320,7 +339,7 @@ static void step(struct sim *sim, uint32_t node, const struct ha_event *event)
 void sim_host_boot(struct sim *sim, uint32_t host)
 {
     /* A new boot: a new gate, closed, with a new instance in it. */
-    sim->hosts[host].instance = new_id(sim);
+    sim->hosts[host].instance = sim_new_id(sim);
     sim->hosts[host].gate_until_ms = 0;
     sim->hosts[host].vip = false;
 }
@@ -425,6 +444,8 @@ void sim_agent_event(struct sim *sim, uint32_t node, const struct sim_message *m
         event.u.epochs.service = message->a;
         event.u.epochs.epoch_seen = message->x;
         event.u.epochs.given_up = message->y;
+        event.u.epochs.sealed = message->u.order.epoch;
+        event.u.epochs.sync_index = message->u.order.sync_index;
         break;
     case SIM_DEV_GATE_CLOSED:
         event.kind = HA_EVENT_GATE_CLOSED;

@@ -54,9 +54,14 @@ static void draw_profile(struct sim *sim)
     p->slow_ppm = (uint32_t)ha_prng_below(&sim->prng, 3) * 20000;
     p->drift = ha_prng_chance(&sim->prng, 700000);
     p->wide_faults = ha_prng_chance(&sim->prng, 400000);
+    if (ha_prng_chance(&sim->prng, 400000))
+        return;
+    p->engine = HA_ENGINE_POSTGRESQL;
+    p->durability = ha_prng_chance(&sim->prng, 600000) ? HA_DURABILITY_STRICT : HA_DURABILITY_SYNC;
+    p->gates_fail = p->durability == HA_DURABILITY_STRICT && ha_prng_chance(&sim->prng, 600000);
 }
 
-static void make_config(struct ha_config *config)
+static void make_config(const struct sim_profile *profile, struct ha_config *config)
 {
     struct ha_service_config *service = &config->services[0];
 
@@ -68,6 +73,8 @@ static void make_config(struct ha_config *config)
     service->vip_prefix = 24;
     service->loss_budget_bytes = UINT64_MAX;
     service->rate_count = 0;
+    service->engine = profile->engine;
+    service->durability = profile->durability;
     service->member_count = SIM_HOSTS;
     for (uint32_t h = 0; h < SIM_HOSTS; h++) {
         struct ha_member_config *member = &service->members[h];
@@ -90,7 +97,7 @@ static void set_up(struct sim *sim, uint64_t seed, bool verbose)
     sim->config = malloc(sizeof(*sim->config));
     sim->effects = malloc(sizeof(*sim->effects));
     assert(sim->config != NULL && sim->effects != NULL);
-    make_config(sim->config);
+    make_config(&sim->profile, sim->config);
     sim->log.leader = SIM_NODES;
     for (uint32_t i = 0; i < SIM_NODES; i++) {
         sim->nodes[i].watcher = i < SIM_WATCHERS_MAX;
@@ -216,6 +223,10 @@ static void operator_helps(struct sim *sim)
 
     if (sim->log.leader == SIM_NODES || sim->now_us % 4000000 >= 10000)
         return;
+    /* Where a loss is never to happen, the operator waits until nobody else can help. */
+    if (sim->profile.durability != HA_DURABILITY_ASYNC &&
+        (!sim->quiet || sim->now_us < sim->quiet_us + 15000000))
+        return;
     service =
         ha_cluster_service_named(&sim->watchers[sim->log.leader].brain->cluster, SIM_SERVICE_NAME);
     if (service == NULL || service->state != HA_STATE_NO_CANDIDATE)
@@ -225,6 +236,8 @@ static void operator_helps(struct sim *sim)
     command.u.begin.reason = HA_REASON_OPERATOR;
     command.u.begin.accept_loss = true;
     sim_story(sim, "the operator accepts the loss");
+    sim->loss_accepted = true;
+    sim->losses_accepted++;
     sim_propose(sim, sim->log.leader, &command);
 }
 
@@ -269,7 +282,7 @@ static void run_until(struct sim *sim, uint64_t end_us, bool until_well)
     }
 }
 
-static enum sim_exit run_seed(uint64_t seed, uint32_t seconds, bool verbose, uint64_t totals[2])
+static enum sim_exit run_seed(uint64_t seed, uint32_t seconds, bool verbose, uint64_t totals[4])
 {
     struct sim *sim = malloc(sizeof(*sim));
     enum sim_exit verdict;
@@ -278,13 +291,14 @@ static enum sim_exit run_seed(uint64_t seed, uint32_t seconds, bool verbose, uin
     assert(sim != NULL);
     set_up(sim, seed, verbose);
     if (verbose)
-        (void)printf("seed %" PRIu64
-                     ": %u watchers, loss %u ppm, delay to %u ms, a fault each %u ms%s,"
-                     " promotions fail %u ppm, slow %u ppm, drift %s\n",
-                     seed, sim->profile.watchers, sim->profile.loss_ppm, sim->profile.delay_max_ms,
-                     sim->profile.fault_every_ms, sim->profile.wide_faults ? " or several" : "",
-                     sim->profile.promote_fail_ppm, sim->profile.slow_ppm,
-                     sim->profile.drift ? "yes" : "no");
+        (void)printf(
+            "seed %" PRIu64 ": %u watchers, loss %u ppm, delay to %u ms, a fault each %u ms%s,"
+            " promotions fail %u ppm, slow %u ppm, drift %s, %s %s%s\n",
+            seed, sim->profile.watchers, sim->profile.loss_ppm, sim->profile.delay_max_ms,
+            sim->profile.fault_every_ms, sim->profile.wide_faults ? " or several" : "",
+            sim->profile.promote_fail_ppm, sim->profile.slow_ppm, sim->profile.drift ? "yes" : "no",
+            ha_engine_text(sim->profile.engine), ha_durability_text(sim->profile.durability),
+            sim->profile.gates_fail ? ", gates fail" : "");
     run_until(sim, (uint64_t)seconds * 1000000, false);
     sim_heal_all(sim);
     run_until(sim, sim->now_us + 60000000, true);
@@ -293,6 +307,9 @@ static enum sim_exit run_seed(uint64_t seed, uint32_t seconds, bool verbose, uin
     verdict = sim->verdict;
     totals[0] += sim->epoch_seen;
     totals[1] += sim->writes;
+    totals[2] += sim->acks;
+    if (sim->profile.durability != HA_DURABILITY_ASYNC)
+        totals[3] += sim->losses_accepted;
     if (verdict != SIM_PASS || verbose)
         (void)printf(
             "seed %" PRIu64 ": %s at %.3f s, %" PRIu64 " epochs, digest %016" PRIx64 "%s%s\n", seed,
@@ -308,7 +325,7 @@ static enum sim_exit run_seed(uint64_t seed, uint32_t seconds, bool verbose, uin
 }
 
 /* A batch of seeds in a child, so that a crash costs one batch and names it. */
-static enum sim_exit run_batch(uint64_t first, uint64_t last, uint32_t seconds, uint64_t totals[2])
+static enum sim_exit run_batch(uint64_t first, uint64_t last, uint32_t seconds, uint64_t totals[4])
 {
     int fds[2], status;
     pid_t pid;
@@ -321,12 +338,12 @@ static enum sim_exit run_batch(uint64_t first, uint64_t last, uint32_t seconds, 
 
         for (uint64_t seed = first; seed <= last && worst == SIM_PASS; seed++)
             worst = run_seed(seed, seconds, false, totals);
-        if (write(fds[1], totals, 2 * sizeof(totals[0])) < 0)
+        if (write(fds[1], totals, 4 * sizeof(totals[0])) < 0)
             _exit(SIM_CRASH);
         _exit((int)worst);
     }
     (void)close(fds[1]);
-    if (read(fds[0], totals, 2 * sizeof(totals[0])) < 0)
+    if (read(fds[0], totals, 4 * sizeof(totals[0])) < 0)
         totals[0] = 0;
     (void)close(fds[0]);
     if (pid < 0 || waitpid(pid, &status, 0) != pid)
@@ -341,29 +358,30 @@ static enum sim_exit run_batch(uint64_t first, uint64_t last, uint32_t seconds, 
 static int explore(uint64_t first, uint64_t count, uint32_t seconds, uint64_t minutes)
 {
     time_t start = time(NULL);
-    uint64_t totals[2] = {0, 0}, done = 0;
+    uint64_t totals[4] = {0}, done = 0;
     enum sim_exit worst = SIM_PASS;
 
     for (uint64_t seed = first; worst == SIM_PASS && (minutes > 0 || done < count); seed += 20) {
-        uint64_t part[2] = {0, 0}, last = seed + 19;
+        uint64_t part[4] = {0}, last = seed + 19;
 
         if (minutes > 0 && time(NULL) - start >= (time_t)(60 * minutes))
             break;
         if (minutes == 0 && last >= first + count)
             last = first + count - 1;
         worst = run_batch(seed, last, seconds, part);
-        totals[0] += part[0];
-        totals[1] += part[1];
+        for (unsigned i = 0; i < 4; i++)
+            totals[i] += part[i];
         done += last - seed + 1;
     }
-    (void)printf("%" PRIu64 " seeds, %" PRIu64 " epochs, %" PRIu64 " writes in %ld s\n", done,
-                 totals[0], totals[1], (long)(time(NULL) - start));
+    (void)printf("%" PRIu64 " seeds, %" PRIu64 " epochs, %" PRIu64 " writes, %" PRIu64
+                 " replicated acknowledgements, %" PRIu64 " losses of such accepted in %ld s\n",
+                 done, totals[0], totals[1], totals[2], totals[3], (long)(time(NULL) - start));
     return (int)worst;
 }
 
 int main(int argc, char *argv[])
 {
-    uint64_t seed = 0, first = 1, count = 0, minutes = 0, seconds = 60, totals[2] = {0, 0};
+    uint64_t seed = 0, first = 1, count = 0, minutes = 0, seconds = 60, totals[4] = {0};
     bool one = false;
 
     for (int i = 1; i + 1 < argc; i += 2) {

@@ -18,6 +18,7 @@
 
 #define SIM_WATCHERS_MAX 5
 #define SIM_HOSTS 3
+#define SIM_ACKED_MAX 64
 #define SIM_NODES (SIM_WATCHERS_MAX + SIM_HOSTS)
 #define SIM_SERVICE_NAME "cache"
 
@@ -32,6 +33,9 @@ struct sim_profile {
     uint32_t promote_fail_ppm;
     uint32_t slow_ppm; /* acts and notes that take long */
     bool drift;
+    enum ha_engine engine;
+    enum ha_durability durability;
+    bool gates_fail;  /* kernels that let all out; with strict only */
     bool nft;         /* gate of every host: relative timeouts instead of absolute deadlines */
     bool wide_faults; /* several at a time */
 };
@@ -122,12 +126,24 @@ struct sim_db {
     uint64_t copy_done_us;
     uint64_t run_id, pid_start;
     struct ha_position position;
+    /* PostgreSQL */
+    struct ha_sync_set names; /* standby names in effect; need 1 of nobody: as promoted */
+    uint64_t names_epoch;     /* the epoch in them */
+    uint64_t name_epoch;      /* a standby's own name */
+    uint32_t misrouted;       /* its connection ends there ... */
+    uint64_t misrouted_us;    /* ... until then */
+    uint64_t acked, acked_lineage;
+};
+
+struct sim_acked { /* what clients were told is durable: all of a history up to there */
+    uint64_t lineage, offset;
 };
 
 struct sim_host {
     struct ha_agent *brain;
     uint64_t instance;
     uint64_t gate_until_ms; /* on the host's boot clock */
+    bool gate_broken;
     bool vip;
     uint64_t vip_until_ms;
     struct ha_effect_epochs epochs; /* durable */
@@ -162,6 +178,15 @@ struct sim {
     bool verbose; /* print the story */
     uint64_t ids;
     uint64_t failovers;
+    uint64_t acks, losses_accepted, quiet_us;
+    uint64_t open_seen; /* highest epoch that opened, in any watcher's state */
+    bool alone;         /* in its state: acknowledged alone */
+    uint64_t alone_index;
+    bool loss_accepted; /* by the operator, since */
+    bool excused;       /* of what is acknowledged some may be lost */
+    uint64_t served;    /* highest epoch whose primary was seen to take writes */
+    uint32_t acked_count;
+    struct sim_acked acked[SIM_ACKED_MAX];
     uint64_t writes;
     uint64_t epoch_seen;
     uint64_t index_digest[2]; /* index and digest last compared */
@@ -208,6 +233,16 @@ bool sim_gate_open(const struct sim *sim, uint32_t host);
 bool sim_takes_writes(const struct sim *sim, uint32_t host);
 void sim_db_sample(const struct sim *sim, uint32_t host, struct ha_sample *ret);
 
+uint64_t sim_new_id(struct sim *sim);
+
+/* postgres.c: the other engine */
+void sim_pg_start(struct sim *sim, uint32_t host, bool empty);
+void sim_pg_step(struct sim *sim);
+void sim_pg_early(struct sim *sim, uint32_t host, const struct ha_order *order);
+void sim_pg_act(struct sim *sim, uint32_t host, const struct ha_order *order);
+uint64_t sim_pg_names_id(const struct sim_db *db);
+bool sim_pg_holds(const struct sim_db *db, const struct sim_acked *acked);
+
 /* fault.c */
 void sim_fault(struct sim *sim);
 void sim_heal_all(struct sim *sim);
@@ -215,6 +250,7 @@ void sim_heal_all(struct sim *sim);
 /* check.c */
 void sim_check(struct sim *sim);
 void sim_check_promise(struct sim *sim, uint32_t watcher, const struct ha_promise *promise);
+void sim_check_acked(struct sim *sim, uint32_t host);
 bool sim_is_well(struct sim *sim, char why[256]);
 
 #endif /* HA_TESTS_SIM_SIM_H */

@@ -157,6 +157,14 @@ void sim_propose(struct sim *sim, uint32_t node, const struct ha_command *comman
         assert(log->entries != NULL);
     }
     log->entries[log->count++] = *command;
+    sim_story(sim, "entry %u: %s", log->count, ha_command_kind_text(command->kind));
+    if (command->kind == HA_COMMAND_SYNC_INTEND || command->kind == HA_COMMAND_SYNC_FORCE)
+        sim_story(sim, "  any %u of %x, entering %x, holding %x of %lu", command->u.sync.set.need,
+                  command->u.sync.set.members, command->u.sync.entering, command->u.sync.holding,
+                  (unsigned long)command->u.sync.offset);
+    if (command->kind == HA_COMMAND_PROMOTE)
+        sim_story(sim, "  member %u, proof %x", command->u.promote.member,
+                  command->u.promote.proof);
     for (uint32_t i = 0; i < sim->profile.watchers; i++)
         if (sim_both_reach(sim, i, log->leader))
             sim_push(sim, sim->now_us + ha_prng_between(&sim->prng, 300, 4000), SIM_APPLY, i, 0,

@@ -110,6 +110,7 @@ static void service_config(struct gen *g, struct ha_service_config *s)
     s->promote_deadline_ms = any32(g);
     s->open_deadline_ms = any32(g);
     s->repoint_deadline_ms = any32(g);
+    s->sync_grace_ms = any32(g);
     s->rate_count = any32(g);
     s->rate_period_ms = any32(g);
     s->loss_budget_bytes = any(g);
@@ -191,6 +192,7 @@ static void sound_service(struct gen *g, struct ha_service_config *s, uint32_t a
     s->promote_deadline_ms = 100 + gen_below(g, 3000000);
     s->open_deadline_ms = 1000 * (1 + gen_below(g, 600));
     s->repoint_deadline_ms = 60000 * (1 + gen_below(g, 60));
+    s->sync_grace_ms = 1000 * gen_below(g, 60);
     s->rate_count = gen_below(g, HA_RECENT_MAX + 1);
     s->rate_period_ms = s->rate_count == 0 ? 0 : 1000 + gen_below(g, HA_DURATION_MAX_MS - 1000);
     s->loss_budget_bytes = coin(g) ? UINT64_MAX : any(g) >> 1;
@@ -289,12 +291,39 @@ static void command_begin(struct gen *g, struct ha_command_begin *c)
     TEXT(g, c->text);
 }
 
+static void sync_set(struct gen *g, struct ha_sync_set *s)
+{
+    s->need = count(g, HA_MEMBERS_MAX);
+    s->members = any32(g) & HA_MEMBER_BITS_MAX;
+}
+
+static void sync_entry(struct gen *g, struct ha_sync_entry *e)
+{
+    e->since = any(g);
+    e->instance = any(g);
+    e->lineage = any(g);
+    e->offset = any(g);
+}
+
+static void command_sync(struct gen *g, struct ha_command_sync *c)
+{
+    ref(g, &c->ref);
+    sync_set(g, &c->set);
+    c->entering = count(g, HA_MEMBER_BITS_MAX);
+    for (uint32_t id = 0; id <= HA_MEMBERS_MAX; id++)
+        if ((c->entering >> id & 1u) != 0)
+            sync_entry(g, &c->entries[id]);
+    c->offset = any(g);
+    c->holding = any32(g) & HA_MEMBER_BITS_MAX;
+}
+
 static void command_fenced(struct gen *g, struct ha_command_fenced *c)
 {
     ref(g, &c->ref);
     ENUM(g, c->how, fence);
     c->instance = any(g);
     c->stopped = gen_below(g, 1u << HA_WATCHERS_MAX);
+    c->sealed = any32(g) & HA_MEMBER_BITS_MAX;
     c->waited_ms = any32(g);
     position(g, &c->position);
     TEXT(g, c->text);
@@ -307,6 +336,7 @@ static void command_promote(struct gen *g, struct ha_command_promote *c)
     c->instance = any(g);
     ENUM(g, c->gate, gate);
     c->lost_bytes = any(g);
+    c->proof = any32(g) & HA_MEMBER_BITS_MAX;
     c->fit_count = count(g, HA_MEMBERS_MAX);
     for (uint32_t i = 0; i < c->fit_count; i++)
         fit(g, &c->fits[i]);
@@ -407,6 +437,10 @@ static void command_body(struct gen *g, struct ha_command *c, struct ha_config *
         c->u.unheard.set_id = any(g);
         c->u.unheard.watchers = gen_below(g, 1u << HA_WATCHERS_MAX);
         break;
+    case HA_COMMAND_SYNC_INTEND:
+    case HA_COMMAND_SYNC_FORCE:
+        command_sync(g, &c->u.sync);
+        break;
     }
 }
 
@@ -437,6 +471,15 @@ static void service_state(struct gen *g, struct ha_service *s)
     s->prev_epoch = any(g);
     ENUM(g, s->prev_fence, fence);
     position(g, &s->position);
+    s->sync.in_force = coin(g);
+    s->sync.alone = coin(g);
+    s->sync.floor = any(g);
+    s->sync.floor_next = any(g);
+    s->sync.count = count(g, HA_SYNC_SETS);
+    for (uint32_t i = 0; i < s->sync.count; i++) {
+        sync_set(g, &s->sync.sets[i].set);
+        s->sync.sets[i].since = any(g);
+    }
     ENUM(g, s->reason, reason);
     s->target = member(g);
     s->accept_loss = coin(g);
@@ -466,6 +509,7 @@ static void service(struct gen *g, struct ha_service *s, uint32_t id)
         s->members[i].unopened_epoch = any(g);
         for (uint32_t w = 0; w < HA_WATCHERS_MAX; w++)
             ENUM(g, s->members[i].verdicts[w], verdict);
+        sync_entry(g, &s->members[i].sync);
     }
     service_state(g, s);
 }
@@ -589,12 +633,6 @@ void gen_cluster(struct gen *g, struct ha_cluster *cluster, uint32_t wanted)
 
 /* --- messages --------------------------------------------------------------------------------- */
 
-static void sync_set(struct gen *g, struct ha_sync_set *s)
-{
-    s->need = count(g, HA_MEMBERS_MAX);
-    s->members = any32(g) & HA_MEMBER_BITS_MAX;
-}
-
 static void sample(struct gen *g, struct ha_sample *s)
 {
     ENUM(g, s->answer, answer);
@@ -637,6 +675,7 @@ void gen_status(struct gen *g, struct ha_status *s)
     s->order_epoch = any(g);
     ENUM(g, s->order, order_kind);
     ENUM(g, s->result, result);
+    s->sync_index = any(g);
     TEXT(g, s->text);
 }
 
@@ -695,6 +734,7 @@ static void order(struct gen *g, struct ha_order *o)
     o->min_replicas = any32(g);
     o->sync_managed = coin(g);
     sync_set(g, &o->sync);
+    o->sync_index = any(g);
     o->upstream = member(g);
     o->upstream_port = (uint16_t)any(g);
     TEXT(g, o->upstream_host);

@@ -360,7 +360,7 @@ static void test_refusals_say_what(void **state)
 
     r->data[0] = 1;
     assert_int_equal(ha_snapshot_decode(r->data, 100, &r->decoded, &err), HA_ENOTSUP);
-    assert_string_equal(err.text, "snapshot of version 1; this program knows version 2");
+    assert_string_equal(err.text, "snapshot of version 1; this program knows version 3");
     assert_int_equal(ha_snapshot_decode(r->data, 0, &r->decoded, &err), HA_ECORRUPT);
     assert_string_equal(err.text, "snapshot: byte 0: truncated");
 }
