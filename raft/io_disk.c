@@ -7,6 +7,7 @@
 #define MARK_EVERY_MS 1000u
 #define LOOK_EVERY_MS 2000u
 #define BATCH_MAX 256u
+#define STALLED_AFTER_MS 2000u
 
 enum kind {
     APPEND,
@@ -217,6 +218,11 @@ static void on_worked(uv_work_t *work, int uv_status)
     }
 }
 
+bool ha_disk_is_stalled(const struct ha_disk *disk)
+{
+    return disk->is_working && uv_now(disk->loop) - disk->working_ms >= STALLED_AFTER_MS;
+}
+
 static void kick(struct ha_disk *disk)
 {
     unsigned count = 0;
@@ -231,6 +237,7 @@ static void kick(struct ha_disk *disk)
         STAILQ_INSERT_TAIL(&disk->doing, job, link);
     }
     disk->is_working = true;
+    disk->working_ms = uv_now(disk->loop);
     disk->work_err = (struct ha_err){0};
     rv = uv_queue_work(disk->loop, &disk->work, on_work, on_worked);
     assert(rv == 0);

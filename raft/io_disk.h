@@ -27,6 +27,7 @@ struct ha_disk {
     struct ha_disk_jobs queued; /* not yet given to the worker */
     struct ha_disk_jobs doing;  /* the worker's */
     bool is_working;
+    uint64_t working_ms; /* since when, by the loop's clock */
     uv_work_t work;
     int work_code;     /* of the worker's batch */
     struct ha_err err; /* the first error ever */
@@ -58,6 +59,9 @@ int ha_disk_get(struct ha_disk *disk, struct raft_io_snapshot_get *req, raft_io_
 
 /* Once in a while: note the commit index, look at the free space. Returns at once. */
 void ha_disk_tend(struct ha_disk *disk, raft_index committed, uint64_t now_ms);
+
+/* What the worker does takes so long that the disk must be taken for dead, until it is done. */
+bool ha_disk_is_stalled(const struct ha_disk *disk);
 
 bool ha_disk_is_idle(const struct ha_disk *disk);
 /* Call @cb from the loop when all jobs are done; not from inside. */

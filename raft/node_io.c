@@ -5,13 +5,19 @@
 
 #include "lib/base/err.h"
 #include "lib/io/clock.h"
+#include "lib/io/log.h"
 #include "raft/message.h"
 #include "raft/node_private.h"
 
 static void on_timer(uv_timer_t *timer)
 {
     struct ha_raft *raft = timer->data;
+    bool is_stalled = ha_disk_is_stalled(&raft->disk);
 
+    if (is_stalled != raft->is_stalled)
+        HA_LOG(is_stalled ? HA_LOG_ERROR : HA_LOG_INFO, is_stalled ? "disk-hangs" : "disk-is-back",
+               "stalled=%d", is_stalled);
+    raft->is_stalled = is_stalled;
     ha_peers_tick(&raft->peers);
     ha_disk_tend(&raft->disk, raft->seat.raft.commit_index, ha_clock_mono_ms());
     raft->tick(&raft->io);
@@ -118,6 +124,9 @@ static int io_send(struct raft_io *io, struct raft_io_send *req, const struct ra
     assert(req == NULL && cb == NULL); /* the guard's contract: copied before we return */
     if (size == 0)
         return 0;
+    /* A leader whose disk hangs can commit nothing, and nobody else can while it speaks. */
+    if (ha_disk_is_stalled(&raft->disk))
+        return RAFT_NOCONNECTION;
     bytes = malloc(size);
     if (bytes == NULL)
         return RAFT_NOMEM;

@@ -25,6 +25,7 @@ struct ha_raft {
     raft_io_close_cb io_close_cb;
     struct ha_prng prng;
     uv_timer_t timer;
+    bool is_stalled; /* the disk, as last told */
     uv_prepare_t prepare;
     uv_check_t check;
     uv_idle_t idle; /* active: something waits for a turn, do not sleep */
