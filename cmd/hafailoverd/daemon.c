@@ -108,10 +108,24 @@ void ha_daemon_look_at_peers(struct ha_daemon *daemon)
     }
 }
 
+/* The service manager goes on to the next watcher when this one promises again: one that has caught
+ * up does not before every promise of its last run has ended, and two of them would be a majority.
+ */
+static void tell_ready(struct ha_daemon *daemon)
+{
+    if (daemon->ready || !daemon->core->caught_up ||
+        ha_clock_mono_ms() < daemon->core->blind_until_ms)
+        return;
+    daemon->ready = true;
+    HA_LOG(HA_LOG_INFO, "ready", "after_ms=%" PRIu64, ha_clock_mono_ms() - daemon->started_ms);
+    (void)ha_notify("READY=1\nSTATUS=caught up, and promises");
+}
+
 static void on_poll(uv_timer_t *timer)
 {
     struct ha_daemon *daemon = timer->data;
 
+    tell_ready(daemon);
     if (daemon->stopping || ha_set_waits(daemon))
         return;
     ha_daemon_look_at_peers(daemon);
@@ -133,7 +147,6 @@ static void on_read_index(void *arg, int code, uint64_t index)
     }
     HA_LOG(HA_LOG_INFO, "caught-up", "index=%" PRIu64, index);
     (void)ha_daemon_step(daemon, &event, NULL); /* HA_OK for this kind */
-    (void)ha_notify("READY=1\nSTATUS=caught up");
 }
 
 void ha_daemon_catch_up(struct ha_daemon *daemon)
@@ -343,6 +356,13 @@ static void on_signal(void *ctx, int signal)
     ha_daemon_stop(ctx, 0);
 }
 
+static void on_reload(void *ctx)
+{
+    const struct ha_daemon *daemon = ctx;
+
+    ha_security_reload(daemon->tls);
+}
+
 static void free_all(struct ha_daemon *daemon)
 {
     ha_dispatch_free(daemon->dispatch);
@@ -370,6 +390,7 @@ int ha_daemon_run(const struct ha_daemon_settings *settings, bool bootstrap)
                             &daemon.peer_port, 0); /* checked when it was read */
     ha_loop_on_drain(&loop, &hook);
     if (ha_loop_on_stop(&loop, on_signal, &daemon) != HA_OK ||
+        ha_loop_on_reload(&loop, on_reload, &daemon) != HA_OK ||
         open_all(&daemon, bootstrap, &err) != HA_OK) {
         HA_LOG(HA_LOG_ERROR, "start-failed", "why=%s", HA_QUOTE(err.text));
         ha_daemon_stop(&daemon, 1);

@@ -52,6 +52,7 @@ struct ha_daemon {
     bool peer_heard[HA_WATCHERS_MAX];
     bool timers_open;
     bool stopping;
+    bool ready; /* told to the service manager */
     int exit_code;
 
     struct ha_dispatch *dispatch;
