@@ -39,8 +39,35 @@ host_start() {
 
 # --- keys -----------------------------------------------------------------------------------
 
+# HAFO_TLS=certificates: certificates in place of keys, for the watchers, agents and two operators.
+TLS=${HAFO_TLS:-psk}
+
+certificates_make() {
+    local host tool=$ROOT/deploy/config/certificates
+    [ ! -e "$RUN/ca/ca.pem" ] || return 0
+    "$tool" ca "$RUN/ca"
+    for host in "${WATCHERS[@]}"; do "$tool" issue "$RUN/ca" "watcher/$host" "$RUN/$host/own"; done
+    for host in "${DATABASES[@]}"; do "$tool" issue "$RUN/ca" "agent/$host" "$RUN/$host/own"; done
+    for host in ctl/ops view/board; do "$tool" issue "$RUN/ca" "$host" "$RUN/client/${host%/*}"; done
+}
+
+# certificate ROLE/NAME FILE: one more, as $RUN/FILE.pem and .key.
+certificate() { "$ROOT/deploy/config/certificates" issue "$RUN/ca" "$1" "$RUN/$2"; }
+
+# The [tls] section of HOST, with the lines of its key when there are no certificates.
+tls_section() {
+    printf '[tls]\nmode = %s\n' "$TLS"
+    if [ "$TLS" = certificates ]; then
+        printf '%s\n' "ca_file = $RUN/ca/ca.pem" "cert_file = $RUN/$1/own.pem" \
+            "key_file = $RUN/$1/own.key"
+    else
+        printf '%s\n' "$2"
+    fi
+}
+
 secrets_make() {
     local host
+    [ "$TLS" != certificates ] || certificates_make
     if [ ! -e "$RUN/secret" ]; then
         "$(binary hafailoverctl)" keygen secret "$RUN/secret"
         (umask 077 && od -An -N24 -tx1 /dev/urandom | tr -d ' \n' >"$RUN/redis.password" &&
@@ -72,9 +99,7 @@ data_dir = $RUN/$1/data
 [peers]
 $(peers)
 
-[tls]
-mode = psk
-secret_file = $RUN/secret
+$(tls_section "$1" "secret_file = $RUN/secret")
 
 [credentials redis]
 user = hafailover
@@ -88,6 +113,8 @@ EOF
 # An empty directory becomes a voter only when told to, and only the first start ever says so.
 watcher_start() {
     local command=("$(binary hafailoverd)" -c "$RUN/$1/hafailoverd.conf")
+    # A resolver of its own, where a test has put one.
+    [ ! -e "$RUN/$1/resolv.conf" ] || command=("$LIB/with_resolver" "$RUN/$1/resolv.conf" "${command[@]}")
     if [ ! -e "$RUN/$1/bootstrapped" ]; then
         touch "$RUN/$1/bootstrapped"
         unit_start "$1" watcher always "$LIB/first" "$RUN/$1/data" "${command[@]}"
@@ -129,9 +156,7 @@ api_socket = $RUN/$host/agent.sock
 [watchers]
 $(peers)
 
-[tls]
-mode = psk
-key_file = $RUN/$host/agent.key
+$(tls_section "$host" "key_file = $RUN/$host/agent.key")
 
 [gate]
 class = ${HAFO_GATE:-auto}
@@ -190,7 +215,7 @@ agent_start() {
 receiver_start() {
     unit_start client webhook always python3 "$LIB/webhook_receiver.py" \
         --listen "$(address4 client):$HOOK_PORT" --log "$RUN/client/webhooks.jsonl" \
-        --fail-while "$RUN/client/webhooks.fail"
+        --fail-while "$RUN/client/webhooks.fail" --modes "$RUN/client/webhooks.modes"
 }
 
 services_conf() {
