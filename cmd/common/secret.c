@@ -6,6 +6,7 @@
 #include "lib/base/err.h"
 #include "lib/base/text.h"
 #include "lib/io/file.h"
+#include "lib/io/log.h"
 #include "lib/io/tls.h"
 
 int ha_secret_text_read(const char *path, char ret_text[HA_SECRET_TEXT_SIZE], struct ha_err *err)
@@ -62,6 +63,16 @@ int ha_security_tls_new(const struct ha_security *security, const char *name, bo
         break; /* ha_security_check refused it */
     }
     HA_UNREACHABLE();
+}
+
+void ha_security_reload(struct ha_tls *tls)
+{
+    struct ha_err err = {0};
+
+    if (tls != NULL && ha_tls_reload(tls, &err) != HA_OK)
+        HA_LOG(HA_LOG_ERROR, "certificates-not-reloaded", "why=%s", HA_QUOTE(err.text));
+    else
+        HA_LOG(HA_LOG_INFO, "reloaded", "what=certificates");
 }
 
 int ha_login_tls_new(const char *ca_file, struct ha_tls **ret, struct ha_err *err)

@@ -23,6 +23,11 @@ int ha_secret_text_read(const char *path, char ret_text[HA_SECRET_TEXT_SIZE], st
 int ha_security_tls_new(const struct ha_security *security, const char *name, bool key_is_secret,
                         struct ha_tls **ret, struct ha_err *err);
 
+/* Read the certificates again and tell the log; @tls may be NULL. What cannot be read changes
+ * nothing.
+ */
+void ha_security_reload(struct ha_tls *tls);
+
 /* A context for clients of databases; @ca_file may be empty: the system's. */
 int ha_login_tls_new(const char *ca_file, struct ha_tls **ret, struct ha_err *err);
 

@@ -194,6 +194,13 @@ static void on_signal(void *ctx, int signal)
     stop(ctx, 0);
 }
 
+static void on_reload(void *ctx)
+{
+    const struct ha_host *host = ctx;
+
+    ha_security_reload(host->tls);
+}
+
 static void free_all(struct ha_host *host)
 {
     ha_gates_close(host->gates);
@@ -213,7 +220,8 @@ int ha_host_run(const struct ha_agent_settings *settings)
     if (ha_loop_init(&loop) != HA_OK)
         return 1;
     ha_loop_on_drain(&loop, &hook);
-    if (ha_loop_on_stop(&loop, on_signal, &host) != HA_OK || open_all(&host, &err) != HA_OK) {
+    if (ha_loop_on_stop(&loop, on_signal, &host) != HA_OK ||
+        ha_loop_on_reload(&loop, on_reload, &host) != HA_OK || open_all(&host, &err) != HA_OK) {
         HA_LOG(HA_LOG_ERROR, "start-failed", "why=%s", HA_QUOTE(err.text));
         stop(&host, 1);
     } else {

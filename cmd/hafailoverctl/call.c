@@ -116,6 +116,11 @@ static bool make_tls(const struct ha_target *target, struct ha_tls **ret)
     char name[HA_TLS_NAME_SIZE];
     uint8_t key[HA_TLS_KEY_SIZE];
     struct ha_tls_psk psk = {.name = name, .key = key};
+    struct ha_tls_cert cert = {.name = name,
+                               .ca_file = target->ca_file,
+                               .cert_file = target->cert_file,
+                               .key_file = target->key_file};
+    bool has_cert = target->ca_file != NULL || target->cert_file != NULL;
     struct ha_err err = {0};
     int code;
 
@@ -125,9 +130,11 @@ static bool make_tls(const struct ha_target *target, struct ha_tls **ret)
     }
     code = ha_text_format(name, sizeof(name), "%s%s",
                           strchr(target->name, '/') == NULL ? "ctl/" : "", target->name);
-    if (code == HA_OK)
+    if (code == HA_OK && has_cert)
+        code = ha_tls_cert_new(ret, &cert, &err);
+    else if (code == HA_OK)
         code = ha_tls_read_key(target->key_file, key, &err);
-    if (code == HA_OK)
+    if (code == HA_OK && !has_cert)
         code = ha_tls_psk_new(ret, &psk, &err);
     ha_file_wipe(key, sizeof(key));
     if (code != HA_OK)

@@ -22,10 +22,12 @@ enum ha_exit {
 
 /* Which watcher, as whom. Strings are borrowed. */
 struct ha_target {
-    const char *socket;   /* UNIX socket, or ... */
-    const char *url;      /* ... https://host:port, with ... */
-    const char *key_file; /* ... the key of ... */
-    const char *name;     /* ... "ctl/NAME" */
+    const char *socket;    /* UNIX socket, or ... */
+    const char *url;       /* ... https://host:port, with ... */
+    const char *key_file;  /* ... the key of ... */
+    const char *name;      /* ... "ctl/NAME" */
+    const char *ca_file;   /* with certificates: who signs them; else NULL ... */
+    const char *cert_file; /* ... and our own */
     uint32_t deadline_ms;
 };
 

@@ -16,6 +16,8 @@ enum {
     OPTION_SOCKET = 256,
     OPTION_URL,
     OPTION_KEY_FILE,
+    OPTION_CA_FILE,
+    OPTION_CERT_FILE,
     OPTION_NAME,
     OPTION_TIMEOUT,
     OPTION_JSON,
@@ -39,6 +41,8 @@ static const struct option options[] = {
     {"socket", required_argument, NULL, OPTION_SOCKET},
     {"url", required_argument, NULL, OPTION_URL},
     {"key-file", required_argument, NULL, OPTION_KEY_FILE},
+    {"ca-file", required_argument, NULL, OPTION_CA_FILE},
+    {"cert-file", required_argument, NULL, OPTION_CERT_FILE},
     {"name", required_argument, NULL, OPTION_NAME},
     {"timeout", required_argument, NULL, OPTION_TIMEOUT},
     {"json", no_argument, NULL, OPTION_JSON},
@@ -66,7 +70,7 @@ static const struct option options[] = {
 static void print_usage(FILE *to)
 {
     fprintf(to, "Usage: hafailoverctl [--socket PATH | --url https://HOST:PORT --key-file FILE "
-                "--name NAME] [--timeout DURATION] COMMAND\n\n");
+                "--name NAME [--ca-file FILE --cert-file FILE]] [--timeout DURATION] COMMAND\n\n");
     for (const struct ha_ctl_command *command = ha_ctl_commands; command->name != NULL; command++)
         fprintf(to, "  %-12s %s\n", command->name, command->help);
     fprintf(to,
@@ -100,6 +104,12 @@ static bool take_option(struct ha_ctl *ctl, int option, const char *value)
         return true;
     case OPTION_KEY_FILE:
         ctl->target.key_file = value;
+        return true;
+    case OPTION_CA_FILE:
+        ctl->target.ca_file = value;
+        return true;
+    case OPTION_CERT_FILE:
+        ctl->target.cert_file = value;
         return true;
     case OPTION_NAME:
         ctl->target.name = value;

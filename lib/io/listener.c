@@ -93,14 +93,33 @@ static void drop_pending(struct conn *conn)
     ha_stream_close(stream, 0, NULL, NULL);
 }
 
+/* Those that are closing hold a descriptor still, but have no name to be counted by. */
+static bool name_is_full(const struct ha_listener *listener, const struct ha_stream *stream)
+{
+    const char *name = ha_stream_peer_name(stream);
+    const struct conn *conn;
+    unsigned count = 0;
+
+    if (name[0] == '\0') /* plain */
+        return false;
+    TAILQ_FOREACH(conn, &listener->open, link)
+    {
+        if (strcmp(ha_stream_peer_name(conn->stream), name) == 0)
+            count++;
+    }
+    return count >= listener->options.per_name_max;
+}
+
 static void on_pending_open(void *ctx, struct ha_stream *stream)
 {
     struct conn *conn = ctx;
     struct ha_listener *listener = conn->listener;
 
-    if (listener->stats.open >= listener->options.connections_max) {
+    if (listener->stats.open >= listener->options.connections_max ||
+        name_is_full(listener, stream)) {
         listener->stats.refused++;
-        HA_LOG(HA_LOG_WARN, "connections-full", "open=%u", listener->stats.open);
+        HA_LOG(HA_LOG_WARN, "connections-full", "open=%u peer=%s", listener->stats.open,
+               HA_QUOTE(ha_stream_peer_name(stream)));
         drop_pending(conn);
         return;
     }
@@ -147,6 +166,23 @@ static bool source_is_full(const struct ha_listener *listener, const struct ha_a
            count_source(&listener->open, addr) + count_source(&listener->pending, addr) >= max;
 }
 
+/* Who makes room for a newcomer from @addr: the oldest, but of a source that has taken a quarter of
+ * the places its own oldest. */
+static struct conn *victim_of(const struct ha_listener *listener, const struct ha_addr *addr)
+{
+    struct conn *conn;
+
+    if (!ha_addr_is_unix(addr) &&
+        count_source(&listener->pending, addr) > listener->options.pending_max / 4) {
+        TAILQ_FOREACH(conn, &listener->pending, link)
+        {
+            if (ha_addr_same_source(&conn->addr, addr))
+                return conn;
+        }
+    }
+    return TAILQ_FIRST(&listener->pending);
+}
+
 static void admit(struct ha_listener *listener, struct conn *conn)
 {
     bool full;
@@ -155,7 +191,7 @@ static void admit(struct ha_listener *listener, struct conn *conn)
     full = source_is_full(listener, &conn->addr);
     if (listener->stats.pending >= listener->options.pending_max) {
         listener->stats.evicted++;
-        drop_pending(TAILQ_FIRST(&listener->pending));
+        drop_pending(victim_of(listener, &conn->addr));
     }
     TAILQ_INSERT_TAIL(&listener->pending, conn, link);
     listener->stats.pending++;
@@ -253,6 +289,8 @@ int ha_listener_open(struct ha_listener **ret, uv_loop_t *loop,
         (void)ha_tls_ref(options->tls);
     if (options->connections_max == 0)
         listener->options.connections_max = 1024;
+    if (options->per_name_max == 0)
+        listener->options.per_name_max = 64;
     if (options->pending_max == 0)
         listener->options.pending_max = 256;
     if (options->handshake_ms == 0)

@@ -2,8 +2,10 @@
  *
  * Loop thread only. The owner sees a connection only when it is open: with TLS, authenticated.
  * Those that are not yet (pending) have handshake_ms and a limit of their own; when that is reached
- * the oldest pending one is dropped for the newest, so that idle connections, however many, cannot
- * keep an honest one out. A listener may be closed while its streams live on. */
+ * the oldest pending one is dropped for the newest, and a source with a quarter of the places pays
+ * for its next ones itself, so that idle connections, however many, cannot keep an honest one out.
+ * Nor can the holder of one key: each name has its limit. A listener may be closed while its
+ * streams live on. */
 #ifndef HA_IO_LISTENER_H
 #define HA_IO_LISTENER_H
 
@@ -28,6 +30,7 @@ struct ha_listener_options {
     struct ha_tls *tls;       /* referenced; NULL: plain */
     unsigned connections_max; /* open at once; 0: 1024 */
     unsigned pending_max;     /* in their handshake at once; 0: 256 */
+    unsigned per_name_max;    /* open and of one authenticated name; 0: 64 */
     unsigned per_source_max;  /* open and pending from one host; 0: no limit */
     uint32_t handshake_ms;    /* 0: 2000 */
     struct ha_stream_tuning tuning;
@@ -39,7 +42,7 @@ struct ha_listener_stats {
     unsigned open;
     unsigned pending;
     uint64_t accepted;
-    uint64_t refused; /* over connections_max or per_source_max */
+    uint64_t refused; /* over connections_max, per_name_max or per_source_max */
     uint64_t evicted; /* pending ones that made room */
     uint64_t failed;  /* handshakes that did not succeed */
 };

@@ -107,6 +107,27 @@ int ha_loop_on_stop(struct ha_loop *loop, ha_loop_stop_cb cb, void *ctx)
     return HA_OK;
 }
 
+static void on_hangup(uv_signal_t *handle, int signal_number)
+{
+    struct ha_loop *loop = handle->data;
+
+    (void)signal_number;
+    if (!loop->stopping)
+        loop->reload_cb(loop->reload_ctx);
+}
+
+int ha_loop_on_reload(struct ha_loop *loop, ha_loop_reload_cb cb, void *ctx)
+{
+    assert(loop->reload_cb == NULL);
+    if (uv_signal_init(&loop->uv, &loop->hangup) != 0)
+        return HA_EIO;
+    loop->hangup.data = loop;
+    loop->reload_cb = cb;
+    loop->reload_ctx = ctx;
+    uv_unref((uv_handle_t *)&loop->hangup);
+    return uv_signal_start(&loop->hangup, on_hangup, SIGHUP) == 0 ? HA_OK : HA_EIO;
+}
+
 void ha_loop_on_drain(struct ha_loop *loop, struct ha_loop_hook *hook)
 {
     struct ha_loop_hook **at = &loop->hooks;
@@ -144,6 +165,8 @@ int ha_loop_fini(struct ha_loop *loop)
         if (loop->signals[i].data != NULL)
             uv_close((uv_handle_t *)&loop->signals[i], NULL);
     }
+    if (loop->hangup.data != NULL)
+        uv_close((uv_handle_t *)&loop->hangup, NULL);
     uv_close((uv_handle_t *)&loop->prepare, NULL);
     uv_close((uv_handle_t *)&loop->check, NULL);
     uv_close((uv_handle_t *)&loop->idle, NULL);

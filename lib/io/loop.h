@@ -14,6 +14,7 @@ struct ha_loop;
 
 typedef void (*ha_loop_stop_cb)(void *ctx, int signal);
 typedef void (*ha_loop_drain_cb)(void *ctx);
+typedef void (*ha_loop_reload_cb)(void *ctx);
 
 struct ha_loop_hook {
     ha_loop_drain_cb cb;
@@ -27,10 +28,13 @@ struct ha_loop {
     uv_check_t check;
     uv_idle_t idle; /* active: do not sleep, a hook has more to do */
     uv_signal_t signals[2];
+    uv_signal_t hangup;
     uv_timer_t watchdog;        /* tells the service manager that the loop turns */
     struct ha_loop_hook *hooks; /* in the order in which they were added */
     ha_loop_stop_cb stop_cb;
     void *stop_ctx;
+    ha_loop_reload_cb reload_cb;
+    void *reload_ctx;
     bool stopping;
     bool woken;
 };
@@ -41,6 +45,9 @@ int ha_loop_init(struct ha_loop *loop);
 
 /* Call @cb once on the first SIGTERM or SIGINT; later ones are ignored. HA_EIO. */
 int ha_loop_on_stop(struct ha_loop *loop, ha_loop_stop_cb cb, void *ctx);
+
+/* Call @cb on each SIGHUP. HA_EIO. */
+int ha_loop_on_reload(struct ha_loop *loop, ha_loop_reload_cb cb, void *ctx);
 
 /* Add @hook (caller's memory until fini) with cb and ctx set. */
 void ha_loop_on_drain(struct ha_loop *loop, struct ha_loop_hook *hook);

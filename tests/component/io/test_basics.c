@@ -418,6 +418,27 @@ static void on_stop(void *ctx, int number)
     (*count)++;
 }
 
+static void on_reload(void *ctx)
+{
+    (*(unsigned *)ctx)++;
+}
+
+static void test_loop_reload(void **state)
+{
+    struct ha_loop loop;
+    unsigned count = 0;
+
+    (void)state;
+    assert_int_equal(ha_loop_init(&loop), HA_OK);
+    assert_int_equal(ha_loop_on_reload(&loop, on_reload, &count), HA_OK);
+    for (unsigned i = 1; i <= 2; i++) {
+        assert_int_equal(raise(SIGHUP), 0);
+        run_for(&loop.uv, 20);
+        assert_int_equal(count, i);
+    }
+    assert_int_equal(ha_loop_fini(&loop), HA_OK);
+}
+
 static unsigned count_datagrams(int fd, const char *wanted)
 {
     char text[64];
@@ -489,6 +510,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_loop_drains),
     cmocka_unit_test(test_loop_signals),
     cmocka_unit_test(test_loop_watchdog),
+    cmocka_unit_test(test_loop_reload),
 };
 
 HA_TEST_MAIN("io/basics", tests)

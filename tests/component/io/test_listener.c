@@ -1,9 +1,11 @@
 /* Idle, many and greedy connections do not keep an honest one out. */
 #include "lib/io/listener.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -84,7 +86,7 @@ static void test_thousand_streams(void **state)
     raise_descriptor_limit();
     memset(ends, 0, sizeof(ends));
     host->echo = true;
-    host_listen(host, server, NULL);
+    host_listen(host, server, &(struct ha_listener_options){.per_name_max = 1000});
     for (unsigned i = 0; i < HA_ARRAY_LEN(ends); i++) {
         dial(host, &ends[i], client, "watcher/w1");
         if (i % 32 == 31)
@@ -142,6 +144,79 @@ static void test_connection_limits(void **state)
     }
 }
 
+/* One key opens so many connections; the next holder of another one is served. */
+static void test_one_name_has_a_limit(void **state)
+{
+    struct ha_tls *server = tls_secret("watcher/w1", 1);
+    struct ha_tls *greedy = tls_derived("agent/db1", 1);
+    struct ha_tls *other = tls_derived("agent/db2", 1);
+    struct end ends[6] = {{.stream = NULL}};
+    struct ha_listener_stats stats;
+    struct host *host = host_new();
+
+    (void)state;
+    host_listen(host, server, &(struct ha_listener_options){.per_name_max = 3});
+    for (size_t k = 0; k < HA_ARRAY_LEN(ends); k++) {
+        dial(host, &ends[k], k < 5 ? greedy : other, "watcher/w1");
+        run_until(&host->loop.uv, &ends[k].opened, 2000);
+        run_for(&host->loop.uv, 10);
+    }
+    ha_listener_stats(host->listener, &stats);
+    assert_int_equal(stats.open, 4);
+    assert_int_equal(stats.refused, 2);
+    assert_true(ends[3].ended && ends[4].ended && !ends[5].ended);
+    for (size_t k = 0; k < HA_ARRAY_LEN(ends); k++)
+        end_close(&ends[k], 0);
+    host_free(host);
+    ha_tls_unref(server);
+    ha_tls_unref(greedy);
+    ha_tls_unref(other);
+}
+
+/* From 127.0.0.2, nothing said yet. */
+static int raw_connect_from_elsewhere(const struct ha_addr *to)
+{
+    struct ha_addr from;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    assert_true(fd >= 0);
+    assert_int_equal(ha_addr_from_ip("127.0.0.2", 0, &from), HA_OK);
+    assert_int_equal(bind(fd, &from.sa, from.size), 0);
+    assert_int_equal(connect(fd, &to->sa, to->size), 0);
+    return fd;
+}
+
+/* A slow handshake is not dropped for a flood that comes from one other place. */
+static void test_a_flood_pays_for_itself(void **state)
+{
+    struct ha_tls *server = tls_secret("watcher/w1", 1);
+    struct host *host = host_new();
+    struct ha_listener_stats stats;
+    int flood[400], slow;
+    char byte;
+
+    (void)state;
+    host_listen(host, server,
+                &(struct ha_listener_options){.handshake_ms = 10000, .pending_max = 32});
+    slow = raw_connect_from_elsewhere(&host->addr);
+    for (size_t i = 0; i < HA_ARRAY_LEN(flood); i++) {
+        flood[i] = raw_connect(&host->addr);
+        if (i % 16 == 0)
+            (void)uv_run(&host->loop.uv, UV_RUN_NOWAIT);
+    }
+    run_for(&host->loop.uv, 100);
+    ha_listener_stats(host->listener, &stats);
+    assert_int_equal(stats.pending, 32);
+    assert_true(stats.evicted > 300);
+    assert_int_equal(recv(slow, &byte, 1, MSG_DONTWAIT), -1);
+    assert_true(errno == EAGAIN || errno == EWOULDBLOCK);
+    (void)close(slow);
+    for (size_t i = 0; i < HA_ARRAY_LEN(flood); i++)
+        (void)close(flood[i]);
+    host_free(host);
+    ha_tls_unref(server);
+}
+
 static void test_binding(void **state)
 {
     struct host *host = host_new();
@@ -189,8 +264,12 @@ static void test_close_before_bind(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_idle_flood),        cmocka_unit_test(test_thousand_streams),
-    cmocka_unit_test(test_connection_limits), cmocka_unit_test(test_binding),
+    cmocka_unit_test(test_idle_flood),
+    cmocka_unit_test(test_thousand_streams),
+    cmocka_unit_test(test_connection_limits),
+    cmocka_unit_test(test_one_name_has_a_limit),
+    cmocka_unit_test(test_a_flood_pays_for_itself),
+    cmocka_unit_test(test_binding),
     cmocka_unit_test(test_close_before_bind),
 };
 
