@@ -258,7 +258,7 @@ int ha_raft_transplant(const char *dir, uint32_t own_id, const struct ha_raft_se
                        struct ha_err *err)
 {
     struct ha_store_owner owner;
-    struct ha_store *store;
+    struct ha_store *store = NULL;
     int code = peek(dir, seed->cluster_id, &owner, err);
 
     if (code == HA_OK && owner.set.set_id == seed->set.set_id)

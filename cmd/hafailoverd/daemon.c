@@ -365,6 +365,7 @@ static void on_reload(void *ctx)
 
 static void free_all(struct ha_daemon *daemon)
 {
+    ha_set_free(daemon);
     ha_dispatch_free(daemon->dispatch);
     ha_fencer_free(daemon->fencer);
     ha_tls_unref(daemon->tls);

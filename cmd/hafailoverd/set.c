@@ -207,6 +207,15 @@ static int reopen(struct ha_daemon *daemon, struct ha_err *err)
     return HA_OK;
 }
 
+void ha_set_free(struct ha_daemon *daemon)
+{
+    if (daemon->move == NULL)
+        return;
+    ha_raft_seed_fini(&daemon->move->seed);
+    free(daemon->move);
+    daemon->move = NULL;
+}
+
 static void on_closed(void *arg)
 {
     struct ha_daemon *daemon = arg;
@@ -226,9 +235,7 @@ static void on_closed(void *arg)
     }
     HA_LOG(HA_LOG_INFO, "moved", "set=%016" PRIx64 " index=%" PRIu64, daemon->set_id,
            daemon->move->seed.index);
-    ha_raft_seed_fini(&daemon->move->seed);
-    free(daemon->move);
-    daemon->move = NULL;
+    ha_set_free(daemon);
 }
 
 void ha_set_turn(struct ha_daemon *daemon)

@@ -24,6 +24,9 @@ void ha_set_replaced(struct ha_daemon *daemon, const struct ha_raft_entry *entry
 /* A peer tells that the set has ended; as the hook of ha_raft_hooks. */
 void ha_set_over(void *ctx, const struct ha_raft_set *next);
 
+/* Free what a move under way holds. */
+void ha_set_free(struct ha_daemon *daemon);
+
 /* Once per loop turn: begin the move that is due. */
 void ha_set_turn(struct ha_daemon *daemon);
 

@@ -196,6 +196,12 @@ static void get_events(const struct ha_call *call)
                   ha_render_events(call->view, ha_call_arg(call, "service"), after, count));
 }
 
+/* The state as the log keeps it: the shell answers before it comes here. */
+static void get_backup(const struct ha_call *call)
+{
+    ha_refuse(call->reply, HA_EBUSY, "there is no backup now: try again");
+}
+
 static void get_webhooks(const struct ha_call *call)
 {
     ha_reply_json(call->reply, 200, ha_render_webhooks(call->view));
@@ -372,6 +378,7 @@ static const struct {
     {"GET", "/v1/status", HA_API_VIEW, get_status},
     {"GET", "/v1/watchers", HA_API_VIEW, get_watchers},
     {"POST", "/v1/watchers/replace", HA_API_OPERATE, ha_post_replace},
+    {"GET", "/v1/backup", HA_API_OPERATE, get_backup},
     {"GET", "/v1/history", HA_API_VIEW, get_history},
     {"GET", "/v1/decisions/*", HA_API_VIEW, get_decision},
     {"GET", "/v1/config", HA_API_VIEW, get_config},

@@ -78,6 +78,14 @@ static void on_app(void *ctx, uint32_t peer, const void *data, size_t size)
     node->apps++;
 }
 
+static void on_over(void *ctx, const struct ha_raft_set *next)
+{
+    struct cluster_node *node = ctx;
+
+    (void)next;
+    node->overs++;
+}
+
 static void on_fatal(void *ctx, int code, const char *why)
 {
     fprintf(stderr, "# fatal node %u: %s: %s\n", ((struct cluster_node *)ctx)->id,
@@ -163,6 +171,7 @@ int cluster_start(struct cluster *cluster, uint32_t id, bool bootstrap, struct h
                                         .role = on_role,
                                         .outcome = on_outcome,
                                         .app = on_app,
+                                        .over = on_over,
                                         .fatal = on_fatal};
     struct ha_raft_options options;
     int code;
@@ -170,6 +179,7 @@ int cluster_start(struct cluster *cluster, uint32_t id, bool bootstrap, struct h
     ha_raft_options_init(&options);
     options.cluster_id = 42;
     options.own_id = id;
+    options.set_id = cluster->set_id;
     options.peer_count = cluster->count;
     options.dir = node->dir;
     options.bootstrap = bootstrap;

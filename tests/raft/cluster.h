@@ -41,6 +41,7 @@ struct cluster_node {
     bool is_closed;
     uint64_t apps; /* application frames received */
     uint64_t restores;
+    uint64_t overs; /* told that its set has ended without it */
 };
 
 struct cluster {
@@ -49,6 +50,7 @@ struct cluster {
     uint32_t count;
     bool with_tls;
     uint32_t snapshot_threshold;
+    uint64_t set_id; /* of nodes that start from now on; 0: that of a bootstrap */
     struct cluster_node nodes[CLUSTER_MAX + 1]; /* by id */
     struct ha_raft_outcome outcome[CLUSTER_REQUESTS];
     uint8_t outcomes[CLUSTER_REQUESTS]; /* how many each request got */

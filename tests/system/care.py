@@ -196,6 +196,26 @@ def old_one_returns(lab):
     expect_reigns([before["primary"]], client)
 
 
+def replace_first(lab):
+    """The new name changes the rank of the others: agents learn their seats anew, and keep the lease."""
+    build_anew(lab)
+    before = lab.wait_settled()
+    power_off(lab, "w1")
+    watchers_are(lab, "w2", "w3", "w4")
+    client = lab.writing()
+    began = now()
+    settled_set(lab, "w1", "w4")
+    machine(lab, "w4")
+    join(lab, "w4", wait_for(lambda: "w4" in seats(lab, "w2") and backup(lab, "w2"), 10, "moved"))
+    wait_for(lambda: all_reachable(lab, "w2", "w3", "w4"), 20, "w4 takes part")
+    tell_agents(lab, "w2", "w3", "w4")
+    lab.stop_writers()
+    expect(lab.wait_settled()["epoch"] == before["epoch"], "a failover for a watcher")
+    expect_reigns([before["primary"]], client)
+    lab.tell(f"longest time without an acknowledgement: {holes(client, began):.0f} ms")
+    expect(holes(client, began) < 1000, "the lease was lost")
+
+
 def killed_between(lab):
     """A watcher killed at any step of the change is in the set before or in the next, and goes on."""
     build_anew(lab)
@@ -253,6 +273,9 @@ def recover_one(lab):
     said = must(daemon(lab, "w1", "recover", "--yes-i-have-lost", "w2,w3"))
     expect("first of a new set" in said, said)
     tell_agents_at_once(lab, "w1")
+    lab.call("host_start", "w1")
+    time.sleep(2)
+    lab.call("unit_stop", "w1", "watcher")  # ends in order while it waits, and waits again
     lab.call("host_start", "w1")
     lab.wait_settled(WAIT_S + 60)
     service = lab.service()
@@ -375,6 +398,7 @@ if __name__ == "__main__":
     sys.exit(main({
         "replace-dead": replace_dead,
         "old-one-returns": old_one_returns,
+        "replace-first": replace_first,
         "killed-between": killed_between,
         "recover-one": recover_one,
         "restore-all": restore_all,

@@ -469,6 +469,51 @@ static void test_kept_text_comes_back(void **state)
     ha_api_reply_fini(&reply);
 }
 
+/* w3 is silent in the fixture; all others are heard. */
+static void test_only_a_silent_watcher_is_replaced(void **state)
+{
+    static const struct {
+        const char *body;
+        int status;
+    } cases[] = {
+        {"{\"old\": \"w3\", \"new\": \"w4\", \"address\": \"h4:7400\"}", 0},
+        {"{\"old\": \"w2\", \"new\": \"w4\", \"address\": \"h4:7400\"}", 409},
+        {"{\"old\": \"w1\", \"new\": \"w4\", \"address\": \"h4:7400\"}", 409},
+        {"{\"old\": \"w9\", \"new\": \"w4\", \"address\": \"h4:7400\"}", 409},
+        {"{\"old\": \"w3\", \"new\": \"w 4\", \"address\": \"h4:7400\"}", 400},
+        {"{\"old\": \"w3\", \"new\": \"w4\", \"address\": \"h4\"}", 400},
+        {"{\"old\": \"w3\", \"new\": \"w4\", \"address\": \"h4:0\"}", 400},
+        {"{\"old\": \"w3\", \"new\": \"w4\"}", 400},
+        {"{\"old\": 3, \"new\": \"w4\", \"address\": \"h4:7400\"}", 400},
+        {"", 400},
+    };
+    struct fixture *f = *state;
+    struct ha_api_reply reply;
+
+    for (size_t i = 0; i < HA_ARRAY_LEN(cases); i++) {
+        print_message("# %s\n", cases[i].body);
+        ask(f, "POST /v1/watchers/replace", cases[i].body, HA_API_OPERATE, &reply);
+        assert_int_equal(reply.is_write, cases[i].status == 0);
+        if (cases[i].status != 0)
+            assert_int_equal(reply.status, cases[i].status);
+        else
+            assert_string_equal(reply.command.u.replace.address, "h4:7400");
+        ha_api_reply_fini(&reply);
+    }
+    /* With a second one silent, the two left would have no majority to spare. */
+    f->view.watchers[1].reachable = false;
+    ask(f, "POST /v1/watchers/replace", cases[0].body, HA_API_OPERATE, &reply);
+    f->view.watchers[1].reachable = true;
+    assert_int_equal(reply.status, 409);
+    ha_api_reply_fini(&reply);
+    ask(f, "POST /v1/watchers/replace", cases[0].body, HA_API_VIEW, &reply);
+    assert_int_equal(reply.status, 403);
+    ha_api_reply_fini(&reply);
+    ask(f, "GET /v1/backup", "", HA_API_VIEW, &reply);
+    assert_int_equal(reply.status, 403);
+    ha_api_reply_fini(&reply);
+}
+
 static void test_roles(void **state)
 {
     (void)state;
@@ -490,6 +535,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_switchover_is_checked_and_told),
     cmocka_unit_test(test_events_can_be_resumed),
     cmocka_unit_test(test_metrics_are_well_formed),
+    cmocka_unit_test(test_only_a_silent_watcher_is_replaced),
     cmocka_unit_test(test_roles),
 };
 
