@@ -116,7 +116,7 @@ static enum ha_exit follow(const struct ha_ctl *ctl, const json_t *answer)
 
     if (!wait_of(ctl, &wait_ms))
         return HA_EXIT_USAGE;
-    if (wait_ms == 0) {
+    if (wait_ms == 0 || id == 0) { /* 0: the service is gone meanwhile */
         print_done(ctl, answer);
         return HA_EXIT_OK;
     }

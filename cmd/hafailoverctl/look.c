@@ -151,12 +151,29 @@ static void show_events(const struct ha_ctl *ctl, const json_t *answer)
     }
 }
 
+/* Whether the asked watcher knows fewer than @after; said once. */
+static bool is_behind(const json_t *answer, const char *after, bool told)
+{
+    json_int_t last = json_integer_value(json_object_get(answer, "last"));
+    uint64_t seen;
+
+    if (ha_text_u64(after, INT64_MAX, &seen) != HA_OK || (json_int_t)seen <= last)
+        return false;
+    if (!told)
+        fprintf(stderr,
+                "hafailoverctl: this watcher knows only %" JSON_INTEGER_FORMAT
+                " events: it has just started, or is of another cluster\n",
+                last);
+    return true;
+}
+
 static enum ha_exit follow_events(const struct ha_ctl *ctl, uint64_t count)
 {
     char path[HA_CTL_PATH_SIZE], after[24] = "";
     struct ha_ask ask = {.method = "GET", .path = path};
     uint64_t heard_ms = ha_clock_mono_ms();
     enum ha_exit result;
+    bool behind = false;
     json_t *json;
 
     if (ctl->after != NULL)
@@ -168,6 +185,7 @@ static enum ha_exit follow_events(const struct ha_ctl *ctl, uint64_t count)
             return result;
         if (result == HA_EXIT_OK) {
             show_events(ctl, json);
+            behind = is_behind(json, after, behind);
             (void)ha_text_format(after, sizeof(after), "%" JSON_INTEGER_FORMAT,
                                  json_integer_value(json_object_get(json, "next_after")));
             heard_ms = ha_clock_mono_ms();

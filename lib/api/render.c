@@ -369,7 +369,8 @@ json_t *ha_render_events(const struct ha_api_view *view, const char *service, ui
         if (notice != NULL && (service == NULL || strcmp(service, notice->service_name) == 0))
             (void)json_array_append_new(list, event_of(cluster, notice));
     }
-    set(answer, "next_after", number(next - 1)); /* what to ask with next */
+    /* What to ask with next; a watcher that has just started may know fewer than the asker. */
+    set(answer, "next_after", number(after > last ? after : next - 1));
     set(answer, "events", list);
     return answer;
 }

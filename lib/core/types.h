@@ -119,7 +119,7 @@ HA_ENUM(reason, HA_REASON_MAP)
     X(HA_FIT_CHOSEN, "chosen")                                                                 \
     X(HA_FIT_RANKED_LOWER, "another member has more data, higher priority or an earlier name") \
     X(HA_FIT_NEVER, "its priority is never")                                                   \
-    X(HA_FIT_UNHEARD, "its agent is not heard by the leader")                                  \
+    X(HA_FIT_UNHEARD, "its agent is not heard")                                                \
     X(HA_FIT_NOT_RUNNING, "its database does not run")                                         \
     X(HA_FIT_NOT_ANSWERING, "its database does not answer")                                    \
     X(HA_FIT_STARTING, "its database is still starting")                                       \

@@ -40,6 +40,8 @@ def switchovers(lab):
     pair = [first, lab.others(first)[0]]
     before = service["epoch"]
     client = lab.writing()
+    wait_for(lambda: lab.ctl("switchover", "cache", "--to", pair[1], "--dry-run").returncode == 0, 5,
+             "a dry run says that it can")
     lab.direct(*DATABASES)
     seen, order = [], [first]
     for number in range(SWITCHOVERS):
@@ -319,6 +321,76 @@ def no_terminal(lab):
         expect(table.stdout and not table.stdout.startswith("{"), f"{words} --table: {table.stdout}")
 
 
+def watched(lab):
+    """status --watch goes on, an object a line, and ends when it is told to."""
+    lab.wait_settled()
+    command = [lab.program("cmd/hafailoverctl/hafailoverctl"), "--socket",
+               str(lab.run / WATCHERS[0] / "hafailoverd.sock"), "status", "cache", "--watch"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+    try:
+        for _ in range(3):
+            expect(json.loads(process.stdout.readline())["services"][0]["name"] == "cache", "what?")
+    finally:
+        process.terminate()
+        process.wait(5)
+        process.stdout.close()
+
+
+def webhook_tested(lab):
+    """`webhook test` says whether the receiver took it."""
+    lab.wait_settled()
+    names = [one["name"] for one in lab.ctl_json("webhook")["webhooks"]]
+    expect(names, "the lab has no webhook")
+    done = lab.ctl("webhook", "test", names[0])
+    expect(done.returncode == 0 and "took notice" in done.stdout, f"{done.stdout}{done.stderr}")
+    seq = int(done.stdout.split()[-1])
+    wait_for(lambda: any(str(hook["json"]["id"]).endswith(f"-{seq}") and hook["status"] == 204
+                         for hook in lab.webhooks()), 5, "the receiver has it")
+    fail = lab.run / "client" / "webhooks.fail"
+    fail.touch()
+    try:
+        begun = time.monotonic()
+        done = lab.ctl("webhook", "test", names[0], "--wait", "1s")
+        expect(done.returncode == 4 and time.monotonic() - begun < 6, f"exit {done.returncode}")
+        expect("has not taken notice" in done.stderr, done.stderr)
+    finally:
+        fail.unlink()
+    wait_for(lambda: lab.ctl_json("webhook")["webhooks"][0]["waiting"] == 0, 60, "taken after all")
+
+
+def leader_dies_meanwhile(lab):
+    """The watchers' leader dies in the middle of a switchover that a follower was asked for."""
+    for delay_s in (0.01, 0.02, 0.04):
+        lab.heal()
+        old = lab.wait_settled()["primary"]
+        wait_for(lambda: all(w["reachable"] for w in lab.status()["watchers"]), 20, "all watchers")
+        target = lab.others(old)[0]
+        leader = lab.leader()
+        asked = next(w for w in WATCHERS if w != leader)
+        wait_for(lambda: all(m["agent_heard"] for m in lab.service(watcher=asked)["members"]), 20,
+                 f"{asked} hears the agents")
+        client = lab.writing()
+        done = []
+        thread = threading.Thread(target=lambda: done.append(switch(lab, target, watcher=asked)))
+        thread.start()
+        time.sleep(delay_s)
+        killed = lab.kill(leader, "watcher")
+        thread.join(90)
+        process, decision = done[0]
+        # 4: its entry may or may not have been taken; 1, 5: it was not.
+        expect(process.returncode in (0, 1, 4, 5, 6), f"{process.returncode}: {process.stderr}")
+        primary = lab.wait_settled(40)["primary"]
+        lab.wait_acks(client, killed)
+        lab.stop_writers()
+        if process.returncode == 0:
+            expect(decision["to"] == target == primary, f"{primary}, told {decision}")
+        gone, count = missing(lab, client, primary)
+        lab.tell(f"leader killed after {delay_s * 1000:.0f} ms: exit {process.returncode}, {count} "
+                 f"writes, {len(gone)} lost, {holes(client, killed):.0f} ms without one")
+        expect(not gone, f"lost {gone[:10]}")
+        never_two(client)
+
+
 def followed(lab):
     """Events are followed over the death of a watcher by their numbers: none twice, none missed."""
     lab.wait_settled()
@@ -382,5 +454,8 @@ if __name__ == "__main__":
         "wrong-arguments": wrong_arguments,
         "no-terminal": no_terminal,
         "followed": followed,
+        "watched": watched,
+        "webhook-tested": webhook_tested,
+        "leader-dies-meanwhile": leader_dies_meanwhile,
         "stopped-watcher": stopped_watcher,
     }))
