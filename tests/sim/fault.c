@@ -17,13 +17,14 @@ enum fault {
     EMPTY_RESTART,
     PAUSE_HOST,
     GATE_FAILS,
+    OPERATOR, /* no fault, but people act on bad nights */
     FAULTS
 };
 
 static const char *const names[FAULTS] = {
     "kill database", "hang database", "kill agent",   "pause agent",   "cut host",
     "cut one way",   "cut pair",      "kill watcher", "pause watcher", "reboot host",
-    "empty restart", "pause host",    "gate fails",
+    "empty restart", "pause host",    "gate fails",   "operator",
 };
 
 static uint32_t below(struct sim *sim, uint64_t bound)
@@ -79,6 +80,10 @@ static void strike(struct sim *sim, enum fault fault)
     sim_story(sim, "fault: %s, %s%u", names[fault], node < SIM_WATCHERS_MAX ? "w" : "db",
               node < SIM_WATCHERS_MAX ? node + 1 : node - SIM_WATCHERS_MAX + 1);
     switch (fault) {
+    case OPERATOR:
+        sim_operator(sim, below(sim, sim->profile.watchers), below(sim, SIM_HOSTS + 1),
+                     below(sim, 3) != 0);
+        return;
     case KILL_DB:
         sim_db_kill(sim, host);
         break;
@@ -208,6 +213,7 @@ void sim_heal(struct sim *sim, uint32_t arg)
         sim->hosts[host].gate_broken = false;
         return;
     case EMPTY_RESTART:
+    case OPERATOR:
     case FAULTS:
         return;
     }

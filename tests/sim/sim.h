@@ -214,6 +214,8 @@ bool sim_runs(const struct sim *sim, uint32_t node);
 
 /* watch.c: the shell of a watcher, and the log */
 void sim_watcher_start(struct sim *sim, uint32_t node);
+/* Somebody asks watcher @node for a switchover or a failover; @member 0: to whomever. */
+void sim_operator(struct sim *sim, uint32_t node, uint32_t member, bool switchover);
 void sim_watcher_event(struct sim *sim, uint32_t node, const struct sim_message *message);
 void sim_watcher_tick(struct sim *sim, uint32_t node);
 void sim_watcher_apply(struct sim *sim, uint32_t node);

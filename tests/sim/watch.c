@@ -369,3 +369,25 @@ void sim_watcher_event(struct sim *sim, uint32_t node, const struct sim_message 
     }
     step(sim, node, &event);
 }
+
+void sim_operator(struct sim *sim, uint32_t node, uint32_t member, bool switchover)
+{
+    struct ha_event event = event_of(sim, node, HA_EVENT_REQUEST);
+    struct ha_command command = {.kind = HA_COMMAND_BEGIN, .wall_ms = event.wall_ms};
+
+    if (!sim_runs(sim, node))
+        return;
+    for (uint32_t i = 0; i < HA_SERVICES_MAX; i++) {
+        const struct ha_service *service = &sim->watchers[node].brain->cluster.services[i];
+
+        if (!service->used || member > service->config.member_count)
+            continue;
+        command.u.begin = (struct ha_command_begin){
+            .ref = {.service = service->id, .epoch = service->epoch},
+            .reason = switchover ? HA_REASON_SWITCHOVER : HA_REASON_OPERATOR,
+            .target = member == 0 ? HA_MEMBER_NONE : service->members[member - 1].id};
+        event.u.request = (struct ha_event_request){.request = 1, .command = &command};
+        (void)step(sim, node, &event); /* apply may refuse it: that is for the log to say */
+        return;
+    }
+}
