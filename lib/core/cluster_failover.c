@@ -455,6 +455,8 @@ static void on_promoted(struct ha_cluster *cluster, struct ha_service *service,
     service->fence = HA_FENCE_NONE;
     service->position = c->position;
     service->members[at].unopened_epoch = HA_EPOCH_NONE;
+    /* The wish has been granted; were the new primary to fail in turn, it must not bind. */
+    service->target = HA_MEMBER_NONE;
     ha_cluster_sync_open(service);
     if (decision != NULL)
         decision->stages.promoted_ms = cluster->wall_ms;
@@ -510,7 +512,6 @@ static void on_repointed(struct ha_cluster *cluster, struct ha_service *service)
         decision->done = true;
     }
     service->failed_members = 0;
-    service->target = HA_MEMBER_NONE;
     service->accept_loss = false;
     ha_cluster_notify(cluster, service, HA_NOTICE_STEADY, "the failover is complete");
 }

@@ -235,6 +235,25 @@ static void test_a_hung_target_is_not_waited_for(void **state)
     world_free(world);
 }
 
+/* Whom an operator had named is no bond when that one fails before the others follow it. */
+static void test_a_target_that_fails_at_once_is_replaced(void **state)
+{
+    struct world *world = world_well();
+
+    (void)state;
+    world_begin(world, HA_REASON_SWITCHOVER, B);
+    world_give_up(world, 1, A, INSTANCE(A));
+    world_promote(world, B, HA_GATE_BPF);
+    world_outcome(world, HA_COMMAND_PROMOTED);
+    world_outcome(world, HA_COMMAND_OPENED);
+    assert_int_equal(world_service(world)->state, HA_STATE_REPOINTING);
+    hear_well(world, C, HEAD + 40);
+    world_observe(world, 1, B, HA_VERDICT_HUNG);
+    world_observe(world, 2, B, HA_VERDICT_HUNG);
+    assert_non_null(world_proposed(world, HA_COMMAND_BEGIN));
+    world_free(world);
+}
+
 /* Readiness */
 
 static void gone(struct world *world, uint32_t member)
@@ -352,6 +371,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_nothing_open_nothing_to_lose),
     cmocka_unit_test(test_only_what_is_open_is_switched),
     cmocka_unit_test(test_a_hung_target_is_not_waited_for),
+    cmocka_unit_test(test_a_target_that_fails_at_once_is_replaced),
     cmocka_unit_test(test_readiness_is_told_when_it_lasts),
     cmocka_unit_test(test_a_lost_watcher_is_told),
     cmocka_unit_test(test_why_not),
