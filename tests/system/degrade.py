@@ -157,7 +157,7 @@ def name_server(lab):
         apply_webhooks(lab, {f"n{i}": f"http://hook{i}.example.net:{PORT}/n" for i in range(7)} |
                        {"good": f"http://{address('client')}:{PORT}/good"})
         began = now()
-        lab.ctl("webhook", "test")
+        lab.ctl("webhook", "test", "--wait", "1s")
         expect(silent.stdout.readline() == "asked\n", "no name was asked for")
         fail_over(lab, "names hang", 1000)
         wait_for(lambda: [h for h in hooks(lab, "good", began) if "promoted" in h["json"]["type"]], 5,

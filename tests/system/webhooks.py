@@ -87,7 +87,7 @@ def receivers(lab):
     set_modes(lab, {f"/{name}": name for name in BAD + TAKEN})
     apply_webhooks(lab, own(BAD + TAKEN))
     for _ in range(2):
-        lab.ctl("webhook", "test")
+        lab.ctl("webhook", "test", "--wait", "1s")
         before = lab.wait_settled()
         client = lab.writing()
         killed = lab.kill(before["primary"], "database")
@@ -135,7 +135,7 @@ def leader_killed(lab):
     """While notices flow the leader dies, again and again, at every step of a delivery."""
     chance = random.Random(os.getpid())
     apply_webhooks(lab, own(("all",)))
-    lab.ctl("webhook", "test")
+    lab.ctl("webhook", "test", "--wait", "1s")
     wait_for(lambda: hooks(lab, "all", 0), 10, "a first notice")
     began = now()
     stop = threading.Event()
