@@ -10,6 +10,7 @@ PACKAGES_RUN=(ca-certificates redis-server iproute2 nftables util-linux procps p
 # What tests/bench measures hafailover against.
 PACKAGES_BENCH=(redis-sentinel patroni etcd-server postgresql-15 curl)
 PACKAGES_TEST=(clang-format clang-tidy cppcheck shellcheck git libclang-rt-14-dev openssl)
+PACKAGES_LONG=(spin)
 
 package_present() {
     [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
