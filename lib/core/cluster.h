@@ -51,7 +51,8 @@ struct ha_decision {
     char text[HA_TEXT_SIZE]; /* the evidence, as a sentence */
 };
 
-#define HA_SYNC_SETS 4 /* a change waits when more are under way at once */
+#define HA_SYNC_SETS 4            /* changes under way at once that are remembered one by one */
+#define HA_SYNC_NOBODY UINT64_MAX /* a floor that no successor reaches */
 
 /* Whose word the primary of the last opened epoch may have waited for. Whoever succeeds it must be
  * proven by every set here: between its two entries a change counts as done and as not done. */

@@ -48,6 +48,9 @@ int ha_cluster_sync_check(const struct ha_service *service, uint32_t members, st
         return ha_err_set(err, HA_EDENIED,
                           "the primary of epoch %" PRIu64 " of %s acknowledged writes alone",
                           service->open_epoch, service->config.name);
+    if (!sync->in_force && sync->floor == HA_SYNC_NOBODY)
+        return ha_err_set(err, HA_EDENIED, "too many changes of the set of %s are under way",
+                          service->config.name);
     for (uint32_t i = 0; i < sync->count; i++) {
         const struct ha_sync_set *set = &sync->sets[i].set;
         uint32_t counting = 0, needed = count_bits(set->members) - set->need + 1;
@@ -101,19 +104,16 @@ static int check_set(const struct ha_service *service, const struct ha_command_s
     return HA_OK;
 }
 
-/* Members of the newest set keep what they entered as; all others enter, or count for nothing. */
-static void enter(struct ha_service *service, const struct ha_command_sync *c, uint32_t before,
-                  uint64_t index)
+/* Who enters anew counts for this set and later ones only; the others stay what they entered as. */
+static void enter(struct ha_service *service, const struct ha_command_sync *c, uint64_t index)
 {
     for (uint32_t i = 0; i < service->config.member_count; i++) {
         struct ha_member_state *member = &service->members[i];
-        uint32_t bit = 1u << member->id;
 
-        if ((c->entering & bit) != 0) {
-            member->sync = c->entries[member->id];
-            member->sync.since = index;
-        } else if ((c->set.members & bit) != 0 && (before & bit) == 0)
-            memset(&member->sync, 0, sizeof(member->sync));
+        if ((c->entering >> member->id & 1u) == 0)
+            continue;
+        member->sync = c->entries[member->id];
+        member->sync.since = index;
     }
 }
 
@@ -129,10 +129,14 @@ static int apply_intend(struct ha_cluster *cluster, struct ha_service *service,
     if (last != NULL && is_equal(last, &c->set) && c->entering == 0)
         return ha_err_set(err, HA_EEXIST, "that set of %s is intended already",
                           service->config.name);
-    if (sync->count == HA_SYNC_SETS)
-        return ha_err_set(err, HA_EFULL, "%d changes of the set of %s are under way", HA_SYNC_SETS,
-                          service->config.name);
-    enter(service, c, last == NULL ? 0 : last->members, cluster->index);
+    if (sync->count == HA_SYNC_SETS) {
+        /* No room to remember what the newest acknowledged: until this one is in force only the
+         * primary itself can show it. */
+        sync->count--;
+        sync->in_force = false;
+        sync->floor = HA_SYNC_NOBODY;
+    }
+    enter(service, c, cluster->index);
     sync->sets[sync->count].set = c->set;
     sync->sets[sync->count].since = cluster->index;
     sync->count++;

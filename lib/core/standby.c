@@ -109,15 +109,14 @@ static uint32_t entering(const struct ha_service *service, const struct ha_watch
         const struct ha_position *have = &watch->status.sample.position;
         uint32_t id = service->members[i].id;
         uint64_t reach;
+        /* One that was dropped and is still what it was goes on counting for the older sets too. */
         bool known = ha_proof_is_same(service, i, watch, &reach);
-        uint64_t since;
-        const struct ha_sync_set *last = newest(service, &since);
 
         if ((set->members >> id & 1u) == 0 || have->lineage.count == 0 ||
             !(service->state == HA_STATE_OPENING ? will_stream(service, i, watch, now_ms)
                                                  : is_streaming(service, watch, now_ms)))
             continue;
-        if (known && last != NULL && (last->members >> id & 1u) != 0)
+        if (known)
             continue;
         bits |= 1u << id;
         entries[id] = (struct ha_sync_entry){
@@ -211,8 +210,7 @@ bool ha_standby_decide(struct ha_watcher *w, const struct ha_service *service, u
     memset(entries, 0, sizeof(entries));
     set = wanted(service, watched, last, now_ms);
     bits = entering(service, watched, &set, now_ms, entries);
-    if (service->sync.count == HA_SYNC_SETS ||
-        (last != NULL && set.need == last->need && set.members == last->members && bits == 0))
+    if (last != NULL && set.need == last->need && set.members == last->members && bits == 0)
         return enforce(w, service, primary, now_ms, out);
     command = propose(w, service, HA_COMMAND_SYNC_INTEND, now_ms, out);
     command->set = set;

@@ -17,14 +17,15 @@ enum fault {
     EMPTY_RESTART,
     PAUSE_HOST,
     GATE_FAILS,
-    OPERATOR, /* no fault, but people act on bad nights */
+    OPERATOR,     /* no fault, but people act on bad nights */
+    SEALED_AGENT, /* is not drawn: it dies after it has sealed its database */
     FAULTS
 };
 
 static const char *const names[FAULTS] = {
     "kill database", "hang database", "kill agent",   "pause agent",   "cut host",
     "cut one way",   "cut pair",      "kill watcher", "pause watcher", "reboot host",
-    "empty restart", "pause host",    "gate fails",   "operator",
+    "empty restart", "pause host",    "gate fails",   "operator",      "sealed agent",
 };
 
 static uint32_t below(struct sim *sim, uint64_t bound)
@@ -128,7 +129,15 @@ static void strike(struct sim *sim, enum fault fault)
         break;
     case GATE_FAILS:
         sim->hosts[host].gate_broken = true;
+        /* Where it hurts: its agent cannot end it either. */
+        if (below(sim, 2) == 0 && sim->nodes[node].alive) {
+            sim->nodes[node].paused = true;
+            heal_later(sim, PAUSE_AGENT, node);
+        }
+        if (below(sim, 2) == 0)
+            return;
         break;
+    case SEALED_AGENT:
     case FAULTS:
         abort();
     }
@@ -142,7 +151,7 @@ void sim_fault(struct sim *sim)
     if (sim->quiet)
         return;
     for (uint32_t i = 0; i < count; i++) {
-        uint32_t fault = below(sim, sim->profile.gates_fail ? FAULTS : GATE_FAILS);
+        uint32_t fault = below(sim, sim->profile.gates_fail ? SEALED_AGENT : GATE_FAILS);
 
         /* A disk that is replaced is rarer than a process that is started again. */
         if (fault == EMPTY_RESTART && sim->profile.engine == HA_ENGINE_POSTGRESQL &&
@@ -212,11 +221,22 @@ void sim_heal(struct sim *sim, uint32_t arg)
     case GATE_FAILS:
         sim->hosts[host].gate_broken = false;
         return;
+    case SEALED_AGENT:
+        stop_daemon(sim, node);
+        heal_later(sim, KILL_AGENT, node);
+        return;
     case EMPTY_RESTART:
     case OPERATOR:
     case FAULTS:
         return;
     }
+}
+
+void sim_fault_sealed(struct sim *sim, uint32_t node)
+{
+    if (!sim->quiet && sim->profile.gates_fail && below(sim, 4) == 0)
+        sim_push(sim, sim->now_us + 1000 * ha_prng_between(&sim->prng, 30, 300), SIM_HEAL,
+                 SIM_NODES, SEALED_AGENT << 8 | node, NULL);
 }
 
 void sim_heal_all(struct sim *sim)

@@ -198,6 +198,8 @@ static void act_done(struct sim *sim, uint32_t node, const struct sim_message *m
     bool failed = !db->alive || db->hung ||
                   (!sim->quiet && ha_prng_chance(&sim->prng, sim->profile.promote_fail_ppm));
 
+    if (!failed && message->u.order.kind == HA_ORDER_SEAL)
+        sim_fault_sealed(sim, node);
     if (!failed && sim->profile.engine == HA_ENGINE_POSTGRESQL)
         sim_pg_act(sim, host, &message->u.order);
     else if (!failed && message->u.order.kind == HA_ORDER_PROMOTE)
@@ -357,6 +359,16 @@ void sim_agent_start(struct sim *sim, uint32_t node)
     sim->nodes[node].alive = true;
     sim->nodes[node].incarnation++;
     sim_story(sim, "agent on db%u starts", node - SIM_WATCHERS_MAX + 1);
+    /* A watcher that led once and does not know better may be the first that it hears. */
+    if (host->late_count > 0 && !sim->quiet && ha_prng_chance(&sim->prng, 500000)) {
+        struct sim_message *late = sim_message_new(SIM_MSG_ORDER, 0);
+
+        /* Mostly of the epoch that is being ended. */
+        late->u.order = host->late[ha_prng_chance(&sim->prng, 500000)
+                                       ? host->late_count - 1
+                                       : (uint32_t)ha_prng_below(&sim->prng, host->late_count)];
+        sim_answer(sim, node, ha_prng_between(&sim->prng, 1000, 400000), late);
+    }
     sim_push(sim, sim->now_us, SIM_TICK, node, 0, NULL);
 }
 

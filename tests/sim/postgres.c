@@ -165,8 +165,12 @@ static uint64_t acknowledged(const struct sim *sim, uint32_t host)
 
 static void remember(struct sim *sim, uint32_t host, uint64_t offset)
 {
-    uint64_t lineage = sim->hosts[host].db.position.lineage.steps[0].id;
+    const struct ha_lineage *own = &sim->hosts[host].db.position.lineage;
+    uint64_t lineage = own->steps[0].id;
 
+    /* At the fork nothing of this timeline was written yet. */
+    if (own->count > 1 && offset <= own->steps[1].end)
+        return;
     for (uint32_t i = 0; i < sim->acked_count; i++) {
         if (sim->acked[i].lineage != lineage)
             continue;
@@ -200,12 +204,12 @@ static void acknowledge(struct sim *sim, uint32_t host)
     remember(sim, host, offset);
 }
 
-static void misroute(struct sim *sim, uint32_t replica)
+static void misroute(struct sim *sim, uint32_t replica, uint32_t chance_ppm)
 {
     struct sim_db *db = &sim->hosts[replica].db;
 
     /* An address that still leads elsewhere: a connection ends at another primary. */
-    if (sim->quiet || !sim->profile.gates_fail || !ha_prng_chance(&sim->prng, 2000))
+    if (sim->quiet || !sim->profile.gates_fail || !ha_prng_chance(&sim->prng, chance_ppm))
         return;
     db->misrouted = (uint32_t)ha_prng_below(&sim->prng, SIM_HOSTS);
     if (sim->hosts[db->misrouted].db.role == HA_ROLE_PRIMARY && db->misrouted != replica)
@@ -225,7 +229,7 @@ void sim_pg_step(struct sim *sim)
         sim->writes++;
     }
     for (uint32_t h = 0; h < SIM_HOSTS; h++) {
-        misroute(sim, h);
+        misroute(sim, h, 2000);
         replicate(sim, h);
     }
     for (uint32_t h = 0; h < SIM_HOSTS; h++)
@@ -284,6 +288,7 @@ void sim_pg_act(struct sim *sim, uint32_t host, const struct ha_order *order)
         db->name_epoch = order->epoch;
         db->link_up = db->copying = false;
         db->misrouted_us = 0;
+        misroute(sim, host, 200000);
         return;
     case HA_ORDER_SEAL:
         db->upstream = SIM_HOSTS;

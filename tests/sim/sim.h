@@ -19,6 +19,7 @@
 #define SIM_WATCHERS_MAX 5
 #define SIM_HOSTS 3
 #define SIM_ACKED_MAX 64
+#define SIM_LATE 8
 #define SIM_NODES (SIM_WATCHERS_MAX + SIM_HOSTS)
 #define SIM_SERVICE_NAME "cache"
 
@@ -148,6 +149,8 @@ struct sim_host {
     uint64_t vip_until_ms;
     struct ha_effect_epochs epochs; /* durable */
     bool epochs_known;
+    struct ha_order late[SIM_LATE]; /* sent to it before: any may come once more */
+    uint32_t late_count;
     struct sim_db db;
 };
 
@@ -247,6 +250,7 @@ bool sim_pg_holds(const struct sim_db *db, const struct sim_acked *acked);
 
 /* fault.c */
 void sim_fault(struct sim *sim);
+void sim_fault_sealed(struct sim *sim, uint32_t node);
 void sim_heal_all(struct sim *sim);
 
 /* check.c */

@@ -179,6 +179,25 @@ static uint32_t host_of(const struct sim *sim, const char *agent)
     return (uint32_t)(agent[2] - '1'); /* agents are named db1, db2, db3 */
 }
 
+/* The last order of each kind and epoch, newest at the end. */
+static void keep_late(struct sim_host *host, const struct ha_order *order)
+{
+    struct ha_order *last = host->late_count == 0 ? NULL : &host->late[host->late_count - 1];
+
+    if (order->kind != HA_ORDER_FOLLOW && order->kind != HA_ORDER_SERVE)
+        return;
+    if (last != NULL && last->kind == order->kind && last->epoch == order->epoch &&
+        last->sync_index == order->sync_index) {
+        *last = *order;
+        return;
+    }
+    if (host->late_count == SIM_LATE) {
+        memmove(&host->late[0], &host->late[1], (SIM_LATE - 1) * sizeof(host->late[0]));
+        host->late_count--;
+    }
+    host->late[host->late_count++] = *order;
+}
+
 static void execute_one(struct sim *sim, uint32_t node, const struct ha_effect *effect)
 {
     struct sim_message *message;
@@ -208,6 +227,7 @@ static void execute_one(struct sim *sim, uint32_t node, const struct ha_effect *
                   (unsigned long)effect->u.order.order.epoch);
         message = sim_message_new(SIM_MSG_ORDER, node);
         message->u.order = effect->u.order.order;
+        keep_late(&sim->hosts[host_of(sim, effect->u.order.agent)], &message->u.order);
         sim_send(sim, node, SIM_WATCHERS_MAX + host_of(sim, effect->u.order.agent), message);
         return;
     case HA_EFFECT_STOPPED:

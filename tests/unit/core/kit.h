@@ -33,6 +33,8 @@ struct world {
 /* A leader that is caught up and has its note on disk; service "cache" waits for its first primary.
  */
 struct world *world_new(uint32_t watchers);
+/* From a bare one with a configuration of its own. */
+struct world *world_start(struct world *world, uint32_t watchers);
 /* The same without configuration, leadership or anything else: what a start leaves. */
 struct world *world_bare(uint32_t watchers, uint32_t promise_max_ms);
 void world_free(struct world *world);

@@ -54,7 +54,11 @@ struct world *world_bare(uint32_t watchers, uint32_t promise_max_ms)
 
 struct world *world_new(uint32_t watchers)
 {
-    struct world *world = world_bare(watchers, 0);
+    return world_start(world_bare(watchers, 0), watchers);
+}
+
+struct world *world_start(struct world *world, uint32_t watchers)
+{
     struct ha_command command = {.kind = HA_COMMAND_WATCHERS};
     struct ha_event event = {.kind = HA_EVENT_CAUGHT_UP};
 
