@@ -380,6 +380,14 @@ static void on_process(struct ha_agent *a, const struct ha_event_process *event,
 
     if (held == NULL || (held->process == event->process && held->pid_start == event->pid_start))
         return;
+    /* The stop that a switchover asked for: the drain tells its end, with the last position. */
+    if (event->process == HA_PROCESS_GONE && held->order.kind == HA_ORDER_DRAIN &&
+        held->ticket != 0 && held->process == HA_PROCESS_RUNNING) {
+        held->process = HA_PROCESS_GONE;
+        held->pid_start = held->verified_start = 0;
+        ha_held_close_gate(held, out);
+        return;
+    }
     /* What the last run held and this one has not resumed ends with the process as well, and so
      * does a promotion under way: the next process may come up with other data. */
     epoch = held->epoch != HA_EPOCH_NONE ? held->epoch : held->serving_epoch;
@@ -479,6 +487,7 @@ static void take_sample(struct ha_held *held, const struct ha_sample *sample, ui
             held->beat_now = true;
         held->replica_seen = 0;
         held->sample.answer = sample->answer;
+        held->sample.starts = sample->starts;
         memcpy(held->sample.text, sample->text, sizeof(held->sample.text));
         if (sample->answer == HA_ANSWER_STARTING || sample->answer == HA_ANSWER_BUSY ||
             sample->answer == HA_ANSWER_FULL || sample->answer == HA_ANSWER_DENIED)

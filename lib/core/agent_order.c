@@ -66,6 +66,14 @@ static void act(struct ha_agent *a, struct ha_held *held, const struct ha_order 
     (void)name_members(held, &order->sync, effect->u.act.member_names);
     memcpy(effect->u.act.member_name, held->settings.member_name, HA_NAME_SIZE);
     memcpy(effect->u.act.upstream_host, order->upstream_host, sizeof(order->upstream_host));
+    effect->u.act.copy_allowed = held->settings.rejoin_copy;
+    effect->u.act.rewind_max_ms = held->settings.rewind_max_ms;
+    effect->u.act.copy_max_ms = held->settings.copy_max_ms;
+    effect->u.act.keep_tail_bytes = held->settings.keep_tail_bytes;
+    effect->u.act.peer_count = held->settings.peer_count;
+    for (uint32_t i = 0; i < held->settings.peer_count; i++)
+        memcpy(effect->u.act.peer_names[i], held->settings.peers[i].name,
+               sizeof(effect->u.act.peer_names[i]));
 }
 
 /* One act at a time: what was asked of a database may still happen until its end is known, and an

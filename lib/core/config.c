@@ -26,9 +26,12 @@ void ha_service_config_defaults(struct ha_service_config *service)
         .open_deadline_ms = 3000,
         .repoint_deadline_ms = 30000,
         .sync_grace_ms = 3000,
+        .rewind_max_ms = 600000,
+        .copy_max_ms = 14400000,
         .rate_count = 5,
         .rate_period_ms = 600000,
         .loss_budget_bytes = 16u << 20,
+        .keep_tail_bytes = 1u << 30,
     };
 }
 
@@ -55,6 +58,8 @@ static const struct {
     TIME(open_deadline, 100, 600000),
     TIME(repoint_deadline, 100, 3600000),
     TIME(sync_grace, 0, 3600000),
+    TIME(rewind_max, 1000, HA_DURATION_MAX_MS),
+    TIME(copy_max, 1000, HA_DURATION_MAX_MS),
     TIME(rate_period, 0, HA_DURATION_MAX_MS),
 #undef TIME
 };

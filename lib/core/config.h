@@ -38,6 +38,7 @@ struct ha_service_config {
     bool hold_on_quorum_loss;
     bool failover_unwritable; /* policy for the verdict unwritable: fail over, else alarm */
     bool automatic;           /* false: decide and tell, but act only on request */
+    bool rejoin_copy; /* PostgreSQL: data that cannot be rewound may be replaced by a full copy */
     uint32_t probe_ms;
     uint32_t heartbeat_ms;
     uint32_t down_after_ms;
@@ -50,10 +51,13 @@ struct ha_service_config {
     uint32_t open_deadline_ms;
     uint32_t repoint_deadline_ms;
     uint32_t sync_grace_ms; /* a replica gone for that long is not waited for any more */
+    uint32_t rewind_max_ms; /* a rewind ... */
+    uint32_t copy_max_ms;   /* ... and a full copy */
     uint32_t rate_count;    /* successful failovers allowed within rate_period_ms; 0: any */
     uint32_t rate_period_ms;
     uint64_t loss_budget_bytes; /* UINT64_MAX: any loss */
     uint64_t priority_slack_bytes;
+    uint64_t keep_tail_bytes; /* of WAL that a rewind would lose */
     struct ha_member_config members[HA_MEMBERS_MAX];
 };
 

@@ -589,7 +589,7 @@ static bool positions_are_fresh(const struct ha_watcher *w, const struct ha_serv
         }
         /* A database that is gone or does not answer its agent will tell nothing; but where nothing
          * was ever compared, one that has not been asked yet may be the one with the data. */
-        if (watch->status.process == HA_PROCESS_GONE ||
+        if ((watch->status.process == HA_PROCESS_GONE && !(first && watch->status.sample.starts)) ||
             (!first && watch->status.answer_age_ms >= service->config.hang_after_ms))
             continue;
         if (watch->position_ms < since_ms)

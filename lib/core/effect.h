@@ -79,7 +79,12 @@ struct ha_act {
     struct ha_sync_set sync;
     char member_names[HA_MEMBERS_MAX + 1][HA_NAME_SIZE]; /* by member id, of those in the set */
     uint16_t upstream_port;
-    char upstream_host[HA_HOST_SIZE];
+    char upstream_host[HA_HOST_SIZE]; /* FOLLOW; empty: be a replica of nobody */
+    bool copy_allowed;                /* FOLLOW: data that cannot be kept may be replaced */
+    uint32_t rewind_max_ms, copy_max_ms;
+    uint64_t keep_tail_bytes;
+    uint32_t peer_count; /* the other members */
+    char peer_names[HA_MEMBERS_MAX][HA_NAME_SIZE];
 };
 
 struct ha_effect_vip {

@@ -93,6 +93,10 @@ struct ha_settings {
     uint32_t lease_ms;
     uint32_t promote_deadline_ms;
     bool hold_on_quorum_loss;
+    bool rejoin_copy;
+    uint32_t rewind_max_ms;
+    uint32_t copy_max_ms;
+    uint64_t keep_tail_bytes;
     uint32_t peer_count; /* the other members, to name what a replica follows */
     struct {
         uint32_t id;

@@ -144,12 +144,13 @@ static void order_replica(struct ha_watcher *w, const struct ha_service *service
     bool is_served = lead >= 0 && watched->members[lead].status.epoch == service->epoch &&
                      watched->members[lead].status.gate_open &&
                      now_ms - watched->members[lead].heard_ms < service->config.down_after_ms;
+    bool is_gone = watch->status.process == HA_PROCESS_GONE;
     struct ha_order order = {.kind = HA_ORDER_FOLLOW, .epoch = service->epoch, .full_copy = true};
 
-    if (upstream < 0 || watch->status.process == HA_PROCESS_GONE)
+    if (upstream < 0 || (is_gone && !watch->status.sample.starts))
         return;
     order.upstream = service->members[upstream].id;
-    if (follows(watch, order.upstream, is_served))
+    if (!is_gone && follows(watch, order.upstream, is_served))
         return;
     if (needs_copy(watch, service) && copying(watched, service) >= service->config.parallel_syncs)
         return;
@@ -157,6 +158,18 @@ static void order_replica(struct ha_watcher *w, const struct ha_service *service
     memcpy(order.upstream_host, service->config.members[upstream].host,
            sizeof(order.upstream_host));
     send(w, service, at, &order, now_ms, out);
+}
+
+/* Where nobody runs that could be promoted: a database that its agent can start tells its position,
+ * and may become the candidate. */
+static void order_standby(struct ha_watcher *w, const struct ha_service *service, uint32_t at,
+                          uint64_t now_ms, struct ha_effects *out)
+{
+    const struct ha_status *status = &ha_watched_of(w, service, now_ms)->members[at].status;
+    const struct ha_order order = {.kind = HA_ORDER_FOLLOW, .epoch = service->epoch};
+
+    if (status->process == HA_PROCESS_GONE && status->sample.starts)
+        send(w, service, at, &order, now_ms, out);
 }
 
 void ha_order_report(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
@@ -185,6 +198,9 @@ void ha_order_all(struct ha_watcher *w, const struct ha_service *service, uint64
         else if (ha_proof_seals(service, &watched->members[i], i))
             send(w, service, i, &(struct ha_order){.kind = HA_ORDER_SEAL, .epoch = service->epoch},
                  now_ms, out);
+        else if (service->state == HA_STATE_NO_CANDIDATE ||
+                 (service->state == HA_STATE_SELECTING && service->open_epoch == HA_EPOCH_NONE))
+            order_standby(w, service, i, now_ms, out);
         else if (id == service->primary)
             order_primary(w, service, i, now_ms, out);
         else if (service->state == HA_STATE_REPOINTING || service->state == HA_STATE_STEADY)

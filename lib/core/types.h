@@ -219,6 +219,7 @@ struct ha_sample {
     bool link_up;          /* replica: connected to its upstream */
     bool copying;          /* replica: a full copy from upstream is in progress */
     bool read_only;        /* replica: refuses writes from clients */
+    bool starts;           /* agent: it can start this database where it does not run */
     uint64_t run_id;       /* changes with every start of the process; 0 unknown */
     uint32_t link_idle_ms; /* replica: since the upstream was last heard */
     uint32_t replicas;     /* primary: connected replicas */

@@ -54,6 +54,7 @@ static const struct ha_config_key service_keys[] = {
     SERVICE(KIND_BOOL, hold_on_quorum_loss),
     SERVICE(KIND_BOOL, failover_unwritable),
     SERVICE(KIND_BOOL, automatic),
+    SERVICE(KIND_BOOL, rejoin_copy),
     SERVICE_TIME(probe),
     SERVICE_TIME(heartbeat),
     SERVICE_TIME(down_after),
@@ -66,9 +67,12 @@ static const struct ha_config_key service_keys[] = {
     SERVICE_TIME(open_deadline),
     SERVICE_TIME(repoint_deadline),
     SERVICE_TIME(sync_grace),
+    SERVICE_TIME(rewind_max),
+    SERVICE_TIME(copy_max),
     KEY(ha_service_config, KIND_RATE, "rate", rate_count, false),
     KEY(ha_service_config, KIND_LOSS, "loss_budget", loss_budget_bytes, false),
     KEY(ha_service_config, KIND_BYTES, "priority_slack", priority_slack_bytes, false),
+    KEY(ha_service_config, KIND_BYTES, "keep_tail", keep_tail_bytes, false),
 };
 
 static const struct ha_config_key member_keys[] = {

@@ -52,6 +52,10 @@ static void walk_settings(struct ha_codec *c, struct ha_settings *s)
     ha_codec_u32(c, &s->lease_ms);
     ha_codec_u32(c, &s->promote_deadline_ms);
     ha_codec_bool(c, &s->hold_on_quorum_loss);
+    ha_codec_bool(c, &s->rejoin_copy);
+    ha_codec_u32(c, &s->rewind_max_ms);
+    ha_codec_u32(c, &s->copy_max_ms);
+    ha_codec_u64(c, &s->keep_tail_bytes);
     ha_codec_u32_max(c, &s->peer_count, HA_MEMBERS_MAX);
     for (uint32_t i = 0; i < s->peer_count && c->why == NULL; i++) {
         ha_walk_member(c, &s->peers[i].id);

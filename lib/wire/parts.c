@@ -35,6 +35,7 @@ void ha_walk_sample(struct ha_codec *c, struct ha_sample *s)
     ha_codec_bool(c, &s->link_up);
     ha_codec_bool(c, &s->copying);
     ha_codec_bool(c, &s->read_only);
+    ha_codec_bool(c, &s->starts);
     ha_codec_u64(c, &s->run_id);
     ha_codec_u32(c, &s->link_idle_ms);
     ha_codec_u32(c, &s->replicas);
@@ -93,6 +94,7 @@ void ha_walk_service_config(struct ha_codec *c, struct ha_service_config *s)
     ha_codec_bool(c, &s->hold_on_quorum_loss);
     ha_codec_bool(c, &s->failover_unwritable);
     ha_codec_bool(c, &s->automatic);
+    ha_codec_bool(c, &s->rejoin_copy);
     ha_codec_u32(c, &s->probe_ms);
     ha_codec_u32(c, &s->heartbeat_ms);
     ha_codec_u32(c, &s->down_after_ms);
@@ -105,10 +107,13 @@ void ha_walk_service_config(struct ha_codec *c, struct ha_service_config *s)
     ha_codec_u32(c, &s->open_deadline_ms);
     ha_codec_u32(c, &s->repoint_deadline_ms);
     ha_codec_u32(c, &s->sync_grace_ms);
+    ha_codec_u32(c, &s->rewind_max_ms);
+    ha_codec_u32(c, &s->copy_max_ms);
     ha_codec_u32(c, &s->rate_count);
     ha_codec_u32(c, &s->rate_period_ms);
     ha_codec_u64(c, &s->loss_budget_bytes);
     ha_codec_u64(c, &s->priority_slack_bytes);
+    ha_codec_u64(c, &s->keep_tail_bytes);
     ha_codec_u8_max(c, &s->member_count, HA_MEMBERS_MAX);
     for (uint32_t i = 0; i < s->member_count && c->why == NULL; i++)
         walk_member_config(c, &s->members[i]);

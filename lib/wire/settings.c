@@ -16,6 +16,10 @@ static void fill(struct ha_settings *ret, const struct ha_service_config *servic
     ret->lease_ms = service->lease_ms;
     ret->promote_deadline_ms = service->promote_deadline_ms;
     ret->hold_on_quorum_loss = service->hold_on_quorum_loss;
+    ret->rejoin_copy = service->rejoin_copy;
+    ret->rewind_max_ms = service->rewind_max_ms;
+    ret->copy_max_ms = service->copy_max_ms;
+    ret->keep_tail_bytes = service->keep_tail_bytes;
     memcpy(ret->service_name, service->name, sizeof(ret->service_name));
     memcpy(ret->member_name, member->name, sizeof(ret->member_name));
     memcpy(ret->host, member->host, sizeof(ret->host));

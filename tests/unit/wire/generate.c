@@ -99,6 +99,7 @@ static void service_config(struct gen *g, struct ha_service_config *s)
     s->hold_on_quorum_loss = coin(g);
     s->failover_unwritable = coin(g);
     s->automatic = coin(g);
+    s->rejoin_copy = coin(g);
     s->probe_ms = any32(g);
     s->heartbeat_ms = any32(g);
     s->down_after_ms = any32(g);
@@ -111,10 +112,13 @@ static void service_config(struct gen *g, struct ha_service_config *s)
     s->open_deadline_ms = any32(g);
     s->repoint_deadline_ms = any32(g);
     s->sync_grace_ms = any32(g);
+    s->rewind_max_ms = any32(g);
+    s->copy_max_ms = any32(g);
     s->rate_count = any32(g);
     s->rate_period_ms = any32(g);
     s->loss_budget_bytes = any(g);
     s->priority_slack_bytes = any(g);
+    s->keep_tail_bytes = any(g);
     s->member_count = (uint8_t)count(g, HA_MEMBERS_MAX);
     for (uint32_t i = 0; i < s->member_count; i++) {
         struct ha_member_config *m = &s->members[i];
@@ -181,6 +185,7 @@ static void sound_service(struct gen *g, struct ha_service_config *s, uint32_t a
     s->hold_on_quorum_loss = coin(g);
     s->failover_unwritable = coin(g);
     s->automatic = coin(g);
+    s->rejoin_copy = coin(g);
     s->probe_ms = 20 + gen_below(g, 1000);
     s->heartbeat_ms = 20 + gen_below(g, 1000);
     s->down_after_ms = 1100 + gen_below(g, 500000);
@@ -193,10 +198,13 @@ static void sound_service(struct gen *g, struct ha_service_config *s, uint32_t a
     s->open_deadline_ms = 1000 * (1 + gen_below(g, 600));
     s->repoint_deadline_ms = 60000 * (1 + gen_below(g, 60));
     s->sync_grace_ms = 1000 * gen_below(g, 60);
+    s->rewind_max_ms = 1000 * (1 + gen_below(g, 3600));
+    s->copy_max_ms = 1000 * (1 + gen_below(g, 86400));
     s->rate_count = gen_below(g, HA_RECENT_MAX + 1);
     s->rate_period_ms = s->rate_count == 0 ? 0 : 1000 + gen_below(g, HA_DURATION_MAX_MS - 1000);
     s->loss_budget_bytes = coin(g) ? UINT64_MAX : any(g) >> 1;
     s->priority_slack_bytes = any(g) >> 1;
+    s->keep_tail_bytes = any(g) >> 1;
     s->member_count = (uint8_t)(1 + count(g, HA_MEMBERS_MAX - 1));
     for (uint32_t i = 0; i < s->member_count; i++)
         sound_member(g, s, at, i);
@@ -641,6 +649,7 @@ static void sample(struct gen *g, struct ha_sample *s)
     s->link_up = coin(g);
     s->copying = coin(g);
     s->read_only = coin(g);
+    s->starts = coin(g);
     s->run_id = any(g);
     s->link_idle_ms = any32(g);
     s->replicas = any32(g);
@@ -712,6 +721,10 @@ static void settings(struct gen *g, struct ha_settings *s)
     s->lease_ms = any32(g);
     s->promote_deadline_ms = any32(g);
     s->hold_on_quorum_loss = coin(g);
+    s->rejoin_copy = coin(g);
+    s->rewind_max_ms = any32(g);
+    s->copy_max_ms = any32(g);
+    s->keep_tail_bytes = any(g);
     s->peer_count = count(g, HA_MEMBERS_MAX);
     for (uint32_t i = 0; i < s->peer_count; i++) {
         s->peers[i].id = member(g);
