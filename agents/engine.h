@@ -76,6 +76,12 @@ struct ha_link_spec {
     const char *config_file; /* agent: the server's own, NULL or empty: not known */
     const char *data_dir;    /* agent: the server's own, NULL or empty: ask the server */
     bool is_local;           /* agent: this host's database, may be changed by act() */
+    /* agent, engines that run the server; NULL or empty: the engine's default, or none */
+    const char *bin_dir;       /* its programs */
+    const char *os_user;       /* who it runs as, where the agent is root */
+    const char *start_command; /* in place of the engine's own way, by the shell */
+    const char *replication_user;
+    const char *replication_password;
 };
 
 #define HA_ENGINE_ACT(kind) (1u << (kind)) /* kind: enum ha_order_kind */
@@ -115,6 +121,10 @@ struct ha_engine_ops {
 
     /* End the act under way, if any, with HA_ECANCELED. What was sent may still happen. */
     void (*act_cancel)(struct ha_link *link);
+
+    /* The server with process @pid, which may have gone already, must not answer anybody any more,
+     * not even on its UNIX socket: end all of it at once. NULL: its process is all there is. */
+    void (*halt)(struct ha_link *link, int32_t pid);
 
     /* End everything: what is under way ends with HA_ECANCELED, then @cb (may be NULL), as the last
      * touch; the link is freed and must not be used after this call. */

@@ -1,5 +1,6 @@
 #include "agents/engines.h"
 
+#include "agents/postgresql/engine.h"
 #include "agents/redis/engine.h"
 
 #include "lib/base/check.h"
@@ -7,6 +8,7 @@
 /* One line per engine. */
 static const struct ha_engine_ops *const engines[] = {
     &ha_engine_redis,
+    &ha_engine_postgresql,
 };
 
 const struct ha_engine_ops *ha_engine_find(enum ha_engine engine)

@@ -30,6 +30,7 @@ struct database {
     struct ha_databases *databases;
     const struct ha_database_settings *section;
     char password[HA_SECRET_TEXT_SIZE];
+    char replication_password[HA_SECRET_TEXT_SIZE];
     uint32_t service; /* 0: not joined */
     uint32_t probe_timeout_ms;
     const struct ha_engine_ops *ops;
@@ -95,6 +96,8 @@ static void on_exit_of(void *ctx, pid_t pid)
     HA_LOG(HA_LOG_WARN, "database-gone", "service=%s pid=%d", database->section->service, (int)pid);
     unwatch(database);
     tell_process(database, HA_PROCESS_GONE);
+    if (database->ops->halt != NULL && database->link != NULL)
+        database->ops->halt(database->link, (int32_t)pid); /* its children are not gone yet */
 }
 
 /* Watch @pid from now on; false: it is gone already, or its name cannot be had. */
@@ -283,15 +286,32 @@ static void tell_closed(struct database *database)
     ha_host_step(database->databases->host, &event);
 }
 
-/* Without a gate in the kernel the only fence is the end of a primary that may not be one any more:
- * its epoch or its lease has ended. Its end is seen by the watch on its process. */
-static void close_by_process(struct database *database)
+/* A primary that may not be one any more: its epoch or its lease has ended. */
+static bool must_end(const struct database *database)
 {
     const struct ha_held *held = ha_agent_held(database->databases->host->core, database->service);
-    bool must_end = held != NULL && (held->giving_up || database->reset_owed) &&
-                    database->pid != 0 && held->sample.role == HA_ROLE_PRIMARY;
 
-    if (!must_end) {
+    return held != NULL && (held->giving_up || database->reset_owed) && database->pid != 0 &&
+           held->sample.role == HA_ROLE_PRIMARY;
+}
+
+/* The gate is closed already, which stops clients of the network at the very moment; whoever speaks
+ * to the server on this host is stopped by its end. */
+static void end_local_clients(struct database *database)
+{
+    if (database->ops->halt == NULL || !must_end(database))
+        return;
+    HA_LOG(HA_LOG_WARN, "database-ended",
+           "service=%s pid=%d why=\"its lease is over, and clients on this host pass no gate\"",
+           database->section->service, (int)database->pid);
+    database->ops->halt(database->link, database->pid);
+}
+
+/* Without a gate in the kernel the end of the process is the only fence. It is seen by the watch on
+ * it. */
+static void close_by_process(struct database *database)
+{
+    if (!must_end(database)) {
         database->reset_owed = false;
         tell_closed(database);
         return;
@@ -299,7 +319,9 @@ static void close_by_process(struct database *database)
     HA_LOG(HA_LOG_ERROR, "database-killed",
            "service=%s pid=%d why=\"no gate in the kernel can hold it back\"",
            database->section->service, (int)database->pid);
-    if (kill(database->pid, SIGKILL) != 0)
+    if (database->ops->halt != NULL)
+        database->ops->halt(database->link, database->pid);
+    else if (kill(database->pid, SIGKILL) != 0)
         HA_LOG(HA_LOG_ERROR, "database-not-killed", "service=%s pid=%d", database->section->service,
                (int)database->pid);
 }
@@ -329,6 +351,7 @@ static void close_gate(struct database *database)
     database->gate_vip = false;
     database->settle_ms = ha_clock_boot_ms() + SETTLE_MS;
     database->settle_reset = database->settle_reset || database->reset_owed;
+    end_local_clients(database);
     if (database->reset_owed) {
         database->reset_owed = false;
         (void)ha_sock_kill(&match, NULL, NULL); /* a courtesy: what is left finds the gate closed */
@@ -429,6 +452,11 @@ static int open_link(struct database *database, enum ha_engine engine, struct ha
         .config_file = section->config_file,
         .data_dir = section->data_dir,
         .is_local = true,
+        .bin_dir = section->bin_dir,
+        .os_user = section->os_user,
+        .start_command = section->start_command,
+        .replication_user = section->replication_user,
+        .replication_password = database->replication_password,
     };
 
     database->ops = ha_engine_find(engine);
@@ -567,9 +595,11 @@ int ha_databases_open(struct ha_host *host, struct ha_databases **ret, struct ha
 
         database->databases = databases;
         database->section = &settings->databases[i];
-        if (database->section->password_file[0] == '\0')
-            continue;
-        code = ha_secret_text_read(database->section->password_file, database->password, err);
+        if (database->section->password_file[0] != '\0')
+            code = ha_secret_text_read(database->section->password_file, database->password, err);
+        if (code == HA_OK && database->section->replication_password_file[0] != '\0')
+            code = ha_secret_text_read(database->section->replication_password_file,
+                                       database->replication_password, err);
         if (code != HA_OK)
             (void)ha_err_prefix(err, code, "[database %s]", database->section->service);
     }

@@ -1,0 +1,546 @@
+#include "agents/postgresql/act.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/text.h"
+#include "lib/io/clock.h"
+#include "lib/io/pidwatch.h"
+
+/* Not 0: a timer that is due at once would run again before the loop looks at its sockets. */
+#define LAST_LOOK_MS 1
+
+/* A program or work under way. It may outlive the act that began it; then nobody waits for it. */
+struct task {
+    struct ha_pg_act *act;
+    uint32_t turn;
+    uv_work_t work;
+    ha_pg_work_fn fn; /* NULL: a lineage */
+    struct ha_act ask;
+    struct ha_err err;
+    struct ha_pg_lineage_ask where;
+    struct ha_lineage lineage;
+    uint32_t timeline;
+    uint64_t run_id;
+};
+
+static void on_next(uv_timer_t *timer);
+
+/* Nothing of the act is waited for after this. */
+static void put_away(struct ha_pg_act *act)
+{
+    act->turn++;
+    act->process = NULL; /* goes on by itself, and its end is nobody's */
+    if (act->conn.asked)
+        ha_pg_conn_drop(&act->conn);
+    ha_pg_conn_drop(&act->up);
+    if (!act->stopped)
+        (void)uv_timer_stop(&act->poll);
+}
+
+/* The only way out. The callback may start or cancel others and close the link. */
+static void finish(struct ha_pg_act *act, int code)
+{
+    struct ha_acted acted = act->acted;
+    struct ha_pg_ask ask = act->asks[0];
+
+    assert(act->ask_count > 0);
+    put_away(act);
+    acted.service = ask.act.service;
+    acted.ticket = ask.act.ticket;
+    acted.code = code;
+    if (code == HA_OK) {
+        acted.sampled = true;
+        acted.sample = act->facts.sample;
+        acted.pid = act->conn.server_pid;
+    } else if (acted.text[0] == '\0') {
+        (void)ha_text_format(acted.text, sizeof(acted.text), "%s", ha_code_text(code));
+    }
+    act->running = false;
+    act->acted = (struct ha_acted){0};
+    act->ask_count--;
+    memmove(act->asks, act->asks + 1, act->ask_count * sizeof(act->asks[0]));
+    if (!act->stopped) {
+        (void)uv_timer_stop(&act->deadline);
+        if (act->ask_count > 0)
+            (void)uv_timer_start(&act->deadline, on_next, 0, 0);
+    }
+    ask.cb(act->data, &acted);
+}
+
+static void on_end(uv_timer_t *timer)
+{
+    struct ha_pg_act *act = timer->data;
+
+    finish(act, act->end_code);
+}
+
+static void end_later(struct ha_pg_act *act, int code)
+{
+    assert(code != HA_OK);
+    act->end_code = code;
+    put_away(act);
+    (void)uv_timer_start(&act->deadline, on_end, 0, 0); /* fails only without a callback */
+}
+
+static void on_deadline(uv_timer_t *timer)
+{
+    struct ha_pg_act *act = timer->data;
+
+    /* Timers run before sockets: after a pause of this process the answer may be waiting. */
+    if (!act->last_look) {
+        act->last_look = true;
+        (void)uv_timer_start(timer, on_deadline, LAST_LOOK_MS, 0);
+        return;
+    }
+    (void)ha_text_format(act->acted.text, sizeof(act->acted.text),
+                         "not done within %" PRIu32 " ms: %s", act->ask.deadline_ms, act->doing);
+    finish(act, HA_ETIMEDOUT);
+}
+
+void ha_pg_act_done(struct ha_pg_act *act)
+{
+    finish(act, HA_OK);
+}
+
+void ha_pg_act_fail(struct ha_pg_act *act, int code, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    /* A cut sentence is good enough. */
+    (void)vsnprintf(act->acted.text, sizeof(act->acted.text), format, args);
+    va_end(args);
+    finish(act, code);
+}
+
+uint32_t ha_pg_act_age_ms(const struct ha_pg_act *act)
+{
+    uint64_t age_ms = ha_clock_mono_ms() - act->start_ms;
+
+    return age_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)age_ms;
+}
+
+bool ha_pg_act_is_late(const struct ha_pg_act *act)
+{
+    return ha_pg_act_age_ms(act) >= act->ask.deadline_ms / 4 * 3;
+}
+
+/* --- steps ------------------------------------------------------------------------------------ */
+
+static void on_answer(void *data, const struct ha_pg_answer *answer)
+{
+    struct ha_pg_act *act = data;
+
+    if (!act->running)
+        return; /* of ha_pg_act_keep_open */
+    act->answer = answer;
+    act->step(act);
+}
+
+static void ask(struct ha_pg_act *act, struct ha_pg_conn *conn, const char *sql,
+                ha_pg_act_step step)
+{
+    int rc;
+
+    act->step = step;
+    if (conn->asked)
+        ha_pg_conn_drop(conn); /* of ha_pg_act_keep_open */
+    rc = ha_pg_conn_ask(conn, sql, on_answer, act);
+    if (rc != HA_OK)
+        end_later(act, rc);
+}
+
+void ha_pg_act_query(struct ha_pg_act *act, const char *sql, ha_pg_act_step step)
+{
+    ask(act, &act->conn, sql, step);
+}
+
+void ha_pg_act_query_up(struct ha_pg_act *act, const char *sql, ha_pg_act_step step)
+{
+    ask(act, &act->up, sql, step);
+}
+
+bool ha_pg_act_check(struct ha_pg_act *act)
+{
+    if (act->answer->code == HA_OK)
+        return true;
+    ha_pg_act_fail(act, ha_pg_code_of(act->answer), "%s: %s", act->doing, act->answer->text);
+    return false;
+}
+
+/* False: nobody waits for it any more. */
+static bool take_back(struct task *task)
+{
+    struct ha_pg_act *act = task->act;
+
+    assert(act->lent > 0);
+    act->lent--;
+    if (act->stopped) {
+        if (act->lent == 0 && act->idle_cb != NULL)
+            act->idle_cb(act);
+        return false;
+    }
+    return task->turn == act->turn && act->running;
+}
+
+static void on_ran(void *data, const struct ha_process_result *result)
+{
+    struct task *task = data;
+    struct ha_pg_act *act = task->act;
+    bool wanted = take_back(task);
+
+    free(task);
+    if (!wanted)
+        return;
+    act->process = NULL;
+    act->result = result;
+    act->step(act);
+}
+
+static struct task *lend(struct ha_pg_act *act)
+{
+    struct task *task = calloc(1, sizeof(*task));
+
+    if (task == NULL) {
+        end_later(act, HA_ENOMEM);
+        return NULL;
+    }
+    task->act = act;
+    task->turn = act->turn;
+    task->ask = act->ask;
+    task->work.data = task;
+    act->lent++;
+    return task;
+}
+
+void ha_pg_act_run(struct ha_pg_act *act, const char *const *argv, ha_pg_act_step step)
+{
+    struct task *task = lend(act);
+    int rc;
+
+    if (task == NULL)
+        return;
+    act->step = step;
+    rc = ha_pg_server_run(act->server, &act->process, act->loop, argv, HA_PG_TOOL_MS, on_ran, task);
+    if (rc == HA_OK)
+        return;
+    act->lent--;
+    free(task);
+    end_later(act, rc);
+}
+
+static void on_work(uv_work_t *work)
+{
+    struct task *task = work->data;
+
+    if (task->fn == NULL)
+        ha_pg_lineage_read(&task->where, &task->lineage, &task->timeline);
+    else
+        task->err.code = task->fn(task->act->server, &task->ask, &task->err);
+}
+
+static void on_worked(uv_work_t *work, int status)
+{
+    struct task *task = work->data;
+    struct ha_pg_act *act = task->act;
+
+    if (status != 0)
+        (void)ha_err_set(&task->err, HA_ECANCELED, "canceled");
+    if (!take_back(task)) {
+        free(task);
+        return;
+    }
+    act->work_err = task->err;
+    if (task->fn == NULL && task->lineage.count > 0) {
+        act->facts.sample.position.lineage = task->lineage;
+        act->facts.timeline = task->timeline;
+        *act->cache = (struct ha_pg_lineage_cache){.run_id = task->run_id,
+                                                   .system = task->where.system,
+                                                   .lsn = task->where.lsn,
+                                                   .timeline = task->timeline,
+                                                   .lineage = task->lineage};
+    }
+    free(task);
+    act->step(act);
+}
+
+static void queue(struct ha_pg_act *act, struct task *task, ha_pg_act_step step)
+{
+    act->step = step;
+    if (uv_queue_work(act->loop, &task->work, on_work, on_worked) == 0)
+        return;
+    act->lent--;
+    free(task);
+    end_later(act, HA_EIO);
+}
+
+void ha_pg_act_work(struct ha_pg_act *act, ha_pg_work_fn fn, ha_pg_act_step step)
+{
+    struct task *task = lend(act);
+
+    if (task == NULL)
+        return;
+    task->fn = fn;
+    queue(act, task, step);
+}
+
+static void on_poll(uv_timer_t *timer)
+{
+    struct ha_pg_act *act = timer->data;
+
+    act->step(act);
+}
+
+void ha_pg_act_wait(struct ha_pg_act *act, uint32_t ms, ha_pg_act_step step)
+{
+    act->step = step;
+    uv_update_time(act->loop);
+    (void)uv_timer_start(&act->poll, on_poll, ms, 0);
+}
+
+/* --- looking ---------------------------------------------------------------------------------- */
+
+static void on_look(struct ha_pg_act *act)
+{
+    struct ha_pg_lineage_ask where = {0};
+    struct task *task;
+
+    ha_pg_facts_read(act->answer, &act->facts);
+    where = (struct ha_pg_lineage_ask){.system = act->facts.system,
+                                       .timeline = act->facts.timeline,
+                                       .lsn = act->facts.lsn,
+                                       .segment_size = act->facts.segment_size};
+    (void)ha_text_copy(where.data_dir, sizeof(where.data_dir), act->server->data_dir);
+    if (act->facts.sample.answer != HA_ANSWER_OK || where.data_dir[0] == '\0' ||
+        ha_pg_lineage_find(act->cache, act->facts.sample.run_id, &where,
+                           &act->facts.sample.position.lineage)) {
+        if (act->facts.timeline == 0)
+            act->facts.timeline = act->cache->timeline;
+        act->look_step(act);
+        return;
+    }
+    task = lend(act);
+    if (task == NULL)
+        return;
+    task->where = where;
+    task->run_id = act->facts.sample.run_id;
+    queue(act, task, act->look_step);
+}
+
+void ha_pg_act_try_look(struct ha_pg_act *act, ha_pg_act_step step)
+{
+    act->look_step = step;
+    ha_pg_act_query(act, ha_pg_facts_sql, on_look);
+}
+
+static void on_must_look(struct ha_pg_act *act)
+{
+    const struct ha_sample *sample = &act->facts.sample;
+
+    if (sample->answer == HA_ANSWER_OK) {
+        act->step = act->look_step = NULL;
+        act->end_step(act);
+        return;
+    }
+    ha_pg_act_fail(act, sample->answer == HA_ANSWER_NONE ? HA_EPROTO : ha_pg_code_of(act->answer),
+                   "%s", sample->text);
+}
+
+void ha_pg_act_look(struct ha_pg_act *act, ha_pg_act_step step)
+{
+    act->end_step = step;
+    ha_pg_act_try_look(act, on_must_look);
+}
+
+/* --- the server as a process ------------------------------------------------------------------ */
+
+static void wait_for_end(struct ha_pg_act *act)
+{
+    uint64_t start = 0;
+
+    if (ha_pid_start_time(act->pid, &start) == HA_OK && start == act->pid_start) {
+        ha_pg_act_wait(act, HA_PG_POLL_MS, wait_for_end);
+        return;
+    }
+    if (act->conn.asked == false)
+        ha_pg_conn_drop(&act->conn); /* it leads to the old one */
+    act->end_step(act);
+}
+
+void ha_pg_act_stop_server(struct ha_pg_act *act, ha_pg_act_step step)
+{
+    act->doing = "stopping the server";
+    act->end_step = step;
+    if (ha_pid_start_time(act->pid, &act->pid_start) != HA_OK ||
+        !ha_pg_server_signal(act->pid, HA_PG_STOP_FAST))
+        act->pid_start = 0;
+    wait_for_end(act);
+}
+
+static void on_control(struct ha_pg_act *act)
+{
+    const struct ha_process_result *result = act->result;
+
+    act->control = (struct ha_pg_control){0};
+    if (result->code != HA_OK) {
+        ha_pg_act_fail(act, result->code, "pg_controldata: %s", result->err.text);
+        return;
+    }
+    /* Another status: there is no control file, which is an answer. */
+    if (result->exit_status == 0 && ha_pg_control_parse(result->output, &act->control) != HA_OK) {
+        ha_pg_act_fail(act, HA_EPROTO, "pg_controldata says what cannot be understood");
+        return;
+    }
+    act->end_step(act);
+}
+
+void ha_pg_act_read_control(struct ha_pg_act *act, ha_pg_act_step step)
+{
+    const char *argv[] = {"pg_controldata", "-D", act->server->data_dir, NULL};
+
+    act->doing = "reading pg_controldata";
+    act->end_step = step;
+    ha_pg_act_run(act, argv, on_control);
+}
+
+/* --- for the engine --------------------------------------------------------------------------- */
+
+void ha_pg_act_init(struct ha_pg_act *act, uv_loop_t *loop, const struct ha_pg_server *server,
+                    const struct ha_pg_target *target, struct ha_pg_lineage_cache *cache,
+                    void *data)
+{
+    memset(act, 0, sizeof(*act));
+    act->loop = loop;
+    act->server = server;
+    act->cache = cache;
+    act->data = data;
+    act->deadline.data = act;
+    act->poll.data = act;
+    ha_pg_conn_init(&act->conn, loop, NULL, target);
+    ha_pg_conn_init(&act->up, loop, NULL, target);
+    ha_pg_job_init(&act->job, loop, server);
+    (void)uv_timer_init(loop, &act->deadline); /* always 0 */
+    (void)uv_timer_init(loop, &act->poll);
+}
+
+static void begin(struct ha_pg_act *act)
+{
+    act->ask = act->asks[0].act;
+    act->running = true;
+    act->turn++;
+    act->start_ms = ha_clock_mono_ms();
+    act->last_look = false;
+    act->started = act->repointed = act->promoted = false;
+    act->doing = "looking at the server";
+    uv_update_time(act->loop); /* the loop's clock is as old as its turn */
+    (void)uv_timer_start(&act->deadline, on_deadline, act->ask.deadline_ms, 0);
+    /* What a job does to the files is only for the order that began it. */
+    if (act->ask.kind != HA_ORDER_FOLLOW && act->job.running)
+        ha_pg_job_cancel(&act->job);
+    if (act->ask.kind == HA_ORDER_PROMOTE)
+        ha_pg_act_promote(act);
+    else if (act->ask.kind == HA_ORDER_SERVE)
+        ha_pg_act_serve(act);
+    else if (act->ask.kind == HA_ORDER_DRAIN)
+        ha_pg_act_drain(act);
+    else
+        ha_pg_act_follow(act);
+}
+
+static void on_next(uv_timer_t *timer)
+{
+    struct ha_pg_act *act = timer->data;
+
+    if (act->asks[0].canceled)
+        finish(act, HA_ECANCELED);
+    else
+        begin(act);
+}
+
+int ha_pg_act_start(struct ha_pg_act *act, const struct ha_act *ask, ha_link_act_cb cb)
+{
+    assert(ask != NULL);
+    assert(cb != NULL);
+    assert(ask->deadline_ms > 0);
+
+    if (ask->kind != HA_ORDER_PROMOTE && ask->kind != HA_ORDER_SERVE &&
+        ask->kind != HA_ORDER_DRAIN && ask->kind != HA_ORDER_FOLLOW)
+        return HA_ENOTSUP;
+    if (act->ask_count == HA_PG_ASKS_MAX ||
+        (act->ask_count > 0 && !act->asks[act->ask_count - 1].canceled))
+        return HA_EBUSY;
+    act->asks[act->ask_count++] = (struct ha_pg_ask){.act = *ask, .cb = cb};
+    if (act->ask_count == 1)
+        begin(act);
+    return HA_OK;
+}
+
+void ha_pg_act_cancel(struct ha_pg_act *act)
+{
+    struct ha_pg_ask *last;
+
+    if (act->ask_count == 0)
+        return;
+    last = &act->asks[act->ask_count - 1];
+    if (last->canceled)
+        return;
+    last->canceled = true;
+    if (act->ask_count == 1 && act->running)
+        end_later(act, HA_ECANCELED);
+}
+
+void ha_pg_act_keep_open(struct ha_pg_act *act)
+{
+    if (act->ask_count == 0 && act->conn.state == HA_PG_IDLE && !act->conn.asked)
+        (void)ha_pg_conn_ask(&act->conn, "SELECT 1", on_answer, act);
+}
+
+static int sweep(const struct ha_pg_server *server, const struct ha_act *ask, struct ha_err *err)
+{
+    (void)ask;
+    (void)err;
+    return ha_pg_server_sweep(server);
+}
+
+void ha_pg_act_sweep(struct ha_pg_act *act)
+{
+    struct task *task = calloc(1, sizeof(*task));
+
+    if (task == NULL || act->server->data_dir[0] == '\0') {
+        free(task);
+        return;
+    }
+    task->act = act;
+    task->turn = act->turn - 1; /* nobody waits for it */
+    task->fn = sweep;
+    task->work.data = task;
+    if (uv_queue_work(act->loop, &task->work, on_work, on_worked) == 0)
+        act->lent++;
+    else
+        free(task);
+}
+
+void ha_pg_act_stop(struct ha_pg_act *act, void (*idle_cb)(struct ha_pg_act *act))
+{
+    if (act->process != NULL)
+        ha_process_cancel(act->process);
+    act->stopped = true;
+    act->idle_cb = idle_cb;
+    put_away(act);
+    if (act->lent == 0)
+        idle_cb(act);
+}
+
+void ha_pg_act_closed(struct ha_pg_act *act)
+{
+    assert(act->stopped);
+    while (act->ask_count > 0)
+        finish(act, HA_ECANCELED);
+}

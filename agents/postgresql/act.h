@@ -1,0 +1,135 @@
+/* agents/postgresql/act.h - change a PostgreSQL server: promote, serve, drain, follow.
+ *
+ * Shell, loop thread only; embedded by the engine's link. An act is a chain of steps under one
+ * deadline: a query on the kept connection, one to the upstream, a program, work on a thread, or a
+ * short wait. Every act looks first or is harmless to repeat, and ends with a fresh look.
+ *
+ * PROMOTE  pg_promote(false) on the kept connection, then look until recovery has ended. Before it
+ *          the epoch is noted beside the data: a server that was promoted under an epoch which
+ * never opened has a timeline that another one may have, too, and is not rewound. SERVE    the note
+ * goes; slots of the other members reserve WAL. DRAIN    checkpoint, fast stop: the server sends
+ * every byte to its standbys before it ends. The sample's position is that of the shutdown
+ * checkpoint. FOLLOW   (act_follow.c) a running standby of the named upstream, or, without one, of
+ * nobody. */
+#ifndef HA_AGENTS_POSTGRESQL_ACT_H
+#define HA_AGENTS_POSTGRESQL_ACT_H
+
+#include "agents/engine.h"
+#include "agents/postgresql/conn.h"
+#include "agents/postgresql/facts.h"
+#include "agents/postgresql/job.h"
+#include "agents/postgresql/lineage.h"
+#include "agents/postgresql/server.h"
+#include "lib/base/check.h"
+
+#define HA_PG_POLL_MS 5u
+#define HA_PG_ASKS_MAX 4     /* one under way, those before it canceled and not yet told */
+#define HA_PG_TOOL_MS 20000u /* pg_ctl, pg_controldata */
+
+struct ha_pg_act;
+
+typedef void (*ha_pg_act_step)(struct ha_pg_act *act);
+
+struct ha_pg_ask {
+    struct ha_act act;
+    ha_link_act_cb cb;
+    bool canceled;
+};
+
+struct ha_pg_act { /* private to act*.c */
+    uv_loop_t *loop;
+    void *data;
+    struct ha_pg_conn conn; /* to this server, kept open */
+    struct ha_pg_conn up;   /* to an upstream, in the replication protocol */
+    const struct ha_pg_server *server;
+    struct ha_pg_job job;
+    bool stopped;
+
+    struct ha_pg_ask asks[HA_PG_ASKS_MAX];
+    uint32_t ask_count;
+    bool running;
+    struct ha_act ask;
+    uint32_t turn; /* tells what comes late from what is waited for */
+    uint64_t start_ms;
+    uv_timer_t deadline, poll;
+    bool last_look;
+    const char *doing; /* for the text of a missed deadline */
+    int end_code;
+    struct ha_acted acted;
+
+    ha_pg_act_step step, look_step, end_step; /* after the query, program, work or wait */
+    const struct ha_pg_answer *answer;        /* for the step after a query; until it returns */
+    const struct ha_process_result *result;
+    struct ha_process_run *process;
+    struct ha_err work_err;
+    uint32_t lent; /* programs and work under way, also of acts that have ended */
+    void (*idle_cb)(struct ha_pg_act *act);
+    struct ha_pg_lineage_cache *cache;
+
+    struct ha_pg_facts facts; /* of the last look */
+    struct ha_pg_control control;
+    int32_t pid; /* being stopped */
+    uint64_t pid_start;
+    bool started;   /* FOLLOW: by this act */
+    bool repointed; /* FOLLOW */
+    bool promoted;  /* PROMOTE: asked for */
+    ha_pg_act_step up_step;
+    uint32_t rewind_timeline; /* FOLLOW: what begin_job will get */
+    uint64_t rewind_fork;
+
+    uint64_t up_system; /* the upstream's */
+    uint32_t up_timeline;
+    char up_history[HA_PG_HISTORY_SIZE];
+};
+
+/* The two timers are the owner's to close, as are conn and up. */
+void ha_pg_act_init(struct ha_pg_act *act, uv_loop_t *loop, const struct ha_pg_server *server,
+                    const struct ha_pg_target *target, struct ha_pg_lineage_cache *cache,
+                    void *data);
+
+int ha_pg_act_start(struct ha_pg_act *act, const struct ha_act *ask, ha_link_act_cb cb);
+void ha_pg_act_cancel(struct ha_pg_act *act);
+/* Where nothing is asked: have the connection open for the next act. */
+void ha_pg_act_keep_open(struct ha_pg_act *act);
+/* On a worker thread, whatever acts are under way: what is left of a server that has gone. */
+void ha_pg_act_sweep(struct ha_pg_act *act);
+/* The link is closing: nothing is begun any more. @idle_cb, at the earliest from inside this call,
+ * when nothing is lent any more. */
+void ha_pg_act_stop(struct ha_pg_act *act, void (*idle_cb)(struct ha_pg_act *act));
+/* All handles have closed: end what is under way with HA_ECANCELED. */
+void ha_pg_act_closed(struct ha_pg_act *act);
+
+/* For act*.c; each step ends in exactly one of these. */
+void ha_pg_act_query(struct ha_pg_act *act, const char *sql, ha_pg_act_step step);
+void ha_pg_act_query_up(struct ha_pg_act *act, const char *sql, ha_pg_act_step step);
+void ha_pg_act_run(struct ha_pg_act *act, const char *const *argv, ha_pg_act_step step);
+/* @fn runs on a worker thread with a copy of act->ask and the server; its code and text are in
+ * act->work_err. */
+typedef int (*ha_pg_work_fn)(const struct ha_pg_server *server, const struct ha_act *ask,
+                             struct ha_err *err);
+void ha_pg_act_work(struct ha_pg_act *act, ha_pg_work_fn fn, ha_pg_act_step step);
+void ha_pg_act_wait(struct ha_pg_act *act, uint32_t ms, ha_pg_act_step step);
+/* Ask for the facts and their lineage; where the server does not answer with both, the act ends. */
+void ha_pg_act_look(struct ha_pg_act *act, ha_pg_act_step step);
+/* The same, and the step also gets what is no answer: see facts.sample.answer. */
+void ha_pg_act_try_look(struct ha_pg_act *act, ha_pg_act_step step);
+void ha_pg_act_done(struct ha_pg_act *act); /* with the facts of the last look */
+void ha_pg_act_fail(struct ha_pg_act *act, int code, const char *format, ...) HA_PRINTF(3, 4);
+/* False: the answer is an error and the act has ended with it. */
+bool ha_pg_act_check(struct ha_pg_act *act);
+uint32_t ha_pg_act_age_ms(const struct ha_pg_act *act);
+/* Three quarters of the time are over: rather say how far it is than be cut off. */
+bool ha_pg_act_is_late(const struct ha_pg_act *act);
+/* Stop process act->pid and go on once it has gone. */
+void ha_pg_act_stop_server(struct ha_pg_act *act, ha_pg_act_step step);
+void ha_pg_act_read_control(struct ha_pg_act *act, ha_pg_act_step step);
+
+/* CREATE SLOT for each other member that has none. HA_EFULL. */
+int ha_pg_slots_sql(const struct ha_act *ask, bool reserve, char *sql, size_t size);
+
+void ha_pg_act_promote(struct ha_pg_act *act);
+void ha_pg_act_serve(struct ha_pg_act *act);
+void ha_pg_act_drain(struct ha_pg_act *act);
+void ha_pg_act_follow(struct ha_pg_act *act);
+
+#endif /* HA_AGENTS_POSTGRESQL_ACT_H */

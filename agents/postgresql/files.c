@@ -1,0 +1,479 @@
+#include "agents/postgresql/files.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agents/postgresql/parse.h"
+#include "lib/base/text.h"
+
+#define PATH_SIZE (HA_PG_PATH_SIZE + 320)
+#define SETTINGS_MAX (1u << 20) /* of one file */
+#define FDS_MAX 16
+
+/* The settings that are ours in postgresql.auto.conf. */
+static const char *const own_keys[] = {"primary_conninfo", "primary_slot_name",
+                                       "recovery_target_timeline", "wal_retrieve_retry_interval",
+                                       "synchronous_standby_names"};
+
+static int fail(struct ha_err *err, const char *verb, const char *path)
+{
+    return ha_err_set(err, errno == ENOENT ? HA_ENOENT : HA_EIO, "%s %s: %s", verb, path,
+                      strerror(errno)); // NOLINT(concurrency-mt-unsafe): glibc's is
+}
+
+static int own(const struct ha_pg_server *server, int fd)
+{
+    return server->set_ids ? fchown(fd, server->uid, server->gid) : 0;
+}
+
+static int make_dir(const struct ha_pg_server *server, const char *path, struct ha_err *err)
+{
+    int fd;
+
+    if (mkdir(path, 0700) != 0 && errno != EEXIST)
+        return fail(err, "make", path);
+    fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return fail(err, "open", path);
+    if (own(server, fd) != 0) {
+        (void)close(fd); /* only read */
+        return fail(err, "own", path);
+    }
+    (void)close(fd); /* only read */
+    return HA_OK;
+}
+
+static void sync_dir(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd < 0)
+        return;
+    (void)fsync(fd); /* what could not be synced is written again by the next try */
+    (void)close(fd); /* only read */
+}
+
+/* Whole, or as it was before. */
+static int write_file(const struct ha_pg_server *server, const char *path, const char *text,
+                      struct ha_err *err)
+{
+    char tmp[PATH_SIZE + 8];
+    size_t size = strlen(text);
+    bool ok;
+    int fd;
+
+    (void)snprintf(tmp, sizeof(tmp), "%s.hatmp", path);
+    (void)unlink(tmp); /* an interrupted run's */
+    fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return fail(err, "write", tmp);
+    ok = write(fd, text, size) == (ssize_t)size && own(server, fd) == 0 && fsync(fd) == 0;
+    if (close(fd) != 0 || !ok || rename(tmp, path) != 0)
+        return fail(err, "write", path);
+    return HA_OK;
+}
+
+/* To be freed; NULL with errno. */
+static char *read_file(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    char *text = NULL;
+    struct stat status;
+    ssize_t size;
+
+    if (fd < 0)
+        return NULL;
+    if (fstat(fd, &status) == 0 && status.st_size < SETTINGS_MAX)
+        text = calloc(1, (size_t)status.st_size + 1);
+    else
+        errno = EFBIG;
+    if (text != NULL) {
+        size = read(fd, text, (size_t)status.st_size);
+        if (size != status.st_size) {
+            free(text);
+            text = NULL;
+        }
+    }
+    (void)close(fd); /* only read */
+    return text;
+}
+
+static int copy_text(const struct ha_pg_server *server, const char *from, const char *to,
+                     struct ha_err *err)
+{
+    char *text = read_file(from);
+    int rc;
+
+    if (text == NULL)
+        return errno == ENOENT ? HA_OK : fail(err, "read", from);
+    rc = write_file(server, to, text, err);
+    free(text);
+    return rc;
+}
+
+int ha_pg_files_prepare(const struct ha_pg_server *server, struct ha_err *err)
+{
+    char path[PATH_SIZE], line[HA_PG_SECRET_SIZE * 2 + 128] = "*:*:*:";
+    int rc = make_dir(server, server->work_dir, err);
+
+    if (rc != HA_OK || server->replication_password[0] == '\0')
+        return rc;
+    (void)ha_text_append(line, sizeof(line), "%s:", server->replication_user);
+    for (const char *at = server->replication_password; *at != '\0'; at++)
+        (void)ha_text_append(line, sizeof(line), "%s%c", *at == ':' || *at == '\\' ? "\\" : "",
+                             *at);
+    (void)ha_text_append(line, sizeof(line), "\n");
+    (void)snprintf(path, sizeof(path), "%s/pgpass", server->work_dir);
+    rc = write_file(server, path, line, err);
+    explicit_bzero(line, sizeof(line));
+    return rc;
+}
+
+/* --- own settings ----------------------------------------------------------------------------- */
+
+static bool exists(const char *path)
+{
+    return access(path, F_OK) == 0;
+}
+
+static bool is_settings(const char *name)
+{
+    size_t size = strlen(name);
+
+    return name[0] != '.' && size > 5 && strcmp(name + size - 5, ".conf") == 0;
+}
+
+/* Every *.conf from directory @from to @to: included files too, whatever they are called. */
+static int copy_settings(const struct ha_pg_server *server, const char *from, const char *to,
+                         struct ha_err *err)
+{
+    DIR *dir = opendir(from);
+    char source[PATH_SIZE + NAME_MAX], target[PATH_SIZE + NAME_MAX];
+    const struct dirent *entry;
+    int rc = HA_OK;
+
+    if (dir == NULL)
+        return errno == ENOENT ? HA_OK : fail(err, "read", from);
+    while (rc == HA_OK && (entry = readdir(dir)) != NULL) {
+        if (!is_settings(entry->d_name))
+            continue;
+        (void)snprintf(source, sizeof(source), "%s/%s", from, entry->d_name);
+        (void)snprintf(target, sizeof(target), "%s/%s", to, entry->d_name);
+        rc = copy_text(server, source, target, err);
+    }
+    (void)closedir(dir); /* only read */
+    return rc;
+}
+
+static void remove_tree(const char *path);
+
+int ha_pg_files_save_settings(const struct ha_pg_server *server, struct ha_err *err)
+{
+    char dir[PATH_SIZE], mark[PATH_SIZE];
+    int rc;
+
+    (void)snprintf(dir, sizeof(dir), "%s/settings", server->work_dir);
+    (void)snprintf(mark, sizeof(mark), "%s/settings.saved", server->work_dir);
+    if (exists(mark))
+        return HA_OK; /* of a run that was interrupted: what is there now may be the other's */
+    remove_tree(dir); /* an earlier job's */
+    rc = make_dir(server, dir, err);
+    if (rc == HA_OK)
+        rc = copy_settings(server, server->data_dir, dir, err);
+    if (rc == HA_OK) {
+        sync_dir(dir);
+        rc = write_file(server, mark, "", err);
+    }
+    return rc;
+}
+
+int ha_pg_files_restore_settings(const struct ha_pg_server *server, struct ha_err *err)
+{
+    char mark[PATH_SIZE], from[PATH_SIZE];
+    int rc;
+
+    (void)snprintf(mark, sizeof(mark), "%s/settings.saved", server->work_dir);
+    if (!exists(mark))
+        return HA_OK;
+    (void)snprintf(from, sizeof(from), "%s/settings", server->work_dir);
+    rc = copy_settings(server, from, server->data_dir, err);
+    if (rc == HA_OK && unlink(mark) != 0)
+        return fail(err, "remove", mark);
+    return rc;
+}
+
+static bool is_own(const char *line)
+{
+    line += strspn(line, " \t");
+    for (size_t i = 0; i < HA_ARRAY_LEN(own_keys); i++) {
+        size_t size = strlen(own_keys[i]);
+
+        if (strncmp(line, own_keys[i], size) == 0 && strchr(" \t=", line[size]) != NULL)
+            return true;
+    }
+    return false;
+}
+
+static int add_setting(char *to, size_t size, const char *key, const char *value)
+{
+    char quoted[1200];
+    int rc = ha_pg_quote(value, quoted, sizeof(quoted));
+
+    return rc == HA_OK ? ha_text_append(to, size, "%s = '%s'\n", key, quoted) : rc;
+}
+
+int ha_pg_files_standby(const struct ha_pg_server *server, const char *conninfo, const char *slot,
+                        struct ha_err *err)
+{
+    char path[PATH_SIZE];
+    size_t room;
+    char *old, *text;
+    int rc = HA_OK;
+
+    (void)snprintf(path, sizeof(path), "%s/standby.signal", server->data_dir);
+    if (!exists(path))
+        rc = write_file(server, path, "", err);
+    if (rc != HA_OK)
+        return rc;
+    (void)snprintf(path, sizeof(path), "%s/postgresql.auto.conf", server->data_dir);
+    old = read_file(path);
+    if (old == NULL && errno != ENOENT)
+        return fail(err, "read", path);
+    room = (old != NULL ? strlen(old) : 0) + 4096;
+    text = calloc(1, room);
+    if (text == NULL) {
+        free(old);
+        return ha_err_set(err, HA_ENOMEM, "no memory for %s", path);
+    }
+    for (const char *at = old != NULL ? old : ""; *at != '\0';) {
+        size_t size = strcspn(at, "\n");
+
+        if (!is_own(at))
+            (void)ha_text_append(text, room, "%.*s\n", (int)size, at); /* room for all of it */
+        at += size + (at[size] == '\n' ? 1 : 0);
+    }
+    if (conninfo[0] != '\0')
+        rc = add_setting(text, room, "primary_conninfo", conninfo);
+    if (rc == HA_OK && slot[0] != '\0' && conninfo[0] != '\0')
+        rc = add_setting(text, room, "primary_slot_name", slot);
+    if (rc == HA_OK)
+        rc = ha_text_append(text, room,
+                            "recovery_target_timeline = 'latest'\n"
+                            "wal_retrieve_retry_interval = '200ms'\n");
+    rc = rc == HA_OK ? write_file(server, path, text, err)
+                     : ha_err_set(err, rc, "the settings of a standby are too long");
+    free(old);
+    free(text);
+    sync_dir(server->data_dir);
+    return rc;
+}
+
+void ha_pg_files_not_standby(const struct ha_pg_server *server)
+{
+    char path[PATH_SIZE];
+
+    (void)snprintf(path, sizeof(path), "%s/standby.signal", server->data_dir);
+    (void)unlink(path); /* it need not be there */
+}
+
+bool ha_pg_files_is_backup(const struct ha_pg_server *server)
+{
+    char path[PATH_SIZE];
+
+    (void)snprintf(path, sizeof(path), "%s/backup_label", server->data_dir);
+    return exists(path);
+}
+
+/* --- a promotion that has not opened ---------------------------------------------------------- */
+
+int ha_pg_files_note_promotion(const struct ha_pg_server *server, uint64_t epoch,
+                               struct ha_err *err)
+{
+    char path[PATH_SIZE], text[32];
+    int rc;
+
+    (void)snprintf(path, sizeof(path), "%s/promotion", server->work_dir);
+    if (epoch == 0)
+        return unlink(path) == 0 || errno == ENOENT ? HA_OK : fail(err, "remove", path);
+    rc = make_dir(server, server->work_dir, err);
+    (void)snprintf(text, sizeof(text), "%" PRIu64 "\n", epoch);
+    if (rc == HA_OK)
+        rc = write_file(server, path, text, err);
+    if (rc == HA_OK)
+        sync_dir(server->work_dir);
+    return rc;
+}
+
+uint64_t ha_pg_files_promotion(const struct ha_pg_server *server)
+{
+    char path[PATH_SIZE];
+    uint64_t epoch = 0;
+    char *text;
+
+    (void)snprintf(path, sizeof(path), "%s/promotion", server->work_dir);
+    text = read_file(path);
+    if (text != NULL)
+        epoch = ha_pg_number(text);
+    free(text);
+    return epoch;
+}
+
+/* --- the diverged tail ------------------------------------------------------------------------ */
+
+static int copy_bytes(const struct ha_pg_server *server, int from_dir, int to_dir, const char *name,
+                      uint64_t *ret_size)
+{
+    int from = openat(from_dir, name, O_RDONLY | O_CLOEXEC);
+    int to = openat(to_dir, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    bool ok = from >= 0 && to >= 0 && own(server, to) == 0;
+    ssize_t size = 1;
+
+    while (ok && size > 0) {
+        size = copy_file_range(from, NULL, to, NULL, 1u << 26, 0);
+        ok = size >= 0;
+        if (ok)
+            *ret_size += (uint64_t)size;
+    }
+    if (from >= 0)
+        (void)close(from); /* only read */
+    if (to >= 0)
+        ok = close(to) == 0 && ok;
+    return ok ? HA_OK : HA_EIO;
+}
+
+static int remove_one(const char *path, const struct stat *status, int type, struct FTW *where)
+{
+    (void)status;
+    (void)type;
+    (void)where;
+    return remove(path);
+}
+
+static void remove_tree(const char *path)
+{
+    (void)nftw(path, remove_one, FDS_MAX, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+}
+
+static void prune_tails(const struct ha_pg_server *server)
+{
+    for (int round = 0; round < 8; round++) {
+        DIR *dir = opendir(server->work_dir);
+        uint64_t lowest = UINT64_MAX;
+        const struct dirent *entry;
+        uint32_t count = 0;
+        char path[PATH_SIZE];
+
+        while (dir != NULL && (entry = readdir(dir)) != NULL) {
+            uint64_t epoch;
+
+            if (strncmp(entry->d_name, "tail-", 5) != 0 ||
+                ha_text_u64(entry->d_name + 5, UINT64_MAX - 1, &epoch) != HA_OK)
+                continue;
+            count++;
+            if (epoch < lowest)
+                lowest = epoch;
+        }
+        if (dir != NULL)
+            (void)closedir(dir); /* only read */
+        if (count <= HA_PG_TAIL_KEPT)
+            return;
+        (void)snprintf(path, sizeof(path), "%s/tail-%" PRIu64, server->work_dir, lowest);
+        remove_tree(path);
+    }
+}
+
+/* Segments of @timeline from the one that holds @fork on, in no order. */
+void ha_pg_files_save_tail(const struct ha_pg_server *server, uint64_t epoch, uint32_t timeline,
+                           uint64_t fork, uint64_t bytes_max, struct ha_err *err)
+{
+    char path[PATH_SIZE], wal[PATH_SIZE], first[32];
+    const struct dirent *entry;
+    int from = -1, to = -1;
+    uint64_t bytes = 0, segment = UINT64_C(16) << 20;
+    bool cut = false, ok = true;
+    struct stat status;
+    DIR *dir;
+
+    (void)snprintf(wal, sizeof(wal), "%s/pg_wal", server->data_dir);
+    (void)snprintf(path, sizeof(path), "%s/tail-%" PRIu64, server->work_dir, epoch);
+    dir = opendir(wal);
+    if (dir == NULL || make_dir(server, path, err) != HA_OK) {
+        if (dir != NULL)
+            (void)closedir(dir); /* only read */
+        (void)ha_err_set(err, HA_EIO, "its own WAL could not be kept in %s", path);
+        return;
+    }
+    from = open(wal, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    to = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    while ((entry = readdir(dir)) != NULL) { /* all segments are of one size */
+        if (strlen(entry->d_name) == 24 && fstatat(from, entry->d_name, &status, 0) == 0 &&
+            status.st_size >= (1 << 20)) {
+            segment = (uint64_t)status.st_size;
+            break;
+        }
+    }
+    rewinddir(dir);
+    (void)snprintf(first, sizeof(first), "%08X%08X%08X", (unsigned)timeline,
+                   (unsigned)(fork / segment / ((UINT64_C(1) << 32) / segment)),
+                   (unsigned)(fork / segment % ((UINT64_C(1) << 32) / segment)));
+    while ((entry = readdir(dir)) != NULL) {
+        if (strlen(entry->d_name) != 24 || strncmp(entry->d_name, first, 8) != 0 ||
+            strcmp(entry->d_name, first) < 0)
+            continue;
+        if (bytes + segment > bytes_max)
+            cut = true;
+        else
+            ok = copy_bytes(server, from, to, entry->d_name, &bytes) == HA_OK && ok;
+    }
+    (void)closedir(dir); /* only read */
+    if (from >= 0)
+        (void)close(from); /* only read */
+    if (to >= 0) {
+        (void)fsync(to); /* a courtesy, as all of this */
+        (void)close(to);
+    }
+    prune_tails(server);
+    (void)ha_err_set(err, ok ? HA_OK : HA_EIO, "its own WAL is kept in %s%s", path,
+                     !ok   ? ", in part: it could not all be read or written"
+                     : cut ? ", in part: it is longer than the limit"
+                           : "");
+}
+
+/* --- a full copy ------------------------------------------------------------------------------ */
+
+int ha_pg_files_begin_copy(const struct ha_pg_server *server, char *to, size_t size,
+                           struct ha_err *err)
+{
+    if (ha_text_format(to, size, "%s/copy", server->work_dir) != HA_OK)
+        return ha_err_set(err, HA_EFULL, "the path of a copy is too long");
+    if (exists(to)) /* of a run that was interrupted: a base backup cannot go on */
+        remove_tree(to);
+    return HA_OK;
+}
+
+int ha_pg_files_take_copy(const struct ha_pg_server *server, struct ha_err *err)
+{
+    char copy[PATH_SIZE], old[PATH_SIZE];
+
+    (void)snprintf(copy, sizeof(copy), "%s/copy", server->work_dir);
+    (void)snprintf(old, sizeof(old), "%s/old", server->work_dir);
+    if (exists(old))
+        remove_tree(old);
+    /* Between the two there is no data directory: the next try finds that and copies again. */
+    if (rename(server->data_dir, old) != 0 && errno != ENOENT)
+        return fail(err, "put away", server->data_dir);
+    if (rename(copy, server->data_dir) != 0)
+        return fail(err, "put in place", copy);
+    sync_dir(server->work_dir);
+    remove_tree(old);
+    return HA_OK;
+}

@@ -1,0 +1,49 @@
+/* agents/postgresql/files.h - what is kept, written and put back around a rewind, copy or start.
+ *
+ * Blocking: for worker threads. Every function may be repeated and finds what an interrupted run
+ * left. Files get the database's owner. */
+#ifndef HA_AGENTS_POSTGRESQL_FILES_H
+#define HA_AGENTS_POSTGRESQL_FILES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "agents/postgresql/server.h"
+#include "lib/base/err.h"
+
+#define HA_PG_TAIL_KEPT 3 /* epochs; older ones are removed, or they would fill the disk */
+
+/* Make work_dir with the password file of replication. */
+int ha_pg_files_prepare(const struct ha_pg_server *server, struct ha_err *err);
+
+/* Own settings of the server that a rewind or copy replaces: to work_dir and back. */
+int ha_pg_files_save_settings(const struct ha_pg_server *server, struct ha_err *err);
+int ha_pg_files_restore_settings(const struct ha_pg_server *server, struct ha_err *err);
+
+/* Copy the WAL of @timeline from @fork on to work_dir/tail-EPOCH, at most @bytes_max of it; the
+ * text tells where, or why not. Not an error to the caller: err->code only labels. */
+void ha_pg_files_save_tail(const struct ha_pg_server *server, uint64_t epoch, uint32_t timeline,
+                           uint64_t fork, uint64_t bytes_max, struct ha_err *err);
+
+/* Make the next start one of a standby with these settings (empty: taken away). */
+int ha_pg_files_standby(const struct ha_pg_server *server, const char *conninfo, const char *slot,
+                        struct ha_err *err);
+
+/* pg_rewind starts what crashed alone, and that cannot be a standby. */
+void ha_pg_files_not_standby(const struct ha_pg_server *server);
+
+/* Whether the directory holds a backup that was not started yet. */
+bool ha_pg_files_is_backup(const struct ha_pg_server *server);
+
+/* A promotion of @epoch begins (0: what was promoted has opened): a note in work_dir. */
+int ha_pg_files_note_promotion(const struct ha_pg_server *server, uint64_t epoch,
+                               struct ha_err *err);
+/* The epoch noted, 0: none. */
+uint64_t ha_pg_files_promotion(const struct ha_pg_server *server);
+
+/* A full copy is made beside the data and takes its place at once. */
+int ha_pg_files_begin_copy(const struct ha_pg_server *server, char *to, size_t size,
+                           struct ha_err *err);
+int ha_pg_files_take_copy(const struct ha_pg_server *server, struct ha_err *err);
+
+#endif /* HA_AGENTS_POSTGRESQL_FILES_H */

@@ -1,0 +1,211 @@
+#include "agents/postgresql/lineage.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agents/postgresql/parse.h"
+#include "lib/base/text.h"
+
+#define PAGE_SIZE_WAL 8192u /* of every packaged server; another one yields "not known" */
+#define FNV_OFFSET 0xcbf29ce484222325u
+#define FNV_PRIME 0x100000001b3u
+
+static uint64_t mix(uint64_t hash, uint64_t value)
+{
+    for (int i = 0; i < 8; i++) {
+        hash ^= value & 0xff;
+        hash *= FNV_PRIME;
+        value >>= 8;
+    }
+    return hash;
+}
+
+static uint64_t step_id(uint64_t system, uint32_t timeline, uint64_t fork)
+{
+    uint64_t id = mix(mix(mix(FNV_OFFSET, system), timeline), fork);
+
+    return id != 0 ? id : 1;
+}
+
+/* One line "parent<TAB>X/X<TAB>reason": false at the end or at what is none. */
+static bool next_line(const char **at, uint32_t *timeline, uint64_t *end)
+{
+    while (**at != '\0') {
+        const char *line = *at;
+        size_t size = strcspn(line, "\n"), digits = strspn(line, "0123456789");
+        uint64_t number = ha_pg_number(line);
+        const char *lsn = line + digits + strspn(line + digits, " \t");
+
+        *at = line + size + (line[size] == '\n' ? 1 : 0);
+        /* A line that is no entry is a comment or empty. */
+        if (digits == 0 || number == 0 || number > UINT32_MAX || !ha_pg_lsn(lsn, end))
+            continue;
+        *timeline = (uint32_t)number;
+        return true;
+    }
+    return false;
+}
+
+int ha_pg_lineage_parse(uint64_t system, uint32_t timeline, const char *text,
+                        struct ha_lineage *ret)
+{
+    struct ha_lineage lineage = {.count = 0};
+    uint64_t fork = 0, end = 0;
+    uint32_t parent = 0, last = 0;
+
+    while (next_line(&text, &parent, &end)) {
+        if (parent <= last || parent >= timeline)
+            return HA_EPROTO;
+        last = parent;
+        memmove(lineage.steps + 1, lineage.steps, (HA_LINEAGE_MAX - 1) * sizeof(lineage.steps[0]));
+        lineage.steps[0] =
+            (struct ha_lineage_step){.id = step_id(system, parent, fork), .end = end};
+        if (lineage.count < HA_LINEAGE_MAX)
+            lineage.count++;
+        fork = end;
+    }
+    memmove(lineage.steps + 1, lineage.steps, (HA_LINEAGE_MAX - 1) * sizeof(lineage.steps[0]));
+    lineage.steps[0] =
+        (struct ha_lineage_step){.id = step_id(system, timeline, fork), .end = UINT64_MAX};
+    if (lineage.count < HA_LINEAGE_MAX)
+        lineage.count++;
+    *ret = lineage;
+    return HA_OK;
+}
+
+int ha_pg_history_fork(uint32_t newest, const char *text, uint32_t timeline, uint64_t *ret)
+{
+    uint32_t parent;
+    uint64_t end;
+
+    if (timeline == newest) {
+        *ret = UINT64_MAX;
+        return HA_OK;
+    }
+    while (next_line(&text, &parent, &end)) {
+        if (parent == timeline) {
+            *ret = end;
+            return HA_OK;
+        }
+    }
+    return HA_ENOENT;
+}
+
+/* --- files ------------------------------------------------------------------------------------ */
+
+/* True where the page that ends at or holds @lsn - 1 is in this segment file and not left over from
+ * an earlier use of it; then its timeline. */
+static bool page_timeline(int dir, const char *name, uint64_t lsn, uint32_t segment_size,
+                          uint32_t *ret)
+{
+    struct { /* XLogPageHeaderData, the same from version 9.3 on */
+        uint16_t magic, info;
+        uint32_t timeline;
+        uint64_t address;
+    } header;
+    uint64_t page = (lsn - 1) / PAGE_SIZE_WAL * PAGE_SIZE_WAL;
+    int fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
+    bool found;
+
+    if (fd < 0)
+        return false;
+    found = pread(fd, &header, sizeof(header), (off_t)(page % segment_size)) == sizeof(header) &&
+            header.address == page && header.timeline != 0;
+    (void)close(fd); /* only read */
+    if (found)
+        *ret = header.timeline;
+    return found;
+}
+
+/* Of all files for the segment, those of the highest timeline hold what was received last. */
+static uint32_t timeline_at(int wal, uint64_t lsn, uint32_t segment_size)
+{
+    int fd = openat(wal, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    uint64_t number = (lsn - 1) / segment_size;
+    uint64_t per_id = (UINT64_C(1) << 32) / segment_size;
+    const struct dirent *entry;
+    uint32_t best = 0, best_file = 0;
+    char suffix[17];
+
+    if (dir == NULL) {
+        if (fd >= 0)
+            (void)close(fd); /* only read */
+        return 0;
+    }
+    (void)snprintf(suffix, sizeof(suffix), "%08X%08X", (unsigned)(number / per_id),
+                   (unsigned)(number % per_id));
+    while ((entry = readdir(dir)) != NULL) {
+        uint32_t file = (uint32_t)ha_pg_hex(entry->d_name, 8, NULL), timeline;
+
+        if (strlen(entry->d_name) != 24 || strcmp(entry->d_name + 8, suffix) != 0)
+            continue;
+        if (file > best_file && page_timeline(wal, entry->d_name, lsn, segment_size, &timeline)) {
+            best_file = file;
+            best = timeline;
+        }
+    }
+    (void)closedir(dir); /* only read */
+    return best;
+}
+
+static bool read_history(int wal, uint32_t timeline, char *text)
+{
+    char name[32];
+    int fd;
+    ssize_t size;
+
+    text[0] = '\0';
+    if (timeline == 1)
+        return true;
+    (void)snprintf(name, sizeof(name), "%08X.history", (unsigned)timeline);
+    fd = openat(wal, name, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    size = read(fd, text, HA_PG_HISTORY_SIZE - 1);
+    (void)close(fd); /* only read */
+    if (size <= 0 || size == HA_PG_HISTORY_SIZE - 1)
+        return false;
+    text[size] = '\0';
+    return true;
+}
+
+void ha_pg_lineage_read(const struct ha_pg_lineage_ask *ask, struct ha_lineage *ret,
+                        uint32_t *ret_timeline)
+{
+    uint32_t timeline = ask->timeline;
+    char path[HA_PG_PATH_SIZE + 8];
+    char *text = malloc(HA_PG_HISTORY_SIZE);
+    int wal;
+
+    ret->count = 0;
+    *ret_timeline = 0;
+    (void)snprintf(path, sizeof(path), "%s/pg_wal", ask->data_dir);
+    wal = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (wal >= 0 && text != NULL) {
+        if (timeline == 0 && ask->lsn > 0 && ask->segment_size >= (1u << 20))
+            timeline = timeline_at(wal, ask->lsn, ask->segment_size);
+        if (timeline != 0 && read_history(wal, timeline, text) &&
+            ha_pg_lineage_parse(ask->system, timeline, text, ret) == HA_OK)
+            *ret_timeline = timeline;
+    }
+    if (wal >= 0)
+        (void)close(wal); /* only read */
+    free(text);
+}
+
+bool ha_pg_lineage_find(const struct ha_pg_lineage_cache *cache, uint64_t run_id,
+                        const struct ha_pg_lineage_ask *ask, struct ha_lineage *ret)
+{
+    if (cache->lineage.count == 0 || cache->run_id != run_id || cache->system != ask->system)
+        return false;
+    if (ask->timeline != 0 ? ask->timeline != cache->timeline : ask->lsn != cache->lsn)
+        return false;
+    *ret = cache->lineage;
+    return true;
+}

@@ -1,0 +1,350 @@
+#include "agents/postgresql/server.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agents/engine.h"
+#include "agents/postgresql/parse.h"
+#include "lib/base/text.h"
+
+#define CHILDREN_MAX 4096
+
+static int take(char *to, size_t size, const char *from, const char *what, struct ha_err *err)
+{
+    if (ha_text_copy(to, size, from != NULL ? from : "") != HA_OK)
+        return ha_err_set(err, HA_EINVAL, "%s is too long", what);
+    return HA_OK;
+}
+
+static int find_user(struct ha_pg_server *server, const char *name, struct ha_err *err)
+{
+    const struct passwd *user;
+
+    server->uid = getuid();
+    server->gid = getgid();
+    if (name == NULL || name[0] == '\0')
+        return HA_OK;
+    user = getpwnam(name); // NOLINT(concurrency-mt-unsafe): at start, on the loop thread
+    if (user == NULL)
+        return ha_err_set(err, HA_EINVAL, "os_user = %s: there is no such user", name);
+    if (user->pw_uid == server->uid)
+        return HA_OK;
+    if (server->uid != 0)
+        return ha_err_set(err, HA_EINVAL, "os_user = %s: only root can act as another user", name);
+    server->set_ids = true;
+    server->uid = user->pw_uid;
+    server->gid = user->pw_gid;
+    return HA_OK;
+}
+
+int ha_pg_server_init(struct ha_pg_server *server, const struct ha_link_spec *spec,
+                      struct ha_err *err)
+{
+    int rc = take(server->data_dir, sizeof(server->data_dir), spec->data_dir, "data_dir", err);
+    size_t size;
+
+    if (rc == HA_OK)
+        rc = take(server->bin_dir, sizeof(server->bin_dir), spec->bin_dir, "bin_dir", err);
+    if (rc == HA_OK)
+        rc = take(server->config_file, sizeof(server->config_file), spec->config_file,
+                  "config_file", err);
+    if (rc == HA_OK)
+        rc = take(server->start_command, sizeof(server->start_command), spec->start_command,
+                  "start_command", err);
+    if (rc == HA_OK)
+        rc = take(server->replication_user, sizeof(server->replication_user),
+                  spec->replication_user, "replication_user", err);
+    if (rc == HA_OK)
+        rc = take(server->replication_password, sizeof(server->replication_password),
+                  spec->replication_password, "the replication password", err);
+    if (rc != HA_OK)
+        return rc;
+    if (server->bin_dir[0] == '\0')
+        (void)ha_text_copy(server->bin_dir, sizeof(server->bin_dir), "/usr/lib/postgresql/15/bin");
+    size = strlen(server->data_dir);
+    while (size > 1 && server->data_dir[size - 1] == '/')
+        server->data_dir[--size] = '\0';
+    if (size > 0 &&
+        (server->data_dir[0] != '/' || ha_text_format(server->work_dir, sizeof(server->work_dir),
+                                                      "%s-hafailover", server->data_dir) != HA_OK))
+        return ha_err_set(err, HA_EINVAL, "data_dir is not an absolute path, or too long");
+    return find_user(server, spec->os_user, err);
+}
+
+/* --- processes -------------------------------------------------------------------------------- */
+
+/* From the state on; NULL: no such process. */
+static const char *stat_of(const char *pid, char text[256])
+{
+    char path[64];
+    ssize_t size;
+    const char *at;
+    int fd;
+
+    (void)snprintf(path, sizeof(path), "/proc/%.20s/stat", pid);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return NULL;
+    size = read(fd, text, 255);
+    (void)close(fd); /* only read */
+    if (size <= 0)
+        return NULL;
+    text[size] = '\0';
+    at = strrchr(text, ')'); /* the name before it may hold anything */
+    return at != NULL && strlen(at) > 4 ? at + 2 : NULL;
+}
+
+static int32_t parent_of(const char *pid)
+{
+    char text[256];
+    const char *at = stat_of(pid, text);
+
+    return at != NULL ? (int32_t)ha_pg_number(at + 2) : 0;
+}
+
+static bool is_zombie(long pid)
+{
+    char name[24], text[256];
+    const char *at;
+
+    (void)snprintf(name, sizeof(name), "%ld", pid);
+    at = pid > 1 ? stat_of(name, text) : NULL;
+    return at != NULL && (*at == 'Z' || *at == 'X');
+}
+
+/* The process a lock file names; 0: none. */
+static long locked_by(const char *path)
+{
+    char text[32] = "";
+    ssize_t size;
+    int fd;
+
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    size = read(fd, text, sizeof(text) - 1);
+    (void)close(fd); /* only read */
+    return size > 0 ? (long)ha_pg_number(text) : 0;
+}
+
+/* A zombie has no directory any more, and counts as gone. */
+static bool works_in(const char *pid, const char *real)
+{
+    char path[64], where[PATH_MAX];
+    ssize_t length;
+
+    (void)snprintf(path, sizeof(path), "/proc/%.20s/cwd", pid);
+    length = readlink(path, where, sizeof(where) - 1);
+    if (length <= 0)
+        return false;
+    where[length] = '\0';
+    return strcmp(where, real) == 0;
+}
+
+/* Not somebody's shell that happens to stand there. */
+static bool is_server(const struct ha_pg_server *server, const char *pid)
+{
+    char path[HA_PG_PATH_SIZE + 16], program[PATH_MAX], want[PATH_MAX];
+    ssize_t length;
+
+    (void)snprintf(path, sizeof(path), "%s/postgres", server->bin_dir);
+    if (realpath(path, want) == NULL)
+        return false;
+    (void)snprintf(path, sizeof(path), "/proc/%.20s/exe", pid);
+    length = readlink(path, program, sizeof(program) - 1);
+    if (length <= 0)
+        return false;
+    program[length] = '\0';
+    return strcmp(program, want) == 0;
+}
+
+int32_t ha_pg_server_pid(const struct ha_pg_server *server)
+{
+    char path[HA_PG_PATH_SIZE + 32], text[32], real[PATH_MAX];
+    long pid;
+
+    (void)snprintf(path, sizeof(path), "%s/postmaster.pid", server->data_dir);
+    pid = locked_by(path);
+    if (pid <= 1 || pid > INT32_MAX || realpath(server->data_dir, real) == NULL)
+        return 0;
+    /* A number left over from before a reboot may be anybody's: it must live in this directory. */
+    (void)snprintf(text, sizeof(text), "%ld", pid);
+    return works_in(text, real) ? (int32_t)pid : 0;
+}
+
+int ha_pg_server_sweep(const struct ha_pg_server *server)
+{
+    char path[HA_PG_PATH_SIZE + 32], real[PATH_MAX];
+    const struct dirent *entry;
+    bool any = false;
+    DIR *dir;
+
+    if (realpath(server->data_dir, real) == NULL)
+        return HA_OK;
+    if (ha_pg_server_pid(server) != 0)
+        return HA_EEXIST;
+    dir = opendir("/proc");
+    if (dir == NULL)
+        return HA_EIO;
+    while ((entry = readdir(dir)) != NULL) {
+        pid_t pid = (pid_t)ha_pg_number(entry->d_name);
+
+        if (pid <= 1 || pid == getpid() || !works_in(entry->d_name, real) ||
+            !is_server(server, entry->d_name))
+            continue;
+        any = true;
+        (void)kill(pid, SIGKILL);
+    }
+    (void)closedir(dir); /* only read */
+    if (any)
+        return HA_EBUSY;
+    /* The server would take a process that nobody has waited for yet for a living one. */
+    if (server->socket_lock[0] != '\0' && is_zombie(locked_by(server->socket_lock)))
+        (void)unlink(server->socket_lock); /* the start tells, if it is still in the way */
+    (void)snprintf(path, sizeof(path), "%s/postmaster.pid", server->data_dir);
+    return unlink(path) == 0 || errno == ENOENT ? HA_OK : HA_EIO;
+}
+
+bool ha_pg_server_signal(int32_t pid, enum ha_pg_stop how)
+{
+    return pid > 1 && kill(pid, how == HA_PG_STOP_FAST ? SIGINT : SIGQUIT) == 0;
+}
+
+void ha_pg_server_end(int32_t pid)
+{
+    const struct dirent *entry;
+    uint32_t count = 0;
+    DIR *dir;
+
+    if (pid <= 1 || kill(pid, SIGSTOP) != 0) /* it makes no more children */
+        return;
+    dir = opendir("/proc");
+    while (dir != NULL && count < CHILDREN_MAX && (entry = readdir(dir)) != NULL) {
+        if (entry->d_name[0] < '1' || entry->d_name[0] > '9' || parent_of(entry->d_name) != pid)
+            continue;
+        (void)kill((pid_t)ha_pg_number(entry->d_name), SIGKILL);
+        count++;
+    }
+    if (dir != NULL)
+        (void)closedir(dir); /* only read */
+    (void)kill(pid, SIGKILL);
+}
+
+int ha_pg_server_run(const struct ha_pg_server *server, struct ha_process_run **ret,
+                     uv_loop_t *loop, const char *const *argv, uint32_t deadline_ms,
+                     ha_process_cb cb, void *data)
+{
+    static const char *const env[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", NULL};
+    const char *args[24];
+    char program[HA_PG_PATH_SIZE * 2];
+    struct ha_process_options options = {
+        .argv = args,
+        .env = env,
+        .cwd = "/",
+        .deadline_ms = deadline_ms,
+        .set_ids = server->set_ids,
+        .uid = server->uid,
+        .gid = server->gid,
+    };
+    size_t count = 0;
+
+    if (argv[0][0] == '/')
+        (void)snprintf(program, sizeof(program), "%s", argv[0]);
+    else
+        (void)snprintf(program, sizeof(program), "%s/%s", server->bin_dir, argv[0]);
+    args[count++] = program;
+    for (size_t i = 1; argv[i] != NULL && count + 1 < HA_ARRAY_LEN(args); i++)
+        args[count++] = argv[i];
+    args[count] = NULL;
+    return ha_process_start(ret, loop, &options, cb, data);
+}
+
+/* --- what its tools say ----------------------------------------------------------------------- */
+
+static const char *line_of(const char *text, const char *key)
+{
+    for (const char *at = text; *at != '\0'; at += strcspn(at, "\n"), at += *at == '\n' ? 1 : 0) {
+        if (strncmp(at, key, strlen(key)) == 0)
+            return at + strlen(key) + strspn(at + strlen(key), " ");
+    }
+    return NULL;
+}
+
+static bool starts(const char *text, const char *with)
+{
+    return strncmp(text, with, strlen(with)) == 0;
+}
+
+int ha_pg_control_parse(const char *text, struct ha_pg_control *ret)
+{
+    const char *state = line_of(text, "Database cluster state:");
+    const char *system = line_of(text, "Database system identifier:");
+    const char *location = line_of(text, "Latest checkpoint location:");
+    const char *timeline = line_of(text, "Latest checkpoint's TimeLineID:");
+
+    if (state == NULL || system == NULL || location == NULL || timeline == NULL ||
+        !ha_pg_lsn(location, &ret->checkpoint))
+        return HA_EPROTO;
+    ret->exists = true;
+    ret->system = ha_pg_number(system);
+    ret->timeline = (uint32_t)ha_pg_number(timeline);
+    ret->clean = starts(state, "shut down\n");
+    ret->was_primary = ret->clean || starts(state, "in production") ||
+                       starts(state, "shutting down") || starts(state, "in crash recovery");
+    return HA_OK;
+}
+
+/* A value of a conninfo string, quoted. */
+static int append_value(char *to, size_t size, const char *key, const char *value)
+{
+    int rc = ha_text_append(to, size, "%s%s='", to[0] != '\0' ? " " : "", key);
+
+    for (; rc == HA_OK && *value != '\0'; value++)
+        rc = ha_text_append(to, size, "%s%c", *value == '\'' || *value == '\\' ? "\\" : "", *value);
+    return rc == HA_OK ? ha_text_append(to, size, "'") : rc;
+}
+
+int ha_pg_server_conninfo(const struct ha_pg_server *server, const char *host, uint16_t port,
+                          const char *name, const char *more, char *to, size_t size)
+{
+    char text[HA_PG_PATH_SIZE + 16];
+    int rc;
+
+    to[0] = '\0';
+    rc = append_value(to, size, "host", host);
+    (void)snprintf(text, sizeof(text), "%u", (unsigned)port);
+    if (rc == HA_OK)
+        rc = append_value(to, size, "port", text);
+    if (rc == HA_OK && server->replication_user[0] != '\0')
+        rc = append_value(to, size, "user", server->replication_user);
+    (void)snprintf(text, sizeof(text), "%s/pgpass", server->work_dir);
+    if (rc == HA_OK && server->replication_password[0] != '\0')
+        rc = append_value(to, size, "passfile", text);
+    if (rc == HA_OK && name[0] != '\0')
+        rc = append_value(to, size, "application_name", name);
+    if (rc == HA_OK && more[0] != '\0')
+        rc = ha_text_append(to, size, " %s", more);
+    return rc;
+}
+
+void ha_pg_slot_name(const char *name, char *to, size_t size)
+{
+    size_t at;
+
+    (void)ha_text_format(to, size, "ha_%s", name);
+    for (at = 0; to[at] != '\0'; at++) {
+        if (to[at] >= 'A' && to[at] <= 'Z')
+            to[at] = (char)(to[at] - 'A' + 'a');
+        else if ((to[at] < 'a' || to[at] > 'z') && (to[at] < '0' || to[at] > '9'))
+            to[at] = '_';
+    }
+}

@@ -1,0 +1,80 @@
+/* agents/postgresql/server.h - the server as processes and files of this host.
+ *
+ * Signals and small reads run in place; everything that may take long is a process or runs on a
+ * worker thread (files.h, job.h). */
+#ifndef HA_AGENTS_POSTGRESQL_SERVER_H
+#define HA_AGENTS_POSTGRESQL_SERVER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <uv.h>
+
+#include "agents/postgresql/conn.h"
+#include "lib/io/process.h"
+
+struct ha_link_spec;
+
+/* Where its files and programs are, and as whom they are used. */
+struct ha_pg_server {
+    char data_dir[HA_PG_PATH_SIZE]; /* empty: the server cannot be started from here */
+    char work_dir[HA_PG_PATH_SIZE]; /* beside it: what must outlive a rewind or copy */
+    char bin_dir[HA_PG_PATH_SIZE];
+    char config_file[HA_PG_PATH_SIZE]; /* empty: in data_dir */
+    char start_command[HA_PG_PATH_SIZE];
+    char socket_lock[HA_PG_PATH_SIZE + 32]; /* of its UNIX socket; empty: not known */
+    char replication_user[64];
+    char replication_password[HA_PG_SECRET_SIZE];
+    bool set_ids; /* we are root, it must not be */
+    uid_t uid;
+    gid_t gid;
+};
+
+/* HA_EINVAL with a sentence: a path too long, or no such user. */
+int ha_pg_server_init(struct ha_pg_server *server, const struct ha_link_spec *spec,
+                      struct ha_err *err);
+
+/* The postmaster named in postmaster.pid, if it lives: else 0. */
+int32_t ha_pg_server_pid(const struct ha_pg_server *server);
+
+enum ha_pg_stop { HA_PG_STOP_FAST, HA_PG_STOP_IMMEDIATE };
+
+/* Ask postmaster @pid to stop; no process is made for that. False: it is gone. */
+bool ha_pg_server_signal(int32_t pid, enum ha_pg_stop how);
+
+/* End postmaster @pid and every child of it now, also where they are stopped. */
+void ha_pg_server_end(int32_t pid);
+
+/* Blocking, for worker threads. Kill whatever still works in the data directory after its
+ * postmaster has gone: a backend in the middle of a long statement does not notice that by itself,
+ * and would answer a client of this host. HA_EBUSY: there was something (ask again); HA_OK:
+ * nothing, and a lock file that names a process which is no more has been removed. Never while a
+ * postmaster lives: HA_EEXIST. */
+int ha_pg_server_sweep(const struct ha_pg_server *server);
+
+struct ha_pg_control {
+    uint64_t system;
+    uint32_t timeline;
+    uint64_t checkpoint; /* its location */
+    bool was_primary;    /* by its state: not a standby's */
+    bool clean;          /* shut down in order */
+    bool backup;         /* a base backup or rewound copy that has not started yet */
+    bool exists;
+};
+
+/* Take what pg_controldata says in @text. HA_EPROTO. */
+int ha_pg_control_parse(const char *text, struct ha_pg_control *ret);
+
+/* Run a program of bin_dir as the database's user; argv[0] is its name. As ha_process_start. */
+int ha_pg_server_run(const struct ha_pg_server *server, struct ha_process_run **ret,
+                     uv_loop_t *loop, const char *const *argv, uint32_t deadline_ms,
+                     ha_process_cb cb, void *data);
+
+/* The conninfo of a standby that follows @host, or of a tool that reads there. */
+int ha_pg_server_conninfo(const struct ha_pg_server *server, const char *host, uint16_t port,
+                          const char *name, const char *more, char *to, size_t size);
+
+/* The slot of member @name on whatever it follows. */
+void ha_pg_slot_name(const char *name, char *to, size_t size);
+
+#endif /* HA_AGENTS_POSTGRESQL_SERVER_H */
