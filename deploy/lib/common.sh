@@ -22,9 +22,19 @@ NET4=10.77.0
 NET6=fd77:
 VIP=$NET4.100
 WATCHER_PORT=7400
-REDIS_PORT=6379
 HOOK_PORT=8080
 SERVICE=cache
+
+# The database of the lab: what it was made with, once it is there.
+ENGINE=$(cat "$RUN/engine" 2>/dev/null || echo "${HAFO_ENGINE:-redis}")
+engine_set() {
+    ENGINE=$1
+    case $ENGINE in
+        redis) DB_PORT=6379 ;;
+        postgresql) DB_PORT=5432 ;;
+        *) die "no engine '$ENGINE' (there are: redis postgresql)" ;;
+    esac
+}
 
 say() { printf '%s\n' "$*"; }
 note() { printf '  %s\n' "$*"; }
@@ -69,3 +79,5 @@ binary() {
         *) echo "$BUILD/cmd/$1/$1" ;;
     esac
 }
+
+engine_set "$ENGINE"

@@ -125,7 +125,7 @@ def main():
         writer.stop()
         show(seen, writer.acks())
         print(f"== {seen['primary']} is started again and comes back as a replica")
-        lab.call("redis_start", seen["primary"])
+        lab.call("database_start", seen["primary"])
         lab.wait_settled(30)
         print(lab.ctl("status", "--table").stdout, end="")
     except hafolab.LabError as error:

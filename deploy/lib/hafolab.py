@@ -5,6 +5,7 @@ asks of a running one: its state as JSON, its processes, what a writing client n
 nanoseconds of CLOCK_BOOTTIME unless the name says otherwise; all namespaces share one kernel, so
 there is one clock.
 """
+import contextlib
 import dataclasses
 import http.client
 import json
@@ -68,7 +69,7 @@ class Writer:
         self.path.unlink(missing_ok=True)
         self._at, self._acks, self._server = 0, [], "?"
         self.process = lab.popen(host, [lab.program("tests/support/hafailover-writer"),
-                                        "--host", to, "--interval", str(interval_us),
+                                        "--engine", lab.engine, "--host", to, "--interval", str(interval_us),
                                         "--prefix", name, "--log", str(self.path), *extra])
 
     def stop(self):
@@ -111,6 +112,11 @@ class Lab:
         self.build = pathlib.Path(build).resolve()
         self.env = dict(os.environ, HAFO_LAB=name, HAFO_BUILD=str(self.build))
 
+    @property
+    def engine(self):
+        path = self.run / "engine"
+        return path.read_text().strip() if path.exists() else self.env.get("HAFO_ENGINE", "redis")
+
     def program(self, path):
         return str(self.build / path)
 
@@ -142,19 +148,38 @@ class Lab:
                               text=True)
         return (done.stdout + done.stderr).strip()
 
+    def sql(self, host, text, deadline_s=10):
+        """psql as the superuser on the UNIX socket of the host's own database; its rows."""
+        done = subprocess.run(["psql", "-X", "-A", "-t", "-q", "-h", str(self.run / host / "pg"),
+                               "-U", "postgres", "-d", "postgres", "-c", text], timeout=deadline_s,
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise LabError(f"{host}: {done.stderr.strip()}")
+        return done.stdout.strip()
+
     # --- processes ---
 
     def pid(self, host, unit):
+        path = self.run / host / f"{unit}.pid"
+        if unit == "database" and self.engine == "postgresql":
+            path = self.run / host / "data" / "postmaster.pid"
         try:
-            return int((self.run / host / f"{unit}.pid").read_text())
+            return int(path.read_text().split("\n")[0])
         except (FileNotFoundError, ValueError) as error:
             raise LabError(f"{host}: its {unit} does not run") from error
 
     def signal(self, host, unit, number):
         """Send a signal to the process itself; the moment just before."""
-        pid = self.pid(host, unit)
+        pids = [self.pid(host, unit)]
+        if unit == "database" and number in (signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT):
+            # All of PostgreSQL at once; Redis is one process, but for what saves its data.
+            children = pathlib.Path(f"/proc/{pids[0]}/task/{pids[0]}/children")
+            if self.engine == "postgresql" and children.exists():
+                pids += [int(pid) for pid in children.read_text().split()]
         at = now_ns()
-        os.kill(pid, number)
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
         return at
 
     def kill(self, host, unit):

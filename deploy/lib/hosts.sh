@@ -8,7 +8,7 @@ host_up() {
     mkdir -p "$RUN/$1" "$(cgroup_of "$1")"
     case $(host_kind "$1") in
         watcher) [ -e "$RUN/$1/hafailoverd.conf" ] || watcher_configure "$1" ;;
-        database) [ -e "$RUN/$1/redis.conf" ] || database_configure "$1" ;;
+        database) [ -e "$RUN/$1/hafailover-agent.conf" ] || database_configure "$1" ;;
         client) ;;
     esac
 }
@@ -30,7 +30,7 @@ host_start() {
         watcher) watcher_start "$1" ;;
         database)
             gate_load "$1"
-            redis_start "$1"
+            database_start "$1"
             agent_start "$1"
             ;;
         client) ;;
@@ -70,7 +70,7 @@ secrets_make() {
     [ "$TLS" != certificates ] || certificates_make
     if [ ! -e "$RUN/secret" ]; then
         "$(binary hafailoverctl)" keygen secret "$RUN/secret"
-        (umask 077 && od -An -N24 -tx1 /dev/urandom | tr -d ' \n' >"$RUN/redis.password" &&
+        (umask 077 && od -An -N24 -tx1 /dev/urandom | tr -d ' \n' >"$RUN/database.password" &&
             od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$RUN/webhook.key")
     fi
     for host in "${DATABASES[@]}"; do
@@ -101,9 +101,9 @@ $(peers)
 
 $(tls_section "$1" "secret_file = $RUN/secret")
 
-[credentials redis]
+[credentials database]
 user = hafailover
-password_file = $RUN/redis.password
+password_file = $RUN/database.password
 
 [secret quickstart]
 key_file = $RUN/webhook.key
@@ -126,13 +126,22 @@ watcher_start() {
 # --- databases ------------------------------------------------------------------------------
 
 database_configure() {
+    mkdir -p "$RUN/$1/agent"
+    case $ENGINE in
+        redis) redis_configure "$1" ;;
+        postgresql) pg_configure "$1" ;;
+    esac
+    agent_configure "$1"
+}
+
+redis_configure() {
     local host=$1
-    mkdir -p "$RUN/$host/data" "$RUN/$host/agent"
+    mkdir -p "$RUN/$host/data"
     cat >"$RUN/$host/redis.conf" <<EOF
 # The quickstart's clients need no password; hafailover has a user of its own.
 bind * -::*
 protected-mode no
-port $REDIS_PORT
+port $DB_PORT
 unixsocket $RUN/$host/redis.sock
 unixsocketperm 700
 dir $RUN/$host/data
@@ -140,13 +149,17 @@ save 3600 1 300 100
 repl-diskless-sync-delay 0
 repl-backlog-size 64mb
 user default on nopass ~* &* +@all
-user hafailover on >$(cat "$RUN/redis.password") -@all $REDIS_RIGHTS
+user hafailover on >$(cat "$RUN/database.password") -@all $REDIS_RIGHTS
 EOF
     # As it was before hafailover came. Three servers that each believe to be the primary are not
     # taken over by itself: choosing one would wipe the others.
     [ "$host" = "${DATABASES[0]}" ] ||
-        echo "replicaof $(address4 "${DATABASES[0]}") $REDIS_PORT" >>"$RUN/$host/redis.conf"
+        echo "replicaof $(address4 "${DATABASES[0]}") $DB_PORT" >>"$RUN/$host/redis.conf"
     chmod 600 "$RUN/$host/redis.conf"
+}
+
+agent_configure() {
+    local host=$1
     cat >"$RUN/$host/hafailover-agent.conf" <<EOF
 [agent]
 name = $host
@@ -166,13 +179,19 @@ cgroup = $(cgroup_of "$host")
 [vip]
 interface = eth0
 
+$("${ENGINE/postgresql/pg}_agent_section" "$host")
+EOF
+}
+
+redis_agent_section() {
+    cat <<EOF
 [database $SERVICE]
-socket = $RUN/$host/redis.sock
-port = $REDIS_PORT
+socket = $RUN/$1/redis.sock
+port = $DB_PORT
 user = hafailover
-password_file = $RUN/redis.password
-config_file = $RUN/$host/redis.conf
-data_dir = $RUN/$host/data
+password_file = $RUN/database.password
+config_file = $RUN/$1/redis.conf
+data_dir = $RUN/$1/data
 EOF
 }
 
@@ -180,6 +199,18 @@ EOF
 REDIS_RIGHTS='+ping +info +role +replicaof +config|get +config|set +config|rewrite +client|id
  +client|kill +client|pause +client|unpause +client|list +client|setname +bgsave +wait'
 REDIS_RIGHTS=${REDIS_RIGHTS//$'\n'/}
+
+# PostgreSQL is started by its agent.
+database_start() {
+    [ "$ENGINE" = postgresql ] || redis_start "$1"
+}
+
+database_empty() {
+    case $ENGINE in
+        redis) redis_empty "$1" ;;
+        postgresql) pg_empty "$1" ;;
+    esac
+}
 
 redis_start() {
     unit_start "$1" database never redis-server "$RUN/$1/redis.conf"
@@ -222,9 +253,9 @@ services_conf() {
     local host
     cat <<EOF
 [service $SERVICE]
-engine = redis
+engine = $ENGINE
 vip = $VIP/24
-credentials = redis
+credentials = database
 # A playground: as many failovers as you like. The default is 5/10min.
 rate = any
 
@@ -234,7 +265,7 @@ EOF
 [member $SERVICE/$host]
 agent = $host
 host = $(address4 "$host")
-port = $REDIS_PORT
+port = $DB_PORT
 
 EOF
     done
@@ -265,6 +296,7 @@ ctl() {
 lab_up() {
     local host
     mkdir -p "$RUN/bpf"
+    echo "$ENGINE" >"$RUN/engine"
     mountpoint -q "$RUN/bpf" || mount -t bpf bpffs "$RUN/bpf" ||
         note "no bpffs can be mounted here: the gate will be nft alone"
     switch_up

@@ -9,7 +9,8 @@ PACKAGES_BUILD=(gcc libc6-dev meson ninja-build pkg-config clang libbpf-dev libm
 PACKAGES_RUN=(ca-certificates redis-server iproute2 nftables util-linux procps python3)
 # What tests/bench measures hafailover against.
 PACKAGES_BENCH=(redis-sentinel patroni etcd-server postgresql-15 curl)
-PACKAGES_TEST=(clang-format clang-tidy cppcheck shellcheck git libclang-rt-14-dev openssl)
+PACKAGES_POSTGRESQL=(postgresql-15)
+PACKAGES_TEST=(postgresql-15 clang-format clang-tidy cppcheck shellcheck git libclang-rt-14-dev openssl)
 PACKAGES_LONG=(spin)
 
 package_present() {
@@ -30,6 +31,7 @@ packages_install() {
     note "installing ${#missing[@]} packages: ${missing[*]}"
     log=$(mktemp)
     no_service_starts
+    no_cluster_made
     if ! apt_run "$log" install "${missing[@]}" && ! { apt_run "$log" update &&
         apt_run "$log" install "${missing[@]}"; }; then
         service_starts_again
@@ -54,6 +56,14 @@ apt_run() {
     [ "$verb" = install ] && set -- -y --no-install-recommends "$@"
     DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120 "$verb" "$@" \
         >>"$log" 2>&1 </dev/null
+}
+
+# Debian makes and starts a cluster of its own with each version of PostgreSQL unless told not to.
+no_cluster_made() {
+    local file=/etc/postgresql-common/createcluster.conf
+    [ ! -e "$file" ] || return 0 # a person's, or there already
+    mkdir -p /etc/postgresql-common
+    echo "create_main_cluster = false" >"$file"
 }
 
 # Debian starts a service on installation unless a policy file says no; ours goes away again. One

@@ -30,7 +30,13 @@ cgroup_drop() {
     die "cannot remove the control group $1: $(cat "$1"/*/cgroup.procs 2>/dev/null | tr '\n' ' ')"
 }
 
-unit_pid() { cat "$RUN/$1/$2.pid" 2>/dev/null || true; }
+unit_pid() {
+    if [ "$ENGINE.$2" = postgresql.database ]; then
+        head -n 1 "$RUN/$1/data/postmaster.pid" 2>/dev/null || true
+    else
+        cat "$RUN/$1/$2.pid" 2>/dev/null || true
+    fi
+}
 
 # A process that has ended counts as gone even while its parent has not yet asked for its status.
 pid_alive() { [ -n "$1" ] && grep -qs '^State:[[:space:]]*[^ZX[:space:]]' "/proc/$1/status"; }
@@ -56,6 +62,10 @@ unit_start() {
 # Signal 0..n: the process itself, as a fault does; its supervisor stays.
 unit_signal() {
     local pid
+    if [ "$ENGINE.$2" = postgresql.database ]; then
+        pg_signal "$1" "$3"
+        return
+    fi
     pid=$(unit_pid "$1" "$2")
     [ -n "$pid" ] || die "$1: its $2 does not run"
     kill "-$3" "$pid" 2>/dev/null || die "$1: its $2 (process $pid) does not run"

@@ -1,4 +1,4 @@
-/* tests/support/writer.c - write unique keys to a Redis as fast as asked and note each
+/* tests/support/writer.c - write unique keys to a database as fast as asked and note each
  * acknowledgement.
  *
  * A client that never gives up: short timeouts, reconnects at once. Every connection is asked once
@@ -8,9 +8,7 @@
  *   C <time> <server>            a connection was made; <server> is the directory of its data
  *   A <sent> <answered> <number> write <number> was acknowledged
  *   E <time> <text>              a write was not acknowledged, or no connection was made
- * Keys are "<prefix>:<number>"; numbers only grow and are never used twice.
- *
- * With --sentinels the address is asked for before each connection (tests/support/sentinel.h). */
+ * Keys are "<prefix>:<number>"; numbers only grow and are never used twice. */
 #include <argp.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -21,34 +19,17 @@
 #include <string.h>
 #include <time.h>
 
-#include <hiredis/hiredis.h>
-
 #include "lib/base/err.h"
 #include "lib/base/text.h"
-#include "tests/support/sentinel.h"
+#include "tests/support/writer.h"
 
 #define NS_PER_MS 1000000ull
 
-struct options {
-    const char *host;
-    const char *prefix;
-    const char *log;
-    uint64_t port;
-    uint64_t interval_us;
-    uint64_t connect_ms; /* a lost SYN is sent again after a second: better to try anew */
-    uint64_t timeout_ms;
-    uint64_t duration_ms;  /* 0: until SIGTERM */
-    bool read_only;        /* GET in place of SET: who answers reads? */
-    bool stay;             /* keep a connection that refused a write */
-    const char *sentinels; /* NULL: host and port are fixed */
-    const char *service;
-};
-
 struct writer {
-    const struct options *options;
+    const struct writer_options *options;
+    const struct writer_engine *engine;
     FILE *log;
-    redisContext *link; /* NULL: not connected */
-    struct ha_sentinels sentinels;
+    void *link; /* NULL: not connected */
     uint64_t number;
     char last_error[160]; /* told once while it repeats */
 };
@@ -88,98 +69,36 @@ static void tell_error(struct writer *writer, const char *text)
 
 static void drop_link(struct writer *writer)
 {
-    redisFree(writer->link);
+    writer->engine->close(writer->link);
     writer->link = NULL;
-}
-
-/* Takes the next reply of a pipeline; gives it (freeReplyObject), or NULL after a broken link. */
-static redisReply *take_reply(struct writer *writer)
-{
-    void *reply = NULL;
-
-    if (redisGetReply(writer->link, &reply) == REDIS_OK)
-        return reply;
-    tell_error(writer, writer->link->errstr);
-    drop_link(writer);
-    return NULL;
-}
-
-/* A server is known by its data directory: every host of a lab has one of its own. */
-static bool identify(struct writer *writer)
-{
-    redisReply *reply = take_reply(writer);
-    const char *name = "?";
-
-    if (reply == NULL)
-        return false;
-    if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 &&
-        reply->element[1]->type == REDIS_REPLY_STRING)
-        name = reply->element[1]->str;
-    (void)fprintf(writer->log, "C %" PRIu64 " %s\n", now_ns(), name);
-    freeReplyObject(reply);
-    return true;
-}
-
-static struct timeval to_timeval(uint64_t ms)
-{
-    return (struct timeval){(time_t)(ms / 1000), (suseconds_t)(ms % 1000 * 1000)};
-}
-
-static bool dial(struct writer *writer)
-{
-    const struct options *options = writer->options;
-    const struct timeval timeout = to_timeval(options->timeout_ms);
-    char host[HA_SENTINEL_HOST_SIZE];
-    uint64_t port = options->port;
-
-    if (options->sentinels == NULL) {
-        (void)snprintf(host, sizeof(host), "%s", options->host);
-    } else if (!ha_sentinels_where(&writer->sentinels, host, &port)) {
-        tell_error(writer, "no sentinel answers");
-        return false;
-    }
-    writer->link = redisConnectWithTimeout(host, (int)port, to_timeval(options->connect_ms));
-    if (writer->link == NULL)
-        return false;
-    if (writer->link->err != 0 || redisSetTimeout(writer->link, timeout) != REDIS_OK) {
-        tell_error(writer, writer->link->errstr);
-        drop_link(writer);
-        return false;
-    }
-    /* Sent together with the first write, so that asking costs that write nothing. */
-    return redisAppendCommand(writer->link, "CONFIG GET dir") == REDIS_OK;
 }
 
 static void write_one(struct writer *writer)
 {
-    const bool fresh = writer->link == NULL;
     const uint64_t sent_ns = now_ns();
     const uint64_t number = ++writer->number;
-    redisReply *reply;
+    const char *server = NULL, *why = "";
+    enum writer_end end;
 
-    if (fresh && !dial(writer))
+    if (writer->link == NULL)
+        writer->link = writer->engine->dial(writer->options, &why);
+    if (writer->link == NULL) {
+        tell_error(writer, why);
         return;
-    if (writer->options->read_only)
-        (void)redisAppendCommand(writer->link, "GET %s:0", writer->options->prefix);
-    else
-        (void)redisAppendCommand(writer->link, "SET %s:%" PRIu64 " %" PRIu64,
-                                 writer->options->prefix, number, number);
-    if (fresh && !identify(writer))
-        return;
-    reply = take_reply(writer);
-    if (reply == NULL)
-        return;
-    if (reply->type == REDIS_REPLY_ERROR) {
-        /* The address may have moved on while this server still answers: ask anew. */
-        tell_error(writer, reply->str);
-        if (!writer->options->stay)
-            drop_link(writer);
-    } else {
+    }
+    end = writer->engine->write(writer->link, writer->options, number, &server, &why);
+    if (server != NULL)
+        (void)fprintf(writer->log, "C %" PRIu64 " %s\n", now_ns(), server);
+    if (end == WRITER_OK) {
         (void)fprintf(writer->log, "A %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", sent_ns, now_ns(),
                       number);
         writer->last_error[0] = '\0';
+        return;
     }
-    freeReplyObject(reply);
+    /* The address may have moved on while this server still answers: ask anew. */
+    tell_error(writer, why);
+    if (end == WRITER_BROKEN || !writer->options->stay)
+        drop_link(writer);
 }
 
 static void run(struct writer *writer)
@@ -190,8 +109,8 @@ static void run(struct writer *writer)
     uint64_t next_ns = began_ns;
 
     while (!stop_asked && (writer->options->duration_ms == 0 || now_ns() < end_ns)) {
-        if (writer->options->sentinels != NULL && writer->link != NULL &&
-            ha_sentinels_switched(&writer->sentinels, now_ns()))
+        if (writer->link != NULL && writer->engine->moved != NULL &&
+            writer->engine->moved(now_ns()))
             drop_link(writer);
         write_one(writer);
         next_ns += interval_ns;
@@ -202,7 +121,6 @@ static void run(struct writer *writer)
     }
     if (writer->link != NULL)
         drop_link(writer);
-    ha_sentinels_fini(&writer->sentinels);
 }
 
 static error_t parse_number(struct argp_state *state, const char *text, uint64_t max, uint64_t *ret)
@@ -214,9 +132,12 @@ static error_t parse_number(struct argp_state *state, const char *text, uint64_t
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
-    struct options *options = state->input;
+    struct writer_options *options = state->input;
 
     switch (key) {
+    case 'e':
+        options->engine = arg;
+        return 0;
     case 'h':
         options->host = arg;
         return 0;
@@ -256,11 +177,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 int main(int argc, char *argv[])
 {
     static const struct argp_option table[] = {
+        {"engine", 'e', "NAME", 0, "redis or postgresql (redis)", 0},
         {"host", 'h', "ADDRESS", 0, "numeric address (127.0.0.1)", 0},
-        {"port", 'p', "PORT", 0, "its port (6379)", 0},
+        {"port", 'p', "PORT", 0, "its port (the engine's)", 0},
         {"interval", 'i', "US", 0, "microseconds between writes (1000)", 0},
-        {"connect", 'c', "MS", 0, "longest wait for a connection (10)", 0},
-        {"timeout", 't', "MS", 0, "longest wait for an answer (50)", 0},
+        {"connect", 'c', "MS", 0, "longest wait for a connection (10; 20)", 0},
+        {"timeout", 't', "MS", 0, "longest wait for an answer (50; 100)", 0},
         {"duration", 'd', "MS", 0, "end after this long (0: at SIGTERM)", 0},
         {"prefix", 'k', "TEXT", 0, "of the keys (writer)", 0},
         {"log", 'l', "FILE", 0, "where to note (standard output)", 0},
@@ -272,22 +194,20 @@ int main(int argc, char *argv[])
     };
     static const struct argp argp = {
         table, parse, NULL, "Write unique keys, note who acknowledged.", NULL, NULL, NULL};
-    struct options options = {.host = "127.0.0.1",
-                              .prefix = "writer",
-                              .service = "cache",
-                              .port = 6379,
-                              .interval_us = 1000,
-                              .connect_ms = 10,
-                              .timeout_ms = 50};
+    struct writer_options options = {.engine = "redis",
+                                     .host = "127.0.0.1",
+                                     .prefix = "writer",
+                                     .service = "cache",
+                                     .interval_us = 1000};
     struct writer writer = {.options = &options, .log = stdout};
     struct sigaction action = {.sa_handler = on_signal};
 
     (void)argp_parse(&argp, argc, argv, 0, NULL, &options);
-    if (options.sentinels != NULL &&
-        !ha_sentinels_init(&writer.sentinels, options.sentinels, options.service)) {
-        (void)fprintf(stderr, "not a list of addresses: %s\n", options.sentinels);
-        return EXIT_FAILURE;
-    }
+    writer.engine =
+        strcmp(options.engine, writer_postgresql.name) == 0 ? &writer_postgresql : &writer_redis;
+    options.port = options.port != 0 ? options.port : writer.engine->port;
+    options.connect_ms = options.connect_ms != 0 ? options.connect_ms : writer.engine->connect_ms;
+    options.timeout_ms = options.timeout_ms != 0 ? options.timeout_ms : writer.engine->timeout_ms;
     (void)sigaction(SIGTERM, &action, NULL);
     (void)sigaction(SIGINT, &action, NULL);
     action.sa_handler = SIG_IGN;

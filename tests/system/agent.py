@@ -153,7 +153,7 @@ def closed_from_boot(lab):
     lab.call("host_down", victim)
     lab.call("host_up", victim)
     lab.call("gate_load", victim)
-    lab.call("redis_start", victim)
+    lab.call("database_start", victim)
     wait_for(lambda: lab.redis(victim, "ping") == "PONG", 5, "its Redis runs")
     clients = [*lab.inside(victim), *lab.direct(victim)]
     time.sleep(1)

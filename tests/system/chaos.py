@@ -29,7 +29,7 @@ def fault_table(lab, chance):
     return [
         (f"kill {primary}", lambda: lab.kill(primary, "database")),
         (f"stop {primary}", lambda: lab.stop(primary, "database")),
-        (f"empty {primary}", lambda: lab.call("redis_empty", primary)),
+        (f"empty {primary}", lambda: lab.call("database_empty", primary)),
         (f"kill {replica}", lambda: lab.kill(replica, "database")),
         (f"stop {replica}", lambda: lab.stop(replica, "database")),
         (f"kill agent {primary}", lambda: lab.kill(primary, "agent")),

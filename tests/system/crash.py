@@ -33,7 +33,7 @@ def kill(lab):
         seen.append(holes(clients[0], killed))
         lab.tell(f"{old} to {new}: first write {(first.answered - killed) / MS:.1f} ms after the "
                  f"kill, {seen[-1]:.1f} ms without an acknowledgement")
-        lab.call("redis_start", old)
+        lab.call("database_start", old)
     lab.wait_settled()
     lab.tell(f"without an acknowledgement, median of {KILLS}: {median(seen):.1f} ms")
     expect(median(seen) < KILL_HOLE_MEDIAN_MS, f"median hole {median(seen):.0f} ms")
@@ -76,7 +76,7 @@ def empty_restart(lab):
     wait_for(lambda: lab.redis(lab.others(old)[0], "dbsize") == lab.redis(old, "dbsize"), 5,
              "replicas have all")
     count = int(lab.redis(old, "dbsize").split()[-1])
-    lab.call("redis_empty", old)
+    lab.call("database_empty", old)
     new = lab.wait_other(old)["primary"]
     lab.wait_settled()
     for host in DATABASES:
@@ -92,7 +92,7 @@ def restart_with_data(lab):
     lab.redis(old, "save")
     lab.kill(old, "database")
     time.sleep(0.05)
-    lab.call("redis_start", old)
+    lab.call("database_start", old)
     time.sleep(2)
     lab.wait_settled()
     lab.stop_writers()
@@ -140,7 +140,7 @@ def all_die(lab):
     killed = [lab.kill(host, "database") for host in DATABASES][0]
     wait_for(lambda: lab.service()["state"] == "NO_CANDIDATE", 15, "NO_CANDIDATE")
     for host in DATABASES:
-        lab.call("redis_start", host)
+        lab.call("database_start", host)
     lab.wait_settled(30)
     lab.wait_acks(client, killed + MS)
     lab.stop_writers()

@@ -168,10 +168,11 @@ def lab_of(build):
 
 
 def show_logs(cluster):
-    for log in sorted(cluster.run.glob("*/*.log")):
+    for log in sorted([*cluster.run.glob("*/*.log"), *cluster.run.glob("*/*/server.log")]):
         if "writer" in log.name or not log.stat().st_size:
             continue
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = [line for line in lines if "system is starting up" not in line]
         for line in lines[-15:]:
             print(f"# {log.parent.name}/{log.stem}: {line[:200]}")
 
