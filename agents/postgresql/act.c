@@ -363,9 +363,7 @@ void ha_pg_act_look(struct ha_pg_act *act, ha_pg_act_step step)
 
 static void wait_for_end(struct ha_pg_act *act)
 {
-    uint64_t start = 0;
-
-    if (ha_pid_start_time(act->pid, &start) == HA_OK && start == act->pid_start) {
+    if (ha_pg_server_lives(act->pid, act->pid_start)) {
         ha_pg_act_wait(act, HA_PG_POLL_MS, wait_for_end);
         return;
     }

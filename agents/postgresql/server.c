@@ -15,6 +15,7 @@
 #include "agents/engine.h"
 #include "agents/postgresql/parse.h"
 #include "lib/base/text.h"
+#include "lib/io/pidwatch.h"
 
 #define CHILDREN_MAX 4096
 
@@ -119,6 +120,13 @@ static bool is_zombie(long pid)
     (void)snprintf(name, sizeof(name), "%ld", pid);
     at = pid > 1 ? stat_of(name, text) : NULL;
     return at != NULL && (*at == 'Z' || *at == 'X');
+}
+
+bool ha_pg_server_lives(int32_t pid, uint64_t start)
+{
+    uint64_t now = 0;
+
+    return ha_pid_start_time(pid, &now) == HA_OK && now == start && !is_zombie(pid);
 }
 
 /* The process a lock file names; 0: none. */

@@ -37,6 +37,10 @@ int ha_pg_server_init(struct ha_pg_server *server, const struct ha_link_spec *sp
 /* The postmaster named in postmaster.pid, if it lives: else 0. */
 int32_t ha_pg_server_pid(const struct ha_pg_server *server);
 
+/* Whether process @pid that started at @start works still: one that has ended and that nobody has
+ * waited for yet does not. */
+bool ha_pg_server_lives(int32_t pid, uint64_t start);
+
 enum ha_pg_stop { HA_PG_STOP_FAST, HA_PG_STOP_IMMEDIATE };
 
 /* Ask postmaster @pid to stop; no process is made for that. False: it is gone. */

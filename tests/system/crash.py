@@ -46,7 +46,8 @@ def hang(lab):
     stopped = lab.stop(old, "database")
     lab.wait_acks(clients[0], stopped, but=old)
     lab.wait_other(old)
-    lab.go_on(old, "database")
+    if lab.engine == "redis":  # a stopped PostgreSQL has been ended by its agent
+        lab.go_on(old, "database")
     time.sleep(1)
     lab.wait_settled()
     lab.stop_writers()

@@ -19,6 +19,9 @@ def missing(lab, writer, host):
     numbers = [ack.number for ack in writer.acks()]
     prefix = writer.path.stem.removeprefix("writer-")
     gone = []
+    if lab.engine == "postgresql":
+        have = set(lab.sql(host, f"SELECT number FROM writes WHERE prefix = '{prefix}'").split())
+        return [number for number in numbers if str(number) not in have], len(numbers)
     for at in range(0, len(numbers), 500):
         some = numbers[at:at + 500]
         said = lab.redis(host, "mget", *[f"{prefix}:{number}" for number in some]).splitlines()
