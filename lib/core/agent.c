@@ -272,6 +272,7 @@ static void finish_give_up(struct ha_held *held)
         return;
     held->giving_up = false;
     held->given_up_told = held->given_up;
+    ha_held_drained(held); /* one word: earlier it would look like a crash under the switchover */
     if (held->epoch <= held->given_up)
         held->epoch = HA_EPOCH_NONE;
     held->beat_now = true;
@@ -383,8 +384,8 @@ static void on_process(struct ha_agent *a, const struct ha_event_process *event,
     /* The stop that a switchover asked for: the drain tells its end, with the last position. */
     if (event->process == HA_PROCESS_GONE && held->order.kind == HA_ORDER_DRAIN &&
         held->ticket != 0 && held->process == HA_PROCESS_RUNNING) {
-        held->process = HA_PROCESS_GONE;
-        held->pid_start = held->verified_start = 0;
+        held->drained_away = true;
+        held->verified_start = 0;
         ha_held_close_gate(held, out);
         return;
     }
@@ -505,7 +506,7 @@ static void take_sample(struct ha_held *held, const struct ha_sample *sample, ui
     held->sample = *sample;
     held->sampled = true;
     held->sampled_ms = now_ms;
-    held->verified_start = held->pid_start;
+    held->verified_start = held->drained_away ? 0 : held->pid_start;
     held->verified_run = sample->run_id;
     check_holder(held, run_before, out);
     resume(held, now_ms, out);

@@ -49,6 +49,7 @@ struct ha_held { /* one service this host has a member of */
     /* the database process */
     enum ha_process process;
     uint64_t pid_start;      /* the process that is watched */
+    bool drained_away;       /* it has ended under a drain, which tells it with its own end */
     uint64_t verified_start; /* the process whose role, run id and position were seen as wanted */
     uint64_t verified_run;
     bool sampled;

@@ -348,10 +348,21 @@ void ha_held_order_noteless(struct ha_held *held, struct ha_effects *out)
     ha_held_give_up(held, held->order.epoch, HA_VERDICT_UNKNOWN, out);
 }
 
+void ha_held_drained(struct ha_held *held)
+{
+    if (!held->drained_away)
+        return;
+    held->drained_away = false;
+    held->process = HA_PROCESS_GONE;
+    held->pid_start = held->verified_start = 0;
+}
+
 void ha_held_acted(struct ha_held *held, int code, const char *text, uint64_t now_ms,
                    struct ha_effects *out)
 {
     (void)now_ms;
+    if (code != HA_OK)
+        ha_held_drained(held);
     held->replica_seen = 0; /* what it was before says nothing about it now */
     if (code != HA_OK) {
         fail(held, text);

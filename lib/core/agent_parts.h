@@ -22,6 +22,8 @@ void ha_held_order(struct ha_agent *a, struct ha_held *held, const struct ha_ord
 /* Take the order that waits, if nothing is in its way any more. */
 void ha_held_order_next(struct ha_agent *a, struct ha_held *held, uint64_t now_ms,
                         struct ha_effects *out);
+/* The process that ended under a drain counts as gone from here on. */
+void ha_held_drained(struct ha_held *held);
 /* The act of the order under way has ended. */
 void ha_held_acted(struct ha_held *held, int code, const char *text, uint64_t now_ms,
                    struct ha_effects *out);
