@@ -171,7 +171,7 @@ static int check_join(struct care *care, const char *path, uint32_t *ret_id)
 int ha_care_join(const struct ha_daemon_settings *settings, const char *path)
 {
     struct care care;
-    uint32_t own_id;
+    uint32_t own_id = 0;
     int code = open_care(&care, settings);
     int result;
 
