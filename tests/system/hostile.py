@@ -16,6 +16,8 @@ import sys
 import time
 
 CLOSE_MAX_S = 20
+MESSAGE = 1  # type of a frame that holds a message
+FRAME_MAX = 60000
 U64 = struct.Struct("<Q")
 BIG = (4096, 10 ** 6, 2 ** 31, 2 ** 32 - 1)
 
@@ -85,7 +87,19 @@ def until_end(sock):
     return None
 
 
+def text(value):
+    return struct.pack("<H", len(value)) + value.encode()
+
+
+def after_hello(name, data):
+    """The same bytes as the payload of a sound frame, from an agent that has said who it is."""
+    hello = b"\x02\x01" + text(name) + U64.pack(random.getrandbits(64) | 1) + text("0")
+    return frame(MESSAGE, hello) + frame(MESSAGE, data[:FRAME_MAX])
+
+
 def one_case(args, data):
+    if args.hello:
+        data = after_hello(args.hello, data)
     try:
         with dial(args, args.alpn) as sock:
             try:
@@ -168,6 +182,7 @@ def main():
     parser.add_argument("--ca")
     parser.add_argument("--cert", help="FILE.pem and FILE.key, or none")
     parser.add_argument("--alpn", default="hafailover/1")
+    parser.add_argument("--hello", metavar="AGENT", help="say hello as AGENT first")
     parser.add_argument("--count", type=int, default=3000)
     parser.add_argument("--seconds", type=float, default=15)
     args = parser.parse_args()

@@ -19,9 +19,10 @@ RSS_MORE_MAX_KIB = 48 << 10
 FDS_MORE_MAX = 16
 
 
-def hostile(lab, what, host, *more, background=False):
-    command = [sys.executable, str(HERE / "hostile.py"), what, address(host), *more]
-    process = lab.popen("client", ["prlimit", "--nofile=8192", *command], stdout=subprocess.PIPE,
+def hostile(lab, what, host, *more, source="client", background=False):
+    at = "127.0.0.1" if source == host else address(host)
+    command = [sys.executable, str(HERE / "hostile.py"), what, at, *more]
+    process = lab.popen(source, ["prlimit", "--nofile=8192", *command], stdout=subprocess.PIPE,
                         stderr=subprocess.PIPE, text=True)
     if background:
         return process
@@ -159,13 +160,17 @@ def strangers(lab):
 
 
 def garbage(lab):
-    """41 kinds of bytes on each port, before TLS and with every kind of valid key behind it."""
+    """41 kinds of bytes on each port, before TLS, with every kind of valid key behind it, and
+    from an agent that has said hello."""
     unharmed = Unharmed(lab)
     before = lab.wait_settled()
     client = lab.writing()
     leader = lab.leader()
+    other = next(m["name"] for m in before["members"] if m["name"] != before["primary"])
+    agent = lab.pid(other, "agent")
     for what, options in (("raw", []), ("agent", cert(lab, "db1")), ("watcher", cert(lab, "w3")),
-                          ("http", [*cert(lab, "client/ctl"), "--alpn", "http/1.1"])):
+                          ("http", [*cert(lab, "client/ctl"), "--alpn", "http/1.1"]),
+                          ("hello", [*cert(lab, other), "--hello", other])):
         if what == "watcher" and leader == "w3":
             options = cert(lab, "w2")
         result = hostile(lab, "garbage", leader, *options)
@@ -173,6 +178,10 @@ def garbage(lab):
                  f"{result['longest_s']:.1f} s, {len(result['unconnected'])} not connected")
         expect(not result["open"], f"{what}: cases {result['open']} were left open")
         expect(not result["unconnected"], f"{what}: {result['unconnected'][:2]}")
+    result = hostile(lab, "garbage", other, "--port", "7401", source=other)
+    lab.tell(f"an agent's API: the last closed after {result['longest_s']:.1f} s")
+    expect(not result["open"] and not result["unconnected"], f"an agent's API: {result}")
+    expect(lab.pid(other, "agent") == agent, f"the agent of {other} was restarted")
     lab.stop_writers()
     expect_reigns([before["primary"]], client)
     expect(lab.service()["epoch"] == before["epoch"], "a failover for garbage")
