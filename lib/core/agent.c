@@ -56,17 +56,18 @@ static struct ha_held *find_or_add(struct ha_agent *a, uint32_t service)
 
     /* An unused place first; ids never come again, so what is over with a deleted one may go. */
     for (uint32_t i = 0; held == NULL && i < 2 * HA_SERVICES_MAX; i++) {
-        const struct ha_held *place = &a->held[i % HA_SERVICES_MAX];
+        uint32_t at = i % HA_SERVICES_MAX;
+        const struct ha_held *place = &a->held[at];
 
         if (place->used &&
             (i < HA_SERVICES_MAX || !ha_agent_may_forget(a, place->settings.service)))
             continue;
-        held = &a->held[i % HA_SERVICES_MAX];
+        held = &a->held[at];
         memset(held, 0, sizeof(*held));
         held->used = true;
         held->settings.service = service;
-        if (i >= a->held_count)
-            a->held_count = i + 1;
+        if (at >= a->held_count)
+            a->held_count = at + 1;
     }
     return held;
 }
