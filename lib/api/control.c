@@ -246,9 +246,21 @@ static void answer_config(const struct ha_call *call, uint64_t version)
         json_pack("{s:I,s:s%}", "version", (json_int_t)version, "text", text, (size_t)size));
 }
 
+/* A watcher that has just started may lack the configuration in force: what is made from its own
+ * would be refused for the wrong reason. */
+static bool refuse_behind(const struct ha_call *call)
+{
+    if (call->view->watcher->caught_up)
+        return false;
+    ha_refuse(call->reply, HA_EBUSY,
+              "this watcher has just started and does not know the state in force yet: try again");
+    return true;
+}
+
 static void get_config(const struct ha_call *call)
 {
-    answer_config(call, call->view->watcher->cluster.config_version);
+    if (!refuse_behind(call))
+        answer_config(call, call->view->watcher->cluster.config_version);
 }
 
 static void get_config_version(const struct ha_call *call)
@@ -274,6 +286,8 @@ static bool take_config(const struct ha_call *call)
     struct ha_err err = {0};
     uint32_t watchers = call->view->watcher_count;
 
+    if (refuse_behind(call))
+        return false;
     if (request->body_size > HA_CONFIG_TEXT_MAX) {
         ha_refuse(reply, HA_EINVAL, "the configuration is too long");
         return false;

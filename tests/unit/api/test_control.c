@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "lib/api/control.h"
+#include "lib/base/check.h"
 #include "lib/base/err.h"
 #include "lib/base/text.h"
 #include "lib/core/watcher.h"
@@ -71,6 +72,7 @@ static int setup(void **state)
         (struct ha_command_watchers){.set_id = 7, .count = 3, .names = {"w1", "w2", "w3"}};
     commit(f, 1, &watchers);
     commit_config(f, 2, 0, services);
+    f->core->caught_up = true;
     f->view = (struct ha_api_view){
         .watcher = f->core,
         .now_ms = 1000,
@@ -451,6 +453,23 @@ static void test_config_is_compared_and_put(void **state)
     ha_api_reply_fini(&reply);
 }
 
+/* A watcher that had just started named version 0: what was made from it was refused as outdated.
+ */
+static void test_config_of_one_that_lags_is_nobodys_base(void **state)
+{
+    static const char *const asked[] = {"GET /v1/config", "POST /v1/config/diff", "PUT /v1/config"};
+    struct fixture *f = *state;
+    struct ha_api_reply reply;
+
+    f->core->caught_up = false;
+    for (size_t i = 0; i < HA_ARRAY_LEN(asked); i++) {
+        ask(f, asked[i], services, HA_API_OPERATE, &reply);
+        assert_false(reply.is_write);
+        assert_int_equal(reply.status, 503);
+        ha_api_reply_fini(&reply);
+    }
+}
+
 static void test_kept_text_comes_back(void **state)
 {
     struct ha_api_reply reply;
@@ -530,6 +549,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_failover_becomes_a_command),
     cmocka_unit_test(test_pause_has_an_end_and_an_author),
     cmocka_unit_test(test_config_is_compared_and_put),
+    cmocka_unit_test(test_config_of_one_that_lags_is_nobodys_base),
     cmocka_unit_test(test_kept_text_comes_back),
     cmocka_unit_test(test_switchover_is_checked_and_told),
     cmocka_unit_test(test_events_can_be_resumed),
