@@ -23,6 +23,7 @@ from hafolab import DATABASES, LabError, VIP, WATCHERS, address, wait_for  # noq
 
 MS = 1_000_000
 START_DEADLINE_S = 40
+SAID_LINES_MAX = 60
 
 
 class Failed(AssertionError):
@@ -177,6 +178,18 @@ def show_logs(cluster):
             print(f"# {log.parent.name}/{log.stem}: {line[:200]}")
 
 
+def show_why(cluster):
+    """What the cluster itself says of its last decisions, and of why there is no other."""
+    for words in (("status", "--table"), ("why-not", "cache"), ("history", "--json")):
+        try:
+            said = cluster.ctl(*words)
+        except (LabError, OSError, subprocess.SubprocessError) as error:
+            print(f"# {' '.join(words)}: {error}")
+            continue
+        for line in (said.stdout + said.stderr).splitlines()[:SAID_LINES_MAX]:
+            print(f"# {words[0]}: {line[:200]}")
+
+
 def ready(cluster):
     """The cluster is settled before a story; built anew where it cannot be healed."""
     if cluster.run.exists():
@@ -206,6 +219,7 @@ def tell_story(cluster, number, name, story):
     for line in why.splitlines():
         print(f"# {line}")
     if why:
+        show_why(cluster)
         show_logs(cluster)
     cluster.tell(f"{name}: {time.monotonic() - began:.1f} s")
     return verdict == "ok"
