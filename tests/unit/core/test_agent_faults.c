@@ -192,6 +192,7 @@ static void test_places_of_deleted_services_are_used_again(void **state)
         hand_settle(hand);
         assert_true(ha_agent_may_forget(hand->a, HAND_SERVICE + i));
     }
+    assert_true(hand->a->held_count <= HA_SERVICES_MAX);
     assert_non_null(ha_agent_held(hand->a, HAND_SERVICE)); /* which lives */
     hand_free(hand);
 }
