@@ -39,8 +39,20 @@ static bool is_over(struct cluster *c, uint64_t id)
     return c->nodes[id].overs > 0;
 }
 
+/* Node @id has heard of the one that leads now: not of one that was stopped a moment ago. */
+static bool knows_leader(struct cluster *c, uint64_t id)
+{
+    struct ha_raft_status status;
+    const struct cluster_node *leader;
+
+    ha_raft_get_status(c->nodes[id].raft, &status);
+    leader = &c->nodes[status.leader_id];
+    return status.leader_id != 0 && leader->raft != NULL && leader->is_leader;
+}
+
 static void propose(uint32_t id, uint64_t first, uint64_t last)
 {
+    assert_true(cluster_wait(&cluster, knows_leader, id, 10000));
     for (uint64_t i = first; i <= last; i++)
         cluster_propose(&cluster, id, i);
     for (uint64_t i = first; i <= last; i++) {
