@@ -122,8 +122,9 @@ struct ha_engine_ops {
     /* End the act under way, if any, with HA_ECANCELED. What was sent may still happen. */
     void (*act_cancel)(struct ha_link *link);
 
-    /* The server with process @pid, which may have gone already, must not answer anybody any more,
-     * not even on its UNIX socket: end all of it at once. NULL: its process is all there is. */
+    /* The server with process @pid (0: it has gone, and its number may be somebody else's) must not
+     * answer anybody any more, not even on its UNIX socket: end all of it at once. NULL: its
+     * process is all there is. */
     void (*halt)(struct ha_link *link, int32_t pid);
 
     /* End everything: what is under way ends with HA_ECANCELED, then @cb (may be NULL), as the last

@@ -215,6 +215,8 @@ int ha_pg_server_sweep(const struct ha_pg_server *server)
     (void)closedir(dir); /* only read */
     if (any)
         return HA_EBUSY;
+    if (ha_pg_server_pid(server) != 0) /* started meanwhile: the lock file is its own */
+        return HA_EEXIST;
     /* The server would take a process that nobody has waited for yet for a living one. */
     if (server->socket_lock[0] != '\0' && is_zombie(locked_by(server->socket_lock)))
         (void)unlink(server->socket_lock); /* the start tells, if it is still in the way */

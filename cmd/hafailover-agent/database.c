@@ -97,7 +97,7 @@ static void on_exit_of(void *ctx, pid_t pid)
     unwatch(database);
     tell_process(database, HA_PROCESS_GONE);
     if (database->ops->halt != NULL && database->link != NULL)
-        database->ops->halt(database->link, (int32_t)pid); /* its children are not gone yet */
+        database->ops->halt(database->link, 0); /* its children are not gone yet */
 }
 
 /* Watch @pid from now on; false: it is gone already, or its name cannot be had. */
