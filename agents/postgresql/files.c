@@ -82,17 +82,27 @@ static int write_file(const struct ha_pg_server *server, const char *path, const
     return HA_OK;
 }
 
-/* To be freed; NULL with errno. */
-static char *read_file(const char *path)
+/* Root reads nothing for the database's user that this one could not: a name may lead anywhere. */
+static bool may_read(const struct ha_pg_server *server, const struct stat *status)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    return !server->set_ids || status->st_uid == server->uid ||
+           (status->st_gid == server->gid && (status->st_mode & S_IRGRP) != 0) ||
+           (status->st_mode & S_IROTH) != 0;
+}
+
+/* To be freed; NULL with errno. */
+static char *read_file(const struct ha_pg_server *server, const char *path)
+{
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC); /* no wait for a pipe */
     char *text = NULL;
-    struct stat status;
+    struct stat status = {0};
     ssize_t size;
 
     if (fd < 0)
         return NULL;
-    if (fstat(fd, &status) == 0 && status.st_size < SETTINGS_MAX)
+    if (fstat(fd, &status) != 0 || !may_read(server, &status))
+        errno = EACCES;
+    else if (status.st_size < SETTINGS_MAX)
         text = calloc(1, (size_t)status.st_size + 1);
     else
         errno = EFBIG;
@@ -101,6 +111,7 @@ static char *read_file(const char *path)
         if (size != status.st_size) {
             free(text);
             text = NULL;
+            errno = EIO;
         }
     }
     (void)close(fd); /* only read */
@@ -110,7 +121,7 @@ static char *read_file(const char *path)
 static int copy_text(const struct ha_pg_server *server, const char *from, const char *to,
                      struct ha_err *err)
 {
-    char *text = read_file(from);
+    char *text = read_file(server, from);
     int rc;
 
     if (text == NULL)
@@ -245,7 +256,7 @@ int ha_pg_files_standby(const struct ha_pg_server *server, const char *conninfo,
     if (rc != HA_OK)
         return rc;
     (void)snprintf(path, sizeof(path), "%s/postgresql.auto.conf", server->data_dir);
-    old = read_file(path);
+    old = read_file(server, path);
     if (old == NULL && errno != ENOENT)
         return fail(err, "read", path);
     room = (old != NULL ? strlen(old) : 0) + 4096;
@@ -320,7 +331,7 @@ uint64_t ha_pg_files_promotion(const struct ha_pg_server *server)
     char *text;
 
     (void)snprintf(path, sizeof(path), "%s/promotion", server->work_dir);
-    text = read_file(path);
+    text = read_file(server, path);
     if (text != NULL)
         epoch = ha_pg_number(text);
     free(text);
@@ -332,8 +343,8 @@ uint64_t ha_pg_files_promotion(const struct ha_pg_server *server)
 static int copy_bytes(const struct ha_pg_server *server, int from_dir, int to_dir, const char *name,
                       uint64_t *ret_size)
 {
-    int from = openat(from_dir, name, O_RDONLY | O_CLOEXEC);
-    int to = openat(to_dir, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    int from = openat(from_dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    int to = openat(to_dir, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
     bool ok = from >= 0 && to >= 0 && own(server, to) == 0;
     ssize_t size = 1;
 
@@ -416,7 +427,7 @@ void ha_pg_files_save_tail(const struct ha_pg_server *server, uint64_t epoch, ui
     to = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     while ((entry = readdir(dir)) != NULL) { /* all segments are of one size */
         if (strlen(entry->d_name) == 24 && fstatat(from, entry->d_name, &status, 0) == 0 &&
-            status.st_size >= (1 << 20)) {
+            status.st_size >= (1 << 20) && status.st_size <= (1 << 30)) {
             segment = (uint64_t)status.st_size;
             break;
         }
