@@ -59,7 +59,7 @@ static bool get_seed(struct ha_reader *r, struct ha_raft_seed *seed, size_t *ret
     if (!ha_set_get(r, &seed->set))
         return false;
     size = ha_get_u64(r);
-    if (r->failed || size == 0 || size + 4 != ha_reader_left(r))
+    if (r->failed || size == 0 || ha_reader_left(r) < 4 || size != ha_reader_left(r) - 4)
         return false;
     *ret_size = (size_t)size;
     return true;

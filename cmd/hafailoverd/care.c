@@ -341,6 +341,8 @@ static int check_lost(struct care *care, const char *lost, const char *wanted)
 
     if (lost == NULL || strlen(lost) != strlen(wanted))
         return HA_EINVAL;
+    if (care->cluster->watcher_count == 1 && strcmp(lost, wanted) != 0)
+        return HA_EINVAL;
     for (uint32_t i = 0; i < care->cluster->watcher_count; i++) {
         const char *name = care->cluster->watchers[i];
 
