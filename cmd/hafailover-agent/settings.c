@@ -181,7 +181,7 @@ int ha_agent_settings_read(struct ha_agent_settings *settings, const char *path,
 
     *settings = (struct ha_agent_settings){
         .state_dir = "/var/lib/hafailover-agent",
-        .api_socket = "/run/hafailover/hafailover-agent.sock",
+        .api_socket = "/run/hafailover-agent/hafailover-agent.sock",
         .api_listen = "127.0.0.1:7401",
         .gate_class = "auto",
         .pin_dir = HA_GATE_PIN_DIR,
