@@ -199,7 +199,7 @@ static void order_serve(struct ha_agent *a, struct ha_held *held, const struct h
 static void order_follow(struct ha_agent *a, struct ha_held *held, const struct ha_order *order,
                          uint64_t now_ms, struct ha_effects *out)
 {
-    bool same;
+    bool same, unseals;
 
     if (order->epoch < held->epoch_seen ||
         (held->epoch != HA_EPOCH_NONE && held->epoch >= order->epoch))
@@ -210,10 +210,13 @@ static void order_follow(struct ha_agent *a, struct ha_held *held, const struct 
     if ((same && held->ticket != 0) || must_wait(held, order, out))
         return;
     take(held, order);
-    if (held->epoch_seen < order->epoch || held->sealed != HA_EPOCH_NONE) {
+    unseals = held->sealed != HA_EPOCH_NONE && order->upstream != HA_MEMBER_NONE;
+    if (held->epoch_seen < order->epoch || unseals) {
         held->epoch_seen = order->epoch;
-        held->sealed = HA_EPOCH_NONE; /* what it receives from now on is of this epoch */
-        held->seal_done = false;
+        if (unseals) { /* what it receives from now on is of this epoch; of nobody, nothing */
+            held->sealed = HA_EPOCH_NONE;
+            held->seal_done = false;
+        }
         ha_held_persist(held, out);
     }
     if (held->sample.role == HA_ROLE_PRIMARY)

@@ -449,6 +449,33 @@ static void test_seal_is_told_once_durable_and_done(void **state)
     hand_free(hand);
 }
 
+/* Where nobody runs who could be promoted, a database is started as a replica of nobody: it
+ * receives nothing, so what its seal proved stays proven; only an upstream undoes it. */
+static void test_a_start_without_upstream_keeps_the_seal(void **state)
+{
+    struct ha_order order = {.service = HAND_SERVICE, .member = B, .kind = HA_ORDER_FOLLOW};
+    struct ha_event event = {.kind = HA_EVENT_ORDER, .u.order = &order};
+    struct hand *hand = hand_new();
+
+    (void)state;
+    hand_as_replica(hand);
+    hand_order(hand, HA_ORDER_SEAL, 6);
+    hand_acted(hand, HA_OK, HA_ROLE_REPLICA);
+    hand_settle(hand);
+    assert_true(hand_held(hand)->seal_done);
+    order.epoch = 7;
+    order.index = ++hand->index;
+    hand_step(hand, &event);
+    assert_int_equal(effects_find(hand->out, HA_EFFECT_ACT)->u.act.kind, HA_ORDER_FOLLOW);
+    assert_int_equal(effects_find(hand->out, HA_EFFECT_PERSIST_EPOCHS)->u.epochs.sealed, 6);
+    assert_true(hand_held(hand)->seal_done);
+    hand_acted(hand, HA_OK, HA_ROLE_REPLICA);
+    hand_settle(hand);
+    hand_order(hand, HA_ORDER_FOLLOW, 7);
+    assert_int_equal(effects_find(hand->out, HA_EFFECT_PERSIST_EPOCHS)->u.epochs.sealed, 0);
+    hand_free(hand);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_names_carry_the_epoch),
     cmocka_unit_test(test_sets_that_are_refused),
@@ -459,6 +486,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_strict_needs_the_seal_and_sync_a_fresh_word),
     cmocka_unit_test(test_a_set_is_in_the_log_before_the_server_is_told),
     cmocka_unit_test(test_seal_is_told_once_durable_and_done),
+    cmocka_unit_test(test_a_start_without_upstream_keeps_the_seal),
 };
 
 HA_TEST_MAIN("core/sync", tests)
