@@ -193,52 +193,6 @@ int ha_decide_candidate(const struct ha_watcher *w, const struct ha_service *ser
 
 /* Opening, repointing, steady: a primary serves or is about to */
 
-/* The holder's own word that it ended its epoch: any watcher that hears it says so; the leader at
- * once, the others when the leader seems not to have heard. */
-static bool hear_give_up(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
-                         struct ha_effects *out)
-{
-    bool fencing = service->state == HA_STATE_FENCING;
-    uint32_t member = fencing ? service->open_member : service->primary;
-    uint64_t epoch = fencing ? service->open_epoch : service->epoch;
-    uint64_t instance = fencing ? service->open_instance : service->instance;
-    int at = ha_service_member_at(service, member);
-    struct ha_watched *watched = ha_watched_of(w, service, now_ms);
-    const struct ha_watch *watch;
-    struct ha_command *command;
-
-    if (at < 0)
-        return false;
-    watch = &watched->members[at];
-    if (!watch->heard || watch->instance != instance || instance == HA_INSTANCE_NONE ||
-        watch->status.given_up < epoch)
-        return false;
-    if (watched->fencing_ms == 0) {
-        watched->fencing_ms = now_ms;
-        watched->noticed_wall_ms = w->wall_ms;
-    }
-    if (!w->leader && now_ms - watched->fencing_ms < FOLLOWER_MS)
-        return false;
-    command = propose(w, service, HA_COMMAND_GIVE_UP, now_ms, out);
-    command->u.give_up = (struct ha_command_give_up){
-        .ref = {.service = service->id, .epoch = epoch},
-        .member = member,
-        .instance = instance,
-        .verdict = watch->status.given_up_why,
-        .noticed_ms = watched->noticed_wall_ms,
-        .position = watch->status.sample.position,
-    };
-    (void)ha_text_format(command->u.give_up.text, sizeof(command->u.give_up.text),
-                         "%s reports: %s; it ended its epoch and its gate is closed",
-                         service->config.members[at].agent,
-                         watch->status.given_up_why == HA_VERDICT_UNKNOWN
-                             ? "it was told to"
-                             : ha_verdict_text(watch->status.given_up_why));
-    if (w->leader)
-        ha_order_report(w, service, now_ms, out); /* the last positions, while this commits */
-    return true;
-}
-
 /* The holder's gate is not what the log says: whoever fences it later must know. */
 static bool log_gate(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
                      struct ha_effects *out)
@@ -286,12 +240,56 @@ static bool is_turn(uint64_t period_ms, uint64_t last_ms, uint64_t now_ms)
     return now_ms / period_ms != last_ms / period_ms;
 }
 
-static bool position_is_due(const struct ha_watched *watched, uint64_t progress, uint64_t now_ms)
+static bool position_is_due(const struct ha_watched *watched,
+                            const struct ha_service_config *config, uint64_t progress,
+                            uint64_t now_ms)
 {
+    /* Where few bytes decide who may succeed, few bytes are worth an entry. */
+    bool exact =
+        config->durability != HA_DURABILITY_ASYNC || config->loss_budget_bytes < POSITION_IDLE;
+
     if (progress >= POSITION_STEP)
         return is_turn(POSITION_MS / 10, watched->position_ms, now_ms);
-    return is_turn(progress >= POSITION_IDLE ? POSITION_MS : POSITION_IDLE_MS, watched->position_ms,
-                   now_ms);
+    return is_turn(exact || progress >= POSITION_IDLE ? POSITION_MS : POSITION_IDLE_MS,
+                   watched->position_ms, now_ms);
+}
+
+/* The furthest of those who replicate from the primary, while the log knows no history or one that
+ * nobody has received: Redis gives it another name when the first replica comes, and the primary's
+ * own sample may be older than that. What they have is the primary's; NULL: nobody has any. */
+static const struct ha_position *received(const struct ha_watcher *w,
+                                          const struct ha_service *service, uint64_t now_ms)
+{
+    const struct ha_watched *watched = ha_watched_peek(w, service);
+    const struct ha_position *best = NULL;
+
+    if (watched == NULL || (service->position.lineage.count > 0 && service->position.offset > 0))
+        return NULL;
+    for (uint32_t i = 0; i < service->config.member_count; i++) {
+        const struct ha_watch *watch = &watched->members[i];
+        const struct ha_sample *sample = &watch->status.sample;
+
+        if (service->members[i].id == service->primary ||
+            !is_heard(watch, &service->config, now_ms) || sample->answer != HA_ANSWER_OK ||
+            sample->role != HA_ROLE_REPLICA || !sample->link_up ||
+            watch->status.follows != service->primary || sample->position.lineage.count == 0)
+            continue;
+        if (sample->position.offset > (best == NULL ? 0 : best->offset))
+            best = &sample->position;
+    }
+    return best;
+}
+
+bool ha_decide_history_is_logged(const struct ha_watcher *w, const struct ha_service *service,
+                                 uint64_t now_ms)
+{
+    const struct ha_watched *watched = ha_watched_peek(w, service);
+    int at = ha_service_member_at(service, service->primary);
+
+    if (service->position.lineage.count > 0 || at < 0 || watched == NULL)
+        return true;
+    return watched->members[at].status.sample.position.lineage.count == 0 &&
+           received(w, service, now_ms) == NULL;
 }
 
 static void log_position(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
@@ -299,16 +297,19 @@ static void log_position(struct ha_watcher *w, const struct ha_service *service,
 {
     struct ha_watched *watched = ha_watched_of(w, service, now_ms);
     int at = ha_service_member_at(service, service->primary);
-    const struct ha_position *position;
+    const struct ha_position *position = received(w, service, now_ms), *own;
     struct ha_command_positions *batch;
     uint64_t progress;
 
-    /* Only of the process that holds the epoch: one that has started anew claims none. */
-    if (at < 0 || watched->members[at].instance != service->instance ||
-        watched->members[at].status.epoch != service->epoch)
+    if (at < 0)
         return;
-    position = &watched->members[at].status.sample.position;
-    if (position->lineage.count == 0)
+    /* Only of the process that holds the epoch: one that has started anew claims none. */
+    own = &watched->members[at].status.sample.position;
+    if (watched->members[at].instance == service->instance &&
+        watched->members[at].status.epoch == service->epoch &&
+        (position == NULL || own->offset >= position->offset))
+        position = own;
+    if (position == NULL || position->lineage.count == 0)
         return;
     if (position->offset < service->position.offset)
         return;
@@ -317,10 +318,10 @@ static void log_position(struct ha_watcher *w, const struct ha_service *service,
      * comes): those who follow it would look like strays until the log knows. */
     if (service->position.lineage.count == 0 ||
         service->position.lineage.steps[0].id != position->lineage.steps[0].id)
-        at_once = now_ms - watched->position_ms >= NAME_MS;
+        at_once = at_once || now_ms - watched->position_ms >= NAME_MS;
     else if (progress == 0)
         return;
-    if (!at_once && !position_is_due(watched, progress, now_ms))
+    if (!at_once && !position_is_due(watched, &service->config, progress, now_ms))
         return;
     watched->position_ms = now_ms;
     batch = at_once ? NULL : positions_batch(out);
@@ -334,6 +335,54 @@ static void log_position(struct ha_watcher *w, const struct ha_service *service,
     }
     batch->items[batch->count++] =
         (struct ha_command_position){.ref = ref_of(service), .position = *position};
+}
+
+/* The holder's own word that it ended its epoch: any watcher that hears it says so; the leader at
+ * once, the others when the leader seems not to have heard. */
+static bool hear_give_up(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
+                         struct ha_effects *out)
+{
+    bool fencing = service->state == HA_STATE_FENCING;
+    uint32_t member = fencing ? service->open_member : service->primary;
+    uint64_t epoch = fencing ? service->open_epoch : service->epoch;
+    uint64_t instance = fencing ? service->open_instance : service->instance;
+    int at = ha_service_member_at(service, member);
+    struct ha_watched *watched = ha_watched_of(w, service, now_ms);
+    const struct ha_watch *watch;
+    struct ha_command *command;
+
+    if (at < 0)
+        return false;
+    watch = &watched->members[at];
+    if (!watch->heard || watch->instance != instance || instance == HA_INSTANCE_NONE ||
+        watch->status.given_up < epoch)
+        return false;
+    if (watched->fencing_ms == 0) {
+        watched->fencing_ms = now_ms;
+        watched->noticed_wall_ms = w->wall_ms;
+    }
+    if (!w->leader && now_ms - watched->fencing_ms < FOLLOWER_MS)
+        return false;
+    if (!fencing)
+        log_position(w, service, now_ms, true, out); /* its own last sample may be too old */
+    command = propose(w, service, HA_COMMAND_GIVE_UP, now_ms, out);
+    command->u.give_up = (struct ha_command_give_up){
+        .ref = {.service = service->id, .epoch = epoch},
+        .member = member,
+        .instance = instance,
+        .verdict = watch->status.given_up_why,
+        .noticed_ms = watched->noticed_wall_ms,
+        .position = watch->status.sample.position,
+    };
+    (void)ha_text_format(command->u.give_up.text, sizeof(command->u.give_up.text),
+                         "%s reports: %s; it ended its epoch and its gate is closed",
+                         service->config.members[at].agent,
+                         watch->status.given_up_why == HA_VERDICT_UNKNOWN
+                             ? "it was told to"
+                             : ha_verdict_text(watch->status.given_up_why));
+    if (w->leader)
+        ha_order_report(w, service, now_ms, out); /* the last positions, while this commits */
+    return true;
 }
 
 static void begin_text(const struct ha_watcher *w, const struct ha_service *service, int at,
@@ -448,12 +497,14 @@ static void decide_open(struct ha_watcher *w, const struct ha_service *service, 
         return;
     if (service->state == HA_STATE_OPENING)
         decide_opening(w, service, now_ms, out);
-    else if (service->state == HA_STATE_REPOINTING) {
-        if (all_follow(w, service, now_ms) ||
-            now_ms - watched->state_ms >= service->config.repoint_deadline_ms)
-            propose_outcome(w, service, HA_COMMAND_REPOINTED, "", now_ms, out);
-    } else
+    else {
+        /* While the others are repointed it serves already. */
         log_position(w, service, now_ms, false, out);
+        if (service->state == HA_STATE_REPOINTING &&
+            (all_follow(w, service, now_ms) ||
+             now_ms - watched->state_ms >= service->config.repoint_deadline_ms))
+            propose_outcome(w, service, HA_COMMAND_REPOINTED, "", now_ms, out);
+    }
 }
 
 /* Fencing */

@@ -155,6 +155,11 @@ bool ha_view_ready(const struct ha_watcher *w, const struct ha_service *service,
                              heard, w->cluster.watcher_count, needed);
         return false;
     }
+    if (!ha_decide_history_is_logged(w, service, now_ms)) {
+        (void)ha_text_copy(reason, HA_TEXT_SIZE,
+                           "the history that the primary writes is not in the log yet");
+        return false;
+    }
     judge(w, service, now_ms, fits);
     for (uint32_t i = 0; i < service->config.member_count; i++) {
         if (service->members[i].id == service->primary)

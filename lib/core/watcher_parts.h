@@ -38,6 +38,10 @@ int ha_decide_candidate(const struct ha_watcher *w, const struct ha_service *ser
                         uint64_t now_ms, struct ha_fit *fits);
 /* Whether a failover of its own accord is due: verdicts of watchers that are heard. */
 uint32_t ha_decide_agreeing(const struct ha_watcher *w, const struct ha_service *service);
+/* False: the primary writes a history that the log does not know yet; who has it and who has not
+ * could not be told were it to fail now. */
+bool ha_decide_history_is_logged(const struct ha_watcher *w, const struct ha_service *service,
+                                 uint64_t now_ms);
 /* Whether the rate limit forbids another failover now. */
 bool ha_decide_rate_limited(const struct ha_watcher *w, const struct ha_service *service);
 

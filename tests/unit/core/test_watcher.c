@@ -243,6 +243,158 @@ static void test_a_renamed_history_is_logged_at_once(void **state)
     world_free(world);
 }
 
+/* As after a first epoch of an empty database: the log has no history, the replicas have one. */
+static struct world *world_without_history(void)
+{
+    struct world *world = world_serving(HA_GATE_BPF);
+    struct ha_cluster *cluster = &world->w->cluster;
+
+    memset(&cluster->services[world_service(world)->id % HA_SERVICES_MAX].position, 0,
+           sizeof(struct ha_position));
+    world->now_ms += 10;
+    return world;
+}
+
+/* The primary's last sample is older than the name its history got with its first replica. */
+static void stale_beat(const struct world *world, struct ha_heartbeat *beat)
+{
+    *beat = world_beat(world, A);
+    beat->status.sample.position.offset = 0;
+    beat->status.sample.position.lineage.steps[0].id = LINEAGE + 1;
+}
+
+static void test_a_history_that_only_replicas_tell_is_logged(void **state)
+{
+    struct world *world = world_without_history();
+    const struct ha_command *command;
+    struct ha_command positions;
+    struct ha_heartbeat beat;
+    char why[HA_TEXT_SIZE];
+
+    (void)state;
+    assert_false(ha_view_ready(world->w, world_service(world), world->now_ms, why));
+    assert_non_null(strstr(why, "not in the log yet"));
+    stale_beat(world, &beat);
+    world_hear(world, A, &beat);
+    command = world_proposed(world, HA_COMMAND_POSITIONS);
+    assert_non_null(command);
+    positions = *command;
+    assert_true(positions.u.positions.items[0].position.lineage.steps[0].id == LINEAGE);
+    assert_int_equal(world_commit(world, &positions), HA_OK);
+    assert_true(ha_view_ready(world->w, world_service(world), world->now_ms, why));
+    world_hear(world, A, &beat);
+    assert_null(world_proposed(world, HA_COMMAND_POSITIONS)); /* and not back again */
+    world_free(world);
+}
+
+/* A give-up that carries such a sample must not make strays of all who have the data. */
+static void test_an_old_name_in_a_give_up_makes_no_strays(void **state)
+{
+    struct world *world = world_without_history();
+    uint32_t positions = UINT32_MAX, give_up = UINT32_MAX;
+    struct ha_command commands[2];
+    struct ha_heartbeat beat;
+
+    (void)state;
+    stale_beat(world, &beat);
+    beat.status.given_up = world_epoch(world);
+    beat.status.epoch = HA_EPOCH_NONE;
+    beat.status.process = HA_PROCESS_GONE;
+    beat.status.given_up_why = HA_VERDICT_CRASHED;
+    world_hear(world, A, &beat);
+    for (uint32_t i = 0; i < world->out->count; i++) {
+        const struct ha_effect *effect = &world->out->items[i];
+
+        if (effect->kind != HA_EFFECT_PROPOSE)
+            continue;
+        if (effect->u.command.kind == HA_COMMAND_POSITIONS)
+            positions = i;
+        if (effect->u.command.kind == HA_COMMAND_GIVE_UP)
+            give_up = i;
+    }
+    assert_true(positions < give_up && give_up < UINT32_MAX);
+    commands[0] = world->out->items[positions].u.command;
+    commands[1] = world->out->items[give_up].u.command;
+    assert_int_equal(world_commit(world, &commands[0]), HA_OK);
+    assert_int_equal(world_commit(world, &commands[1]), HA_OK);
+    assert_non_null(world_wait_for(world, HA_COMMAND_PROMOTE, REPLICAS, 1000));
+    world_free(world);
+}
+
+/* The name is worth its entry also when one was logged a moment ago and the end has come. */
+static void test_a_renamed_history_is_logged_before_the_end(void **state)
+{
+    struct world *world = world_serving(HA_GATE_BPF);
+    struct ha_heartbeat beat = world_beat(world, A);
+
+    (void)state;
+    (void)world_observe(world, 1, A, HA_VERDICT_SILENT);
+    beat.status.sample.position.lineage.count = 2;
+    beat.status.sample.position.lineage.steps[1] = beat.status.sample.position.lineage.steps[0];
+    beat.status.sample.position.lineage.steps[0].id ^= 1;
+    world_hear(world, A, &beat);
+    assert_non_null(world_proposed(world, HA_COMMAND_POSITIONS));
+    (void)world_observe(world, 2, A, HA_VERDICT_SILENT);
+    assert_non_null(world_proposed(world, HA_COMMAND_BEGIN));
+    assert_non_null(world_proposed(world, HA_COMMAND_POSITIONS));
+    world_free(world);
+}
+
+/* While the others are repointed the new primary serves already: the log follows it. */
+static void test_position_is_logged_while_repointing(void **state)
+{
+    struct world *world = world_new(3);
+    struct ha_heartbeat beat;
+
+    (void)state;
+    world_reach(world, A, HA_GATE_BPF, HA_STATE_OPENING);
+    beat = world_beat(world, B);
+    beat.status.sample.link_up = false;
+    world_hear(world, B, &beat);
+    assert_int_equal(world_outcome(world, HA_COMMAND_OPENED), HA_OK);
+    beat = world_beat(world, A);
+    beat.status.sample.position.lineage.steps[0].id ^= 1;
+    world->now_ms += 200;
+    world_hear(world, A, &beat);
+    assert_int_equal(world_service(world)->state, HA_STATE_REPOINTING);
+    assert_non_null(world_proposed(world, HA_COMMAND_POSITIONS));
+    world_free(world);
+}
+
+/* Where no byte may be lost, or a proof hangs on it, small progress is told within ten seconds. */
+static void test_small_progress_is_told_where_it_decides(void **state)
+{
+    static const struct {
+        uint64_t budget;
+        enum ha_durability durability;
+        bool soon;
+    } rows[] = {{16u << 20, HA_DURABILITY_ASYNC, false},
+                {0, HA_DURABILITY_ASYNC, true},
+                {16u << 20, HA_DURABILITY_SYNC, true}};
+
+    (void)state;
+    for (size_t i = 0; i < HA_ARRAY_LEN(rows); i++) {
+        struct world *world = world_serving(HA_GATE_BPF);
+        struct ha_heartbeat beat = world_beat(world, A);
+        uint32_t entries = 0;
+
+        world->config->services[0].loss_budget_bytes = rows[i].budget;
+        world->config->services[0].durability = rows[i].durability;
+        assert_int_equal(world_apply_config(world), HA_OK);
+        world->now_ms += 60000 - world->now_ms % 60000 + 1000;
+        world_hear(world, A, &beat);
+        world->w->services[world_service(world)->id % HA_SERVICES_MAX].position_ms = world->now_ms;
+        beat.status.sample.position.offset = HEAD + 14;
+        for (uint32_t beats = 0; beats < 52; beats++) {
+            world->now_ms += 200;
+            world_hear(world, A, &beat);
+            entries += world_proposed(world, HA_COMMAND_POSITIONS) != NULL;
+        }
+        assert_int_equal(entries > 0, rows[i].soon);
+        world_free(world);
+    }
+}
+
 /* An idle primary's stream still grows, by pings: that is worth an entry now and then. */
 static void test_an_idle_primary_costs_few_entries(void **state)
 {
@@ -788,6 +940,11 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_who_rebooted_host_is_no_sign_of_life),
     cmocka_unit_test(test_who_rebooted_host_is_not_waited_for),
     cmocka_unit_test(test_a_renamed_history_is_logged_at_once),
+    cmocka_unit_test(test_a_history_that_only_replicas_tell_is_logged),
+    cmocka_unit_test(test_an_old_name_in_a_give_up_makes_no_strays),
+    cmocka_unit_test(test_a_renamed_history_is_logged_before_the_end),
+    cmocka_unit_test(test_position_is_logged_while_repointing),
+    cmocka_unit_test(test_small_progress_is_told_where_it_decides),
     cmocka_unit_test(test_an_idle_primary_costs_few_entries),
     cmocka_unit_test(test_positions_of_many_services_share_an_entry),
     cmocka_unit_test(test_probes_rest_while_all_is_well),
