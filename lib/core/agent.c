@@ -11,7 +11,7 @@
 #include "lib/core/sync.h"
 
 enum {
-    TICK_EFFECTS_MAX = 16, /* more than one service needs in one tick */
+    TICK_EFFECTS_MAX = 24, /* more than one service needs in one tick */
     VIP_REFRESH_MS = 500,
     VIP_AGAIN_MS = 1000, /* between tries while another host answers for it */
     CLAIM_BEAT_MS = 5,   /* between heartbeats that ask for the first promises of an epoch */
@@ -24,22 +24,35 @@ void ha_agent_init(struct ha_agent *a, uint64_t instance, enum ha_gate gate)
     memset(a, 0, sizeof(*a));
     a->instance = instance;
     a->gate = gate;
+    a->wake_ms = UINT64_MAX;
+}
+
+/* Its place in the table, or HA_SERVICES_MAX. */
+static uint32_t place_of(const struct ha_agent *a, uint32_t service)
+{
+    uint32_t at = a->places[service % HA_SERVICES_MAX];
+
+    if (at < a->held_count && a->held[at].used && a->held[at].settings.service == service)
+        return at;
+    /* Another one with an id that ends alike was put in last. */
+    for (at = 0; at < a->held_count; at++)
+        if (a->held[at].used && a->held[at].settings.service == service)
+            return at;
+    return HA_SERVICES_MAX;
 }
 
 static struct ha_held *find(struct ha_agent *a, uint32_t service)
 {
-    for (uint32_t i = 0; i < a->held_count; i++)
-        if (a->held[i].used && a->held[i].settings.service == service)
-            return &a->held[i];
-    return NULL;
+    uint32_t at = place_of(a, service);
+
+    return at < HA_SERVICES_MAX ? &a->held[at] : NULL;
 }
 
 const struct ha_held *ha_agent_held(const struct ha_agent *a, uint32_t service)
 {
-    for (uint32_t i = 0; i < a->held_count; i++)
-        if (a->held[i].used && a->held[i].settings.service == service)
-            return &a->held[i];
-    return NULL;
+    uint32_t at = place_of(a, service);
+
+    return at < HA_SERVICES_MAX ? &a->held[at] : NULL;
 }
 
 bool ha_agent_may_forget(const struct ha_agent *a, uint32_t service)
@@ -66,6 +79,8 @@ static struct ha_held *find_or_add(struct ha_agent *a, uint32_t service)
         memset(held, 0, sizeof(*held));
         held->used = true;
         held->settings.service = service;
+        a->places[service % HA_SERVICES_MAX] = at;
+        a->due_ms[at] = 0;
         if (at >= a->held_count)
             a->held_count = at + 1;
     }
@@ -86,6 +101,8 @@ int ha_agent_load(struct ha_agent *a, const struct ha_effect_epochs *epochs)
     held->sealed = held->sealed_durable = epochs->sealed;
     held->sync_epoch = epochs->sync_epoch;
     held->sync_index = held->sync_index_durable = epochs->sync_index;
+    held->hold.terms = epochs->hold;
+    held->hold.index_durable = epochs->hold.index;
     /* A later epoch was taken only after the gate of the one given up was seen closed; otherwise
      * the last run may have ended before that. */
     if (held->serving_epoch > held->given_up)
@@ -144,10 +161,12 @@ static void set_gate(struct ha_held *held, uint64_t deadline_ms, bool reset_clie
 
     held->gate_until_ms = deadline_ms;
     held->gate_closed = false;
+    held->gate_number++;
     held->unsaid = held->unsaid || (deadline_ms == 0 && out->overflowed);
     effect->u.gate = (struct ha_effect_gate){.service = held->settings.service,
                                              .port = held->settings.port,
                                              .deadline_ms = deadline_ms,
+                                             .number = held->gate_number,
                                              .reset_clients = reset_clients};
 }
 
@@ -175,6 +194,7 @@ void ha_held_persist(struct ha_held *held, struct ha_effects *out)
         .sealed = held->sealed,
         .sync_epoch = held->sync_epoch,
         .sync_index = held->sync_index,
+        .hold = held->hold.terms,
     };
     memcpy(effect->u.epochs.service_name, held->settings.service_name,
            sizeof(effect->u.epochs.service_name));
@@ -193,58 +213,6 @@ static void release_vip(struct ha_held *held, struct ha_effects *out)
     ha_effects_add(out, HA_EFFECT_VIP_RELEASE)->u.vip.service = held->settings.service;
 }
 
-bool ha_held_is_settled(const struct ha_held *held)
-{
-    return held->epoch != HA_EPOCH_NONE && held->serving &&
-           (held->settings.vip[0] == '\0' || held->vip_held);
-}
-
-static void tell_status(const struct ha_agent *a, const struct ha_held *held, uint64_t now_ms,
-                        struct ha_effects *out)
-{
-    struct ha_status *status = &ha_effects_add(out, HA_EFFECT_HEARTBEAT)->u.status;
-    uint64_t age_ms = held->sampled_ms == 0 ? UINT32_MAX : now_ms - held->sampled_ms;
-
-    status->service = held->settings.service;
-    status->member = held->settings.member;
-    status->epoch = held->giving_up ? HA_EPOCH_NONE : held->epoch;
-    status->given_up = held->given_up_told;
-    status->epoch_seen = held->epoch_seen_durable;
-    status->sealed = ha_held_is_sealed(held) ? held->sealed : HA_EPOCH_NONE;
-    status->noteless = a->noteless;
-    status->given_up_why = held->given_up_why;
-    status->process = held->process;
-    status->answer_age_ms = age_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)age_ms;
-    status->sample = held->sample;
-    for (uint32_t i = 0; i < held->settings.peer_count; i++)
-        if (held->sample.upstream_port == held->settings.peers[i].port &&
-            strcmp(held->sample.upstream_host, held->settings.peers[i].host) == 0)
-            status->follows = held->settings.peers[i].id;
-    status->gate = a->gate;
-    status->gate_open = held->gate_until_ms > now_ms;
-    status->gate_left_ms = status->gate_open ? (uint32_t)(held->gate_until_ms - now_ms) : 0;
-    status->lease_left_ms =
-        held->lease_until_ms > now_ms ? (uint32_t)(held->lease_until_ms - now_ms) : 0;
-    status->vip_held = held->vip_held;
-    status->settled = ha_held_is_settled(held);
-    status->order = held->order.kind;
-    status->order_epoch = held->order.epoch;
-    status->result = held->result;
-    status->sync_index =
-        held->sync_epoch == held->epoch && held->sync_index_durable == held->sync_index
-            ? held->sync_index
-            : 0;
-    memcpy(status->text, held->text, sizeof(status->text));
-}
-
-/* Durable, done, and nothing comes in: a database that was made to receive again proves nothing. */
-bool ha_held_is_sealed(const struct ha_held *held)
-{
-    return held->sealed != HA_EPOCH_NONE && held->sealed_durable == held->sealed &&
-           held->epoch_seen_durable >= held->sealed && held->seal_done && held->sampled &&
-           !held->sample.link_up;
-}
-
 /* Giving up */
 
 void ha_held_give_up(struct ha_held *held, uint64_t epoch, enum ha_verdict why,
@@ -261,10 +229,11 @@ void ha_held_give_up(struct ha_held *held, uint64_t epoch, enum ha_verdict why,
     held->lease_until_ms = 0;
     memset(held->granted, 0, sizeof(held->granted));
     held->kept_end_ms = 0;
-    /* The gate first: only what is closed is reported. */
+    ha_held_hold_clear(held);
+    /* The disk is at work while the gate closes; the report waits for both. */
+    ha_held_persist(held, out);
     ha_held_close_gate(held, out);
     release_vip(held, out);
-    ha_held_persist(held, out);
 }
 
 static void finish_give_up(struct ha_held *held)
@@ -327,7 +296,8 @@ static void keep_vip(struct ha_held *held, uint64_t now_ms, struct ha_effects *o
 /* Bring gate and address in line with the lease. Every promise and every tick ends here. */
 static void hold_lease(struct ha_held *held, uint64_t now_ms, struct ha_effects *out)
 {
-    uint64_t end_ms = is_fit_to_serve(held) ? ha_held_lease_end_ms(held) : 0;
+    uint64_t end_ms =
+        is_fit_to_serve(held) ? ha_held_hold_rest(held, ha_held_lease_end_ms(held), now_ms) : 0;
 
     held->lease_until_ms = end_ms;
     if (end_ms > now_ms) {
@@ -379,6 +349,7 @@ static void on_process(struct ha_agent *a, const struct ha_event_process *event,
 {
     struct ha_held *held = find(a, event->service);
     uint64_t epoch;
+    bool ran;
 
     if (held == NULL || (held->process == event->process && held->pid_start == event->pid_start))
         return;
@@ -405,7 +376,9 @@ static void on_process(struct ha_agent *a, const struct ha_event_process *event,
         return;
     }
     held->replica_seen = 0;
+    ran = held->process == HA_PROCESS_RUNNING;
     held->process = event->process;
+    ha_held_retry_process(held, ran, now_ms);
     held->pid_start = event->process == HA_PROCESS_RUNNING ? event->pid_start : 0;
     held->verified_start = 0;
     if (epoch > held->given_up) {
@@ -463,12 +436,14 @@ static void check_holder(struct ha_held *held, uint64_t run_before, struct ha_ef
 static void keep_replica_gate(struct ha_held *held, uint64_t now_ms, struct ha_effects *out)
 {
     bool replica = held->sample.role == HA_ROLE_REPLICA && held->sample.read_only;
-    bool promoting = held->order.kind == HA_ORDER_PROMOTE && held->order.epoch > held->given_up &&
-                     held->result != HA_RESULT_FAILED;
+    bool promoting = held->order.kind == HA_ORDER_PROMOTE &&
+                     (held->ticket != 0 ||
+                      (held->order.epoch > held->given_up && held->result != HA_RESULT_FAILED));
 
     if (held->epoch != HA_EPOCH_NONE || held->giving_up)
         return;
-    /* Two in a row, the second asked after the first was answered: a promotion that was asked for
+    /* While one is under way it may still happen, also of an epoch that was given up meanwhile.
+     * Two in a row, the second asked after the first was answered: a promotion that was asked for
      * and given up on while the database hung has happened by then, or never will. */
     if (replica && !promoting && held->replica_seen >= 2 && is_same_process(held))
         set_gate(held, now_ms + 3 * held->settings.probe_ms, false, out);
@@ -481,6 +456,7 @@ static void take_sample(struct ha_held *held, const struct ha_sample *sample, ui
 {
     uint64_t run_before = held->sample.run_id;
     bool role_changed = held->sample.role != sample->role;
+    bool again = held->sample.answer != HA_ANSWER_OK;
     bool told_now = held->order.kind == HA_ORDER_REPORT && held->result == HA_RESULT_RUNNING;
 
     if (sample->answer != HA_ANSWER_OK) {
@@ -509,6 +485,7 @@ static void take_sample(struct ha_held *held, const struct ha_sample *sample, ui
     held->sampled_ms = now_ms;
     held->verified_start = held->drained_away ? 0 : held->pid_start;
     held->verified_run = sample->run_id;
+    ha_held_retry_answered(held, again, now_ms);
     check_holder(held, run_before, out);
     resume(held, now_ms, out);
     keep_replica_gate(held, now_ms, out);
@@ -581,7 +558,8 @@ static void on_settings(struct ha_agent *a, const struct ha_settings *settings, 
         return;
     }
     if (settings->gone) {
-        if (held->settings.port != 0) {
+        /* Once: the next service of this database has the same port, and this is said again. */
+        if (held->settings.port != 0 && (!held->settings.gone || held->gate_until_ms != 0)) {
             ha_held_give_up(held, held->epoch, HA_VERDICT_UNKNOWN, out);
             ha_held_close_gate(held, out);
         }
@@ -602,6 +580,30 @@ static void on_settings(struct ha_agent *a, const struct ha_settings *settings, 
     held->beat_now = true;
 }
 
+/* The next turn of a period that began @shift_ms before zero. */
+static uint64_t turn_ms(uint64_t period_ms, uint64_t shift_ms, uint64_t now_ms)
+{
+    if (period_ms == 0)
+        return now_ms;
+    shift_ms %= period_ms;
+    return (now_ms + shift_ms) / period_ms * period_ms + period_ms - shift_ms;
+}
+
+/* All services of this host together, they share a frame; another host has another moment. */
+static uint64_t next_beat_ms(const struct ha_agent *a, const struct ha_held *held, uint64_t now_ms)
+{
+    return turn_ms(held->settings.heartbeat_ms, a->instance, now_ms);
+}
+
+/* The databases of one host are not all asked in the same moment. */
+static uint64_t next_probe_ms(const struct ha_held *held, uint64_t now_ms)
+{
+    enum { MOMENTS = 8 };
+    uint64_t period_ms = held->settings.probe_ms;
+
+    return turn_ms(period_ms, held->settings.service % MOMENTS * period_ms / MOMENTS, now_ms);
+}
+
 static void on_tick_one(struct ha_agent *a, struct ha_held *held, uint64_t now_ms,
                         struct ha_effects *out)
 {
@@ -617,6 +619,7 @@ static void on_tick_one(struct ha_agent *a, struct ha_held *held, uint64_t now_m
         ha_held_persist(held, out);
     }
     ha_held_order_tick(held, now_ms, out);
+    ha_held_order_next(a, held, now_ms, out);
     if (a->noteless)
         ha_held_order_noteless(held, out);
     hold_lease(held, now_ms, out);
@@ -627,27 +630,29 @@ static void on_tick_one(struct ha_agent *a, struct ha_held *held, uint64_t now_m
         ha_held_give_up(held, held->epoch, HA_VERDICT_UNKNOWN, out);
     }
     if (now_ms >= held->probe_due_ms) {
-        held->probe_due_ms = now_ms + held->settings.probe_ms;
+        held->probe_due_ms = next_probe_ms(held, now_ms);
         ha_held_probe(held, out);
     }
     if (!held->beat_now && now_ms < held->beat_due_ms)
         return;
     held->beat_now = false;
-    held->beat_due_ms = now_ms + held->settings.heartbeat_ms;
+    held->beat_due_ms = next_beat_ms(a, held, now_ms);
     /* Watchers promise as soon as they have applied that the epoch opens: ask until they have. */
     if (held->epoch != HA_EPOCH_NONE && !held->giving_up && !held->serving &&
         now_ms - held->order_ms < CLAIM_FAST_MS)
         held->beat_due_ms = now_ms + CLAIM_BEAT_MS;
-    tell_status(a, held, now_ms, out);
+    ha_held_tell(a, held, now_ms, out);
+    ha_held_hold_ask(a, held, now_ms, out);
 }
 
-static void on_gate_closed(struct ha_agent *a, uint32_t service, uint64_t now_ms,
-                           struct ha_effects *out)
+static void on_gate_closed(struct ha_agent *a, const struct ha_event_gate_closed *event,
+                           uint64_t now_ms, struct ha_effects *out)
 {
-    struct ha_held *held = find(a, service);
+    struct ha_held *held = find(a, event->service);
 
-    if (held == NULL || held->gate_until_ms != 0)
-        return; /* opened again since it was asked */
+    /* Of an earlier close: the gate was opened since, and may be open still. */
+    if (held == NULL || held->gate_until_ms != 0 || event->number != held->gate_number)
+        return;
     held->gate_closed = true;
     finish_give_up(held);
     ha_held_order_next(a, held, now_ms, out);
@@ -668,6 +673,9 @@ static void on_persisted(struct ha_agent *a, const struct ha_effect_epochs_done 
         held->sealed_durable = epochs->sealed;
     if (epochs->sync_index == held->sync_index)
         held->sync_index_durable = epochs->sync_index;
+    if (epochs->hold_index == held->hold.terms.index)
+        held->hold.index_durable = epochs->hold_index;
+    ha_held_hold_noted(held);
     finish_give_up(held);
     ha_held_order_settle(held, out);
     ha_held_order_next(a, held, now_ms, out);
@@ -693,7 +701,26 @@ static void on_vip(struct ha_agent *a, const struct ha_event_vip *event, struct 
         held->text[0] = '\0';
     held->vip_held = event->held;
     held->vip_conflict = event->conflict;
-    held->beat_now = true;
+    if (!held->giving_up) /* else told with the end of the epoch, in one word */
+        held->beat_now = true;
+}
+
+static void on_hold_asked(struct ha_agent *a, const struct ha_event_hold_asked *event,
+                          uint64_t now_ms, struct ha_effects *out)
+{
+    struct ha_held *held = find(a, event->ask->service);
+
+    if (held != NULL)
+        ha_held_hold_asked(a, held, event, now_ms, out);
+}
+
+static void on_hold_word(struct ha_agent *a, const struct ha_event_hold_word *event,
+                         uint64_t now_ms, struct ha_effects *out)
+{
+    struct ha_held *held = find(a, event->word->service);
+
+    if (held != NULL && ha_held_hold_word(a, held, event, now_ms))
+        hold_lease(held, now_ms, out);
 }
 
 static void on_order(struct ha_agent *a, const struct ha_order *order, uint64_t now_ms,
@@ -706,11 +733,121 @@ static void on_order(struct ha_agent *a, const struct ha_order *order, uint64_t 
     ha_held_order(a, held, order, now_ms, out);
 }
 
+/* When time alone changes something about it; 0: now. */
+static uint64_t due_ms(const struct ha_agent *a, const struct ha_held *held)
+{
+    uint64_t due_ms = held->probe_due_ms;
+
+    if (!held->used || held->settings.port == 0)
+        return UINT64_MAX;
+    if (held->beat_now || held->unsaid)
+        return 0; /* it did not fit into the last step */
+    if (held->settings.gone)
+        return UINT64_MAX;
+    if (a->noteless && held->order.kind == HA_ORDER_PROMOTE && held->result == HA_RESULT_RUNNING)
+        return 0;
+    if (held->beat_due_ms < due_ms)
+        due_ms = held->beat_due_ms;
+    if (held->serving && held->lease_until_ms < due_ms)
+        due_ms = held->lease_until_ms;
+    if (held->serving && held->settings.vip[0] != '\0' && held->vip_refresh_ms < due_ms)
+        due_ms = held->vip_refresh_ms;
+    if (held->ticket != 0 && ha_held_order_due_ms(held) < due_ms)
+        due_ms = ha_held_order_due_ms(held);
+    if (ha_held_order_waits_ms(a, held) < due_ms)
+        due_ms = ha_held_order_waits_ms(a, held);
+    if (a->gate == HA_GATE_PROCESS && held->resumed_ms != 0 &&
+        held->resumed_ms + held->settings.lease_ms < due_ms)
+        due_ms = held->resumed_ms + held->settings.lease_ms;
+    return due_ms;
+}
+
+static void look_at(struct ha_agent *a, uint32_t at, bool tick, uint64_t now_ms,
+                    struct ha_effects *out)
+{
+    struct ha_held *held = &a->held[at];
+
+    if (held->used && (tick || held->beat_now))
+        on_tick_one(a, held, now_ms, out);
+    a->due_ms[at] = due_ms(a, held);
+    if (a->due_ms[at] < a->wake_ms)
+        a->wake_ms = a->due_ms[at];
+}
+
+static void look_at_one(struct ha_agent *a, uint32_t service, uint64_t now_ms,
+                        struct ha_effects *out)
+{
+    uint32_t at = place_of(a, service);
+
+    if (at < HA_SERVICES_MAX)
+        look_at(a, at, false, now_ms, out);
+}
+
+static void look_at_all(struct ha_agent *a, bool tick, uint64_t now_ms, struct ha_effects *out)
+{
+    a->wake_ms = UINT64_MAX;
+    for (uint32_t i = 0; i < a->held_count; i++) {
+        if (!tick || now_ms >= a->due_ms[i] || a->noteless)
+            look_at(a, i, tick, now_ms, out);
+        else if (a->due_ms[i] < a->wake_ms)
+            a->wake_ms = a->due_ms[i];
+    }
+}
+
+/* The service an event is about; 0: all of them. */
+static uint32_t service_of(const struct ha_event *event)
+{
+    switch (event->kind) {
+    case HA_EVENT_SETTINGS:
+        return event->u.settings->service;
+    case HA_EVENT_PROMISE:
+        return event->u.promise.promise->service;
+    case HA_EVENT_ORDER:
+        return event->u.order->service;
+    case HA_EVENT_PROCESS:
+        return event->u.process.service;
+    case HA_EVENT_SAMPLED:
+        return event->u.sampled.service;
+    case HA_EVENT_ACTED:
+        return event->u.acted.service;
+    case HA_EVENT_GATE_CLOSED:
+        return event->u.gate_closed.service;
+    case HA_EVENT_PERSISTED_EPOCHS:
+        return event->u.epochs.service;
+    case HA_EVENT_VIP:
+        return event->u.vip.service;
+    case HA_EVENT_HOLD_ASKED:
+        return event->u.hold_asked.ask->service;
+    case HA_EVENT_HOLD_WORD:
+        return event->u.hold_word.word->service;
+    case HA_EVENT_TICK:
+    case HA_EVENT_LINK:
+    case HA_EVENT_COMMITTED:
+    case HA_EVENT_RESTORED:
+    case HA_EVENT_ROLE:
+    case HA_EVENT_CAUGHT_UP:
+    case HA_EVENT_PERSISTED_PROMISE:
+    case HA_EVENT_FENCE_COMMAND:
+    case HA_EVENT_PROBED:
+    case HA_EVENT_HEARTBEAT:
+    case HA_EVENT_SAME:
+    case HA_EVENT_AGENT:
+    case HA_EVENT_STOPPED:
+    case HA_EVENT_PEER:
+    case HA_EVENT_PROPOSED:
+    case HA_EVENT_REQUEST:
+        return 0;
+    }
+    HA_UNREACHABLE();
+}
+
 int ha_agent_step(struct ha_agent *a, const struct ha_event *event, struct ha_effects *out)
 {
     uint64_t now_ms = event->now_ms;
     int rv = HA_OK;
 
+    if (a->since_ms == 0)
+        a->since_ms = now_ms;
     switch (event->kind) {
     case HA_EVENT_TICK:
         break;
@@ -739,13 +876,19 @@ int ha_agent_step(struct ha_agent *a, const struct ha_event *event, struct ha_ef
         on_acted(a, &event->u.acted, now_ms, out);
         break;
     case HA_EVENT_GATE_CLOSED:
-        on_gate_closed(a, event->u.service, now_ms, out);
+        on_gate_closed(a, &event->u.gate_closed, now_ms, out);
         break;
     case HA_EVENT_PERSISTED_EPOCHS:
         on_persisted(a, &event->u.epochs, now_ms, out);
         break;
     case HA_EVENT_VIP:
         on_vip(a, &event->u.vip, out);
+        break;
+    case HA_EVENT_HOLD_ASKED:
+        on_hold_asked(a, &event->u.hold_asked, now_ms, out);
+        break;
+    case HA_EVENT_HOLD_WORD:
+        on_hold_word(a, &event->u.hold_word, now_ms, out);
         break;
     case HA_EVENT_COMMITTED:
     case HA_EVENT_RESTORED:
@@ -755,6 +898,7 @@ int ha_agent_step(struct ha_agent *a, const struct ha_event *event, struct ha_ef
     case HA_EVENT_FENCE_COMMAND:
     case HA_EVENT_PROBED:
     case HA_EVENT_HEARTBEAT:
+    case HA_EVENT_SAME:
     case HA_EVENT_AGENT:
     case HA_EVENT_STOPPED:
     case HA_EVENT_PEER:
@@ -762,33 +906,14 @@ int ha_agent_step(struct ha_agent *a, const struct ha_event *event, struct ha_ef
     case HA_EVENT_REQUEST:
         return HA_EINVAL; /* events of watchers */
     }
-    for (uint32_t i = 0; i < a->held_count; i++)
-        if (a->held[i].used && (event->kind == HA_EVENT_TICK || a->held[i].beat_now))
-            on_tick_one(a, &a->held[i], now_ms, out);
+    if (event->kind == HA_EVENT_TICK || event->kind == HA_EVENT_LINK)
+        look_at_all(a, event->kind == HA_EVENT_TICK, now_ms, out);
+    else
+        look_at_one(a, service_of(event), now_ms, out);
     return rv;
 }
 
 uint64_t ha_agent_wake_ms(const struct ha_agent *a)
 {
-    uint64_t wake_ms = UINT64_MAX;
-
-    for (uint32_t i = 0; i < a->held_count; i++) {
-        const struct ha_held *held = &a->held[i];
-
-        if (!held->used || held->settings.port == 0 || held->settings.gone)
-            continue;
-        if (held->beat_now || held->unsaid)
-            return 0; /* it did not fit into the last step */
-        if (held->probe_due_ms < wake_ms)
-            wake_ms = held->probe_due_ms;
-        if (held->beat_due_ms < wake_ms)
-            wake_ms = held->beat_due_ms;
-        if (held->serving && held->lease_until_ms < wake_ms)
-            wake_ms = held->lease_until_ms;
-        if (held->serving && held->settings.vip[0] != '\0' && held->vip_refresh_ms < wake_ms)
-            wake_ms = held->vip_refresh_ms;
-        if (held->ticket != 0 && ha_held_order_due_ms(held) < wake_ms)
-            wake_ms = ha_held_order_due_ms(held);
-    }
-    return wake_ms;
+    return a->wake_ms;
 }

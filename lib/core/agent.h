@@ -19,6 +19,19 @@ struct ha_granted {
     uint64_t until_ms; /* stamp of the heartbeat it answered + length */
 };
 
+/* Promises between agents, see agent_hold.c. */
+struct ha_held_hold {
+    /* of the others, for the lease held here */
+    struct ha_hold_terms terms;            /* durable ... */
+    uint64_t index_durable;                /* ... when this is its index */
+    uint64_t given_ms[HA_MEMBERS_MAX + 1]; /* stamp of what was asked + length, by member id */
+    uint64_t rests_until_ms;               /* the last end of a lease that rested on them */
+    uint64_t since_ms;                     /* it rests on them since; 0: it does not */
+    /* to others */
+    uint64_t until_ms; /* of the promise that ends last, drift included */
+    uint64_t released; /* somebody waits to hear that this epoch is noted; 0: nobody */
+};
+
 struct ha_held { /* one service this host has a member of */
     bool used;
     struct ha_settings settings;
@@ -38,10 +51,12 @@ struct ha_held { /* one service this host has a member of */
     uint64_t given_up_told; /* gate closed and note durable: what heartbeats say */
     bool giving_up;         /* gate closing or note not yet durable: not reported yet */
     bool unsaid;            /* a close or a note did not fit among the effects */
-    bool gate_closed;       /* verified since the last close was asked */
+    uint64_t gate_number;   /* of the last order to the gate */
+    bool gate_closed;       /* verified for the close of that number */
     uint64_t lease_until_ms;
     struct ha_granted granted[HA_WATCHERS_MAX];
     uint64_t kept_end_ms; /* lease of this epoch from promises that those of a newer set replaced */
+    struct ha_held_hold hold;
     uint64_t gate_until_ms; /* last deadline set, 0: closed */
     bool serving;           /* gate opened under the lease of `epoch` */
     uint64_t resumed_ms;    /* went on with what the last run held, no lease since; 0: no */
@@ -64,6 +79,9 @@ struct ha_held { /* one service this host has a member of */
     enum ha_result result;
     uint32_t ticket; /* of the act under way; 0: none */
     uint64_t order_ms;
+    uint32_t falls;      /* orders to follow in a row that came to nothing */
+    uint64_t retry_ms;   /* the next of them is not done before */
+    uint64_t running_ms; /* since when the process runs */
     uint64_t index_seen;
     char text[HA_TEXT_SIZE];
 
@@ -79,9 +97,15 @@ struct ha_agent {
     uint64_t instance;
     enum ha_gate gate; /* class */
     bool noteless;     /* set by the shell: notes do not reach the disk now */
+    uint64_t
+        memory; /* set by the shell, see struct ha_status; 0: it promises other agents nothing */
+    uint64_t since_ms; /* its first event */
     bool link_up[HA_WATCHERS_MAX];
     uint32_t ticket_last;
     uint32_t held_count;
+    uint32_t places[HA_SERVICES_MAX]; /* by service id, modulo: where it was put in `held` */
+    uint64_t due_ms[HA_SERVICES_MAX]; /* parallel to held: until then only an event changes it */
+    uint64_t wake_ms;                 /* the earliest of them */
     struct ha_held held[HA_SERVICES_MAX];
 };
 
@@ -107,5 +131,8 @@ const struct ha_held *ha_agent_held(const struct ha_agent *a, uint32_t service);
 /* When the lease of @held ends: the majority-th largest end of the promises of one set of watchers
  * (design, section 6.1). 0: no lease. */
 uint64_t ha_held_lease_end_ms(const struct ha_held *held);
+/* When the first promise of other agents that may keep it ends; 0: one is missing, or they may not
+ * (design, section 6.6). */
+uint64_t ha_held_hold_end_ms(const struct ha_held *held);
 
 #endif /* HA_CORE_AGENT_H */

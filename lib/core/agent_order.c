@@ -53,12 +53,13 @@ static void act(struct ha_agent *a, struct ha_held *held, const struct ha_order 
         .kind = order->kind,
         .epoch = order->epoch,
         /* A drain that outlives the lease helps nobody: promises have stopped. */
-        .deadline_ms = order->kind == HA_ORDER_DRAIN ? held->settings.lease_ms / 2
-                                                     : held->settings.promote_deadline_ms,
+        .deadline_ms = order->kind == HA_ORDER_DRAIN
+                           ? held->settings.lease_ms - held->settings.lease_ms / 4
+                           : held->settings.promote_deadline_ms,
         .full_copy = order->full_copy,
         .min_replicas = order->min_replicas,
         .sync_managed = order->sync_managed ||
-                        (order->kind == HA_ORDER_PROMOTE &&
+                        ((order->kind == HA_ORDER_PROMOTE || order->kind == HA_ORDER_FOLLOW) &&
                          ha_sync_is_managed(held->settings.engine, held->settings.durability)),
         .sync = order->sync,
         .upstream_port = order->upstream_port,
@@ -88,10 +89,16 @@ static bool must_wait(struct ha_held *held, const struct ha_order *order, struct
     return true;
 }
 
+static bool is_same(const struct ha_held *held, const struct ha_order *order)
+{
+    return held->order.kind == order->kind && held->order.epoch == order->epoch;
+}
+
 static void take(struct ha_held *held, const struct ha_order *order)
 {
+    if (held->falls == 0 || !is_same(held, order)) /* why it failed is told until it works */
+        held->text[0] = '\0';
     held->order = *order;
-    held->text[0] = '\0';
     held->beat_now = true;
 }
 
@@ -100,11 +107,6 @@ static void fail(struct ha_held *held, const char *why)
     held->result = HA_RESULT_FAILED;
     (void)ha_text_copy(held->text, sizeof(held->text), why);
     held->beat_now = true;
-}
-
-static bool is_same(const struct ha_held *held, const struct ha_order *order)
-{
-    return held->order.kind == order->kind && held->order.epoch == order->epoch;
 }
 
 static void order_fence(struct ha_agent *a, struct ha_held *held, const struct ha_order *order,
@@ -129,6 +131,18 @@ static void order_fence(struct ha_agent *a, struct ha_held *held, const struct h
     ha_held_give_up(held, order->epoch - 1, HA_VERDICT_UNKNOWN, out);
 }
 
+/* Another primary may hold its lease by a promise of this agent: no more from here on, and not
+ * before the last one has passed. The order waits for that. */
+static bool is_bound(const struct ha_agent *a, struct ha_held *held, const struct ha_order *order,
+                     uint64_t now_ms, struct ha_effects *out)
+{
+    if (now_ms >= ha_held_hold_free_ms(a, held, order))
+        return false;
+    ha_held_hold_release(held, order->epoch, out);
+    held->waits = *order;
+    return true;
+}
+
 static void order_promote(struct ha_agent *a, struct ha_held *held, const struct ha_order *order,
                           uint64_t now_ms, struct ha_effects *out)
 {
@@ -143,7 +157,7 @@ static void order_promote(struct ha_agent *a, struct ha_held *held, const struct
     }
     if (held->epoch != HA_EPOCH_NONE && held->epoch < order->epoch)
         ha_held_give_up(held, held->epoch, HA_VERDICT_UNKNOWN, out);
-    if (must_wait(held, order, out))
+    if (must_wait(held, order, out) || is_bound(a, held, order, now_ms, out))
         return;
     take(held, order);
     held->epoch_seen = order->epoch;
@@ -151,6 +165,8 @@ static void order_promote(struct ha_agent *a, struct ha_held *held, const struct
     /* From here on nothing goes out until the lease of this epoch is held. */
     ha_held_close_gate(held, out);
     ha_held_persist(held, out);
+    if (held->settings.vip[0] != '\0' && !order->vip_free)
+        ha_effects_add(out, HA_EFFECT_VIP_LOOK)->u.service = held->settings.service;
     act(a, held, order, now_ms, out);
 }
 
@@ -207,7 +223,8 @@ static void order_follow(struct ha_agent *a, struct ha_held *held, const struct 
     if (held->epoch != HA_EPOCH_NONE)
         ha_held_give_up(held, held->epoch, HA_VERDICT_UNKNOWN, out);
     same = is_same(held, order) && held->order.upstream == order->upstream;
-    if ((same && held->ticket != 0) || must_wait(held, order, out))
+    if ((same && (held->ticket != 0 || ha_held_retry_waits(held, now_ms))) ||
+        must_wait(held, order, out))
         return;
     take(held, order);
     unseals = held->sealed != HA_EPOCH_NONE && order->upstream != HA_MEMBER_NONE;
@@ -247,6 +264,23 @@ static void order_seal(struct ha_agent *a, struct ha_held *held, const struct ha
     act(a, held, order, now_ms, out);
 }
 
+static void order_report(struct ha_held *held, const struct ha_order *order, struct ha_effects *out)
+{
+    /* It waits for a primary that has gone, and who comes next waits for what this one shows. */
+    bool outlived = held->order.kind == HA_ORDER_FOLLOW && held->order.epoch < order->epoch;
+
+    ha_held_probe(held, out);
+    if (outlived && held->ticket != 0) {
+        (void)must_wait(held, order, out);
+        return;
+    }
+    /* Another order under way is not disturbed by the wish to hear more. */
+    if (held->ticket == 0 && (held->result != HA_RESULT_RUNNING || outlived)) {
+        held->order = *order;
+        held->result = HA_RESULT_RUNNING;
+    }
+}
+
 void ha_held_order(struct ha_agent *a, struct ha_held *held, const struct ha_order *order,
                    uint64_t now_ms, struct ha_effects *out)
 {
@@ -258,12 +292,7 @@ void ha_held_order(struct ha_agent *a, struct ha_held *held, const struct ha_ord
     case HA_ORDER_NONE:
         return;
     case HA_ORDER_REPORT:
-        ha_held_probe(held, out);
-        /* An order under way is not disturbed by the wish to hear more. */
-        if (held->ticket == 0 && held->result != HA_RESULT_RUNNING) {
-            held->order = *order;
-            held->result = HA_RESULT_RUNNING;
-        }
+        order_report(held, order, out);
         return;
     case HA_ORDER_FENCE:
     case HA_ORDER_DRAIN:
@@ -281,6 +310,13 @@ void ha_held_order(struct ha_agent *a, struct ha_held *held, const struct ha_ord
     case HA_ORDER_SEAL:
         order_seal(a, held, order, now_ms, out);
         return;
+    case HA_ORDER_HOLD:
+        if (order->instance == a->instance)
+            ha_held_hold_order(held, order, now_ms, out);
+        return;
+    case HA_ORDER_RELEASE:
+        ha_held_hold_release(held, order->epoch, out);
+        return;
     }
     HA_UNREACHABLE();
 }
@@ -290,10 +326,18 @@ void ha_held_order_next(struct ha_agent *a, struct ha_held *held, uint64_t now_m
 {
     const struct ha_order order = held->waits;
 
-    if (order.kind == HA_ORDER_NONE || held->ticket != 0 || held->giving_up)
+    if (order.kind == HA_ORDER_NONE || held->ticket != 0 || held->giving_up ||
+        now_ms < ha_held_hold_free_ms(a, held, &order))
         return;
     held->waits.kind = HA_ORDER_NONE;
     ha_held_order(a, held, &order, now_ms, out);
+}
+
+uint64_t ha_held_order_waits_ms(const struct ha_agent *a, const struct ha_held *held)
+{
+    return held->waits.kind == HA_ORDER_NONE || held->ticket != 0 || held->giving_up
+               ? UINT64_MAX
+               : ha_held_hold_free_ms(a, held, &held->waits);
 }
 
 /* A promotion counts when the database says so and the epoch is noted durably: an agent that
@@ -316,6 +360,8 @@ void ha_held_order_settle(struct ha_held *held, struct ha_effects *out)
     held->epoch = held->order.epoch;
     held->result = HA_RESULT_DONE;
     held->beat_now = true;
+    ha_held_hold_clear(held);
+    held->hold.rests_until_ms = 0;
     memset(held->granted, 0, sizeof(held->granted));
     held->kept_end_ms = 0;
     held->serving_epoch = held->epoch;
@@ -363,12 +409,18 @@ void ha_held_drained(struct ha_held *held)
 void ha_held_acted(struct ha_held *held, int code, const char *text, uint64_t now_ms,
                    struct ha_effects *out)
 {
-    (void)now_ms;
     if (code != HA_OK)
         ha_held_drained(held);
     held->replica_seen = 0; /* what it was before says nothing about it now */
+    if (code == HA_EBUSY && held->order.kind == HA_ORDER_FOLLOW) {
+        (void)ha_text_copy(held->text, sizeof(held->text), text); /* it goes on */
+        held->result = HA_RESULT_RUNNING;
+        held->beat_now = true;
+        return;
+    }
     if (code != HA_OK) {
         fail(held, text);
+        ha_held_retry_failed(held, code, now_ms);
         /* What was promoted half-way is nobody's primary: its epoch is over for this host. */
         if (held->order.kind == HA_ORDER_PROMOTE)
             ha_held_give_up(held, held->order.epoch, HA_VERDICT_UNKNOWN, out);
@@ -397,11 +449,14 @@ void ha_held_acted(struct ha_held *held, int code, const char *text, uint64_t no
         return;
     case HA_ORDER_FOLLOW:
         held->result = HA_RESULT_DONE;
+        held->text[0] = '\0';
         held->beat_now = true;
         return;
     case HA_ORDER_NONE:
     case HA_ORDER_REPORT:
     case HA_ORDER_FENCE:
+    case HA_ORDER_HOLD:
+    case HA_ORDER_RELEASE:
         return;
     }
     HA_UNREACHABLE();

@@ -38,6 +38,8 @@ static enum ha_fitness fitness_of_process(const struct ha_candidate *c)
         return HA_FIT_NOT_RUNNING;
     switch (c->sample->answer) {
     case HA_ANSWER_OK:
+        if (c->hung)
+            return HA_FIT_NOT_ANSWERING;
         return c->sample->copying ? HA_FIT_COPYING : HA_FIT_OK;
     case HA_ANSWER_STARTING:
         return HA_FIT_STARTING;
@@ -60,8 +62,15 @@ static enum ha_fitness fitness_of_data(const struct ha_candidate *c,
     uint64_t offset = have->offset;
 
     fit->offset = have->offset;
-    if (rules->accept_loss || rules->known->lineage.count == 0)
+    if (rules->known->lineage.count == 0)
         return HA_FIT_OK;
+    if (rules->accept_loss) {
+        /* What is accepted is told: all of it where nothing is shared. */
+        if (ha_kinship_of(have, &rules->known->lineage, &offset) != HA_KIN_SAME)
+            offset = 0;
+        fit->behind = rules->known->offset > offset ? rules->known->offset - offset : 0;
+        return HA_FIT_OK;
+    }
     if (have->lineage.count == 0)
         return HA_FIT_NO_POSITION;
     /* Promoted under an epoch that never opened: its new lineage is not trusted even where it
@@ -79,9 +88,15 @@ static enum ha_fitness fitness_of_data(const struct ha_candidate *c,
     fit->offset = offset;
     fit->behind = rules->known->offset > offset ? rules->known->offset - offset : 0;
     if (rules->proof.bound) {
-        /* It acknowledged itself, and lacks nothing of what it was last seen with. */
-        if (c->member == rules->proof.holder && fit->behind == 0)
+        /* It acknowledged itself, still has the history that its epoch wrote, and lacks nothing of
+         * what it was last seen with, nor of what others have received from it: else its disk is
+         * not the one it acknowledged on. */
+        if (c->member == rules->proof.holder && fit->behind == 0 &&
+            have->lineage.steps[0].id == rules->known->lineage.steps[0].id &&
+            offset >= rules->proof.seen)
             return HA_FIT_OK;
+        if (c->sample->link_up)
+            offset += rules->proof.coming;
         return rules->proof.complete && offset >= rules->proof.best ? HA_FIT_OK : HA_FIT_UNPROVEN;
     }
     return fit->behind > rules->loss_budget_bytes ? HA_FIT_BEHIND : HA_FIT_OK;
@@ -109,6 +124,8 @@ static enum ha_fitness fitness_of(const struct ha_candidate *c,
         return HA_FIT_AHEAD;
     if (c->noteless)
         return HA_FIT_NO_NOTE;
+    if (c->sample->lacks_rights)
+        return HA_FIT_NO_RIGHTS;
     if (c->failed)
         return HA_FIT_FAILED;
     if (c->gate == HA_GATE_NONE)

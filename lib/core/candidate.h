@@ -31,6 +31,7 @@ struct ha_candidate {
     bool unseen;   /* a majority of watchers finds it silent */
     bool ahead;    /* would refuse the epoch as an old one */
     bool noteless; /* its agent cannot note the epoch durably */
+    bool hung;     /* `sample` is of before: since then its database has not answered */
     enum ha_process process;
     enum ha_gate gate;
     const struct ha_sample *sample; /* borrowed */
@@ -44,6 +45,8 @@ struct ha_proof {
     uint32_t members; /* bit per member that counts */
     uint32_t holder;  /* the last primary, which holds what it acknowledged */
     uint64_t best;    /* offset on the known history that a candidate must reach */
+    uint64_t coming;  /* of that, what one that still replicates may yet get */
+    uint64_t seen;    /* the furthest of it that anybody else who is heard has */
 };
 
 struct ha_candidate_rules {

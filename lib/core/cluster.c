@@ -172,27 +172,36 @@ static void notice_remove(struct ha_cluster *cluster, uint32_t at)
     memset(&cluster->notices[cluster->notice_count], 0, sizeof(cluster->notices[0]));
 }
 
-static void fill_notice(const struct ha_cluster *cluster, const struct ha_service *service,
+static void fill_notice(const struct ha_service *service, const struct ha_decision *decision,
                         struct ha_notice *notice)
 {
-    const struct ha_decision *decision;
-
     if (service == NULL)
         return;
     notice->service = service->id;
     notice->epoch = service->epoch;
     (void)ha_text_copy(notice->service_name, sizeof(notice->service_name), service->config.name);
-    decision = ha_cluster_decision(cluster, service->decision);
     if (decision == NULL)
         return;
     notice->decision = decision->id;
-    notice->lost_bytes = decision->lost_bytes;
+    notice->lost_bytes =
+        notice->kind == HA_NOTICE_DIVERGED ? decision->found.bytes : decision->lost_bytes;
     (void)ha_text_copy(notice->from, sizeof(notice->from), decision->from);
     (void)ha_text_copy(notice->to, sizeof(notice->to), decision->to);
 }
 
-static void notify(struct ha_cluster *cluster, const struct ha_service *service,
-                   enum ha_notice_kind kind, const char *text, uint32_t owed)
+static const struct ha_decision *decision_of(const struct ha_cluster *cluster,
+                                             const struct ha_service *service)
+{
+    return service != NULL ? ha_cluster_decision(cluster, service->decision) : NULL;
+}
+
+struct about {
+    const struct ha_service *service; /* NULL: none */
+    const struct ha_decision *decision;
+};
+
+static void notify(struct ha_cluster *cluster, struct about about, enum ha_notice_kind kind,
+                   const char *text, uint32_t owed)
 {
     struct ha_notice *event = &cluster->events[++cluster->notice_last % HA_EVENTS_MAX];
 
@@ -202,7 +211,7 @@ static void notify(struct ha_cluster *cluster, const struct ha_service *service,
     event->kind = kind;
     event->wall_ms = cluster->wall_ms;
     (void)ha_text_copy(event->text, sizeof(event->text), text);
-    fill_notice(cluster, service, event);
+    fill_notice(about.service, about.decision, event);
     if (owed == 0)
         return;
     if (cluster->notice_count == HA_OUTBOX_MAX) {
@@ -213,22 +222,33 @@ static void notify(struct ha_cluster *cluster, const struct ha_service *service,
     cluster->notices[cluster->notice_count++] = *event;
 }
 
+void ha_cluster_notify_of(struct ha_cluster *cluster, const struct ha_service *service,
+                          const struct ha_decision *decision, enum ha_notice_kind kind,
+                          const char *text)
+{
+    notify(cluster, (struct about){service, decision}, kind, text,
+           interested(cluster, service == NULL ? "" : service->config.name));
+}
+
 void ha_cluster_notify(struct ha_cluster *cluster, const struct ha_service *service,
                        enum ha_notice_kind kind, const char *text)
 {
-    notify(cluster, service, kind, text,
-           interested(cluster, service == NULL ? "" : service->config.name));
+    ha_cluster_notify_of(cluster, service, decision_of(cluster, service), kind, text);
 }
 
 /* Apply */
 
-static uint32_t count_down(const struct ha_member_state *member, uint32_t watchers)
+/* How many watchers say of a member that it is down, or that it is that or cannot write. */
+static uint32_t count_ill(const struct ha_member_state *member, uint32_t watchers, bool unwritable)
 {
-    uint32_t down = 0;
+    uint32_t ill = 0;
 
     for (uint32_t i = 0; i < watchers; i++)
-        down += ha_verdict_is_down(member->verdicts[i]) ? 1 : 0;
-    return down;
+        ill += ha_verdict_is_down(member->verdicts[i]) ||
+                       (unwritable && member->verdicts[i] == HA_VERDICT_UNWRITABLE)
+                   ? 1
+                   : 0;
+    return ill;
 }
 
 static void observe_one(struct ha_cluster *cluster, uint32_t watcher,
@@ -236,25 +256,29 @@ static void observe_one(struct ha_cluster *cluster, uint32_t watcher,
 {
     struct ha_service *service = ha_cluster_service(cluster, seen->service);
     int at = service == NULL ? -1 : ha_service_member_at(service, seen->member);
-    uint32_t before, after, quorum;
+    struct ha_member_state *member;
+    uint32_t watchers = cluster->watcher_count, quorum, ill;
+    bool was_down, was_ill, down;
     char text[HA_TEXT_SIZE];
 
     if (at < 0)
         return; /* removed while the entry was under way */
     /* Told when a majority says so, also where more are asked for before anything is done: such a
-     * primary has no lease any more. */
+     * primary has no lease any more. A primary that cannot write may stay primary, and is told. */
     quorum = ha_cluster_majority(cluster);
-    before = count_down(&service->members[at], cluster->watcher_count);
-    service->members[at].verdicts[watcher] = seen->verdict;
-    after = count_down(&service->members[at], cluster->watcher_count);
-    if ((before >= quorum) == (after >= quorum))
+    member = &service->members[at];
+    was_down = count_ill(member, watchers, false) >= quorum;
+    was_ill = count_ill(member, watchers, true) >= quorum;
+    member->verdicts[watcher] = seen->verdict;
+    down = count_ill(member, watchers, false) >= quorum;
+    ill = count_ill(member, watchers, true);
+    if (was_down == down && was_ill == (ill >= quorum))
         return;
     (void)ha_text_format(text, sizeof(text), "%s: %s, say %" PRIu32 " of %" PRIu32 " watchers",
                          service->config.members[at].name, ha_verdict_text(seen->verdict),
-                         after >= quorum ? after : cluster->watcher_count - after,
-                         cluster->watcher_count);
-    ha_cluster_notify(cluster, service,
-                      after >= quorum ? HA_NOTICE_MEMBER_DOWN : HA_NOTICE_MEMBER_UP, text);
+                         ill >= quorum ? ill : watchers - ill, watchers);
+    ha_cluster_notify(cluster, service, ill >= quorum ? HA_NOTICE_MEMBER_DOWN : HA_NOTICE_MEMBER_UP,
+                      text);
 }
 
 static int apply_observe(struct ha_cluster *cluster, const struct ha_command_observe *observe,
@@ -353,7 +377,7 @@ static int apply_notice(struct ha_cluster *cluster, enum ha_command_kind kind,
     if (bit == 0)
         return ha_err_set(err, HA_ENOENT, "no webhook named %s", done->webhook);
     if (kind == HA_COMMAND_TEST_NOTICE) {
-        notify(cluster, NULL, HA_NOTICE_TEST, "a test asked for by an operator", bit);
+        notify(cluster, (struct about){0}, HA_NOTICE_TEST, "a test asked for by an operator", bit);
         return HA_OK;
     }
     for (uint32_t i = 0; i < cluster->notice_count; i++) {
@@ -467,6 +491,11 @@ int ha_cluster_apply(struct ha_cluster *cluster, uint64_t index, const struct ha
     case HA_COMMAND_SYNC_INTEND:
     case HA_COMMAND_SYNC_FORCE:
         return ha_cluster_apply_sync(cluster, command->kind, &command->u.sync, err);
+    case HA_COMMAND_HOLD_INTEND:
+    case HA_COMMAND_HOLD_FORCE:
+        return ha_cluster_apply_hold(cluster, command->kind, &command->u.hold, err);
+    case HA_COMMAND_DIVERGED:
+        return ha_cluster_apply_diverged(cluster, &command->u.diverged, err);
     }
     /* A kind of a newer version: a no-op, the same on every watcher that does not know it. */
     return ha_err_set(err, HA_EINVAL, "unknown kind of entry %u", (unsigned)command->kind);

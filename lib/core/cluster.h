@@ -42,7 +42,8 @@ struct ha_decision {
     bool done;
     char from[HA_NAME_SIZE], to[HA_NAME_SIZE]; /* members */
     struct ha_stages stages;
-    uint64_t lost_bytes; /* known data the new primary lacks */
+    uint64_t lost_bytes;      /* known data the new primary lacks */
+    struct ha_diverged found; /* and what `from` really had, once it came back */
     uint32_t fit_count;
     struct {
         char name[HA_NAME_SIZE];
@@ -51,6 +52,7 @@ struct ha_decision {
     char text[HA_TEXT_SIZE]; /* the evidence, as a sentence */
 };
 
+#define HA_HOLD_SETS 2
 #define HA_SYNC_SETS 4            /* changes under way at once that are remembered one by one */
 #define HA_SYNC_NOBODY UINT64_MAX /* a floor that no successor reaches */
 
@@ -66,6 +68,16 @@ struct ha_sync {
         struct ha_sync_set set;
         uint64_t since;   /* index of its entry */
     } sets[HA_SYNC_SETS]; /* oldest first */
+};
+
+/* By whose promises the agent of the last opened epoch's primary may keep its lease without the
+ * watchers. Until it says that it goes by the newest, each set here may be the one it goes by. */
+struct ha_hold {
+    uint32_t count;
+    struct {
+        struct ha_hold_set set;
+        uint64_t since;   /* index of its entry */
+    } sets[HA_HOLD_SETS]; /* oldest first */
 };
 
 struct ha_service {
@@ -91,6 +103,7 @@ struct ha_service {
     enum ha_fence prev_fence;    /* ... and how it ended */
     struct ha_position position; /* last known of the open epoch's primary */
     struct ha_sync sync;
+    struct ha_hold hold;
 
     enum ha_reason reason; /* of the failover under way, or of the last one */
     uint32_t target;
@@ -129,7 +142,9 @@ struct ha_service {
     X(HA_NOTICE_READY, "ready")                                                              \
     X(HA_NOTICE_GATE, "gate-changed")    /* what ends the lease of the primary */            \
     X(HA_NOTICE_ALONE, "not-replicated") /* sync: the primary acknowledges alone */          \
-    X(HA_NOTICE_REPLICATED, "replicated")
+    X(HA_NOTICE_REPLICATED, "replicated")                                                    \
+    X(HA_NOTICE_REPLACED, "watcher-replaced")                                                \
+    X(HA_NOTICE_DIVERGED, "diverged") /* what an old primary had that nobody else has */
 HA_ENUM(notice_kind, HA_NOTICE_MAP)
 
 struct ha_notice {
@@ -142,7 +157,7 @@ struct ha_notice {
     uint64_t epoch;
     uint64_t decision;
     char from[HA_NAME_SIZE], to[HA_NAME_SIZE];
-    uint64_t lost_bytes;
+    uint64_t lost_bytes; /* known at the failover; DIVERGED: found since */
     char text[HA_TEXT_SIZE];
 };
 
@@ -161,7 +176,7 @@ struct ha_cluster {
     char watchers[HA_WATCHERS_MAX][HA_NAME_SIZE];
     uint32_t spoke;        /* bit per watcher that has said something in this set */
     uint32_t old_seats;    /* after a replacement: bit per watcher that was in the set before ... */
-    uint32_t old_majority; /* ... and how many of it must have stopped; 0: that set is over */
+    uint32_t old_majority; /* ... and how many of it must have stopped; 0: that set has settled */
     uint32_t watchers_down; /* bit per watcher: told that the leader does not hear it */
 
     uint64_t config_version;
@@ -212,9 +227,27 @@ const struct ha_service *ha_cluster_service_named(const struct ha_cluster *clust
                                                   const char *name);
 const struct ha_decision *ha_cluster_decision(const struct ha_cluster *cluster, uint64_t id);
 const struct ha_notice *ha_cluster_event(const struct ha_cluster *cluster, uint64_t seq);
+/* The last decision that took the primary away from @member before it came back under @epoch. */
+const struct ha_decision *ha_cluster_left(const struct ha_cluster *cluster,
+                                          const struct ha_service *service, uint32_t member,
+                                          uint64_t epoch);
 /* Index of a member in config.members, or -1. */
 int ha_service_member_at(const struct ha_service *service, uint32_t member);
 uint32_t ha_service_member_named(const struct ha_service *service, const char *name);
+/* Members whose word counts for what the last opened epoch acknowledged, bit per id. */
+uint32_t ha_cluster_sync_members(const struct ha_service *service);
+/* Whether who succeeds the last opened epoch must be proven to hold what it acknowledged: by what
+ * the log says of its sets, so a durability that was lowered binds until nobody is waited for. */
+bool ha_cluster_sync_binds(const struct ha_service *service);
+bool ha_hold_set_is_equal(const struct ha_hold_set *a, const struct ha_hold_set *b);
+/* Members of the sets by which the last opened epoch's lease may have been kept, bit per id. */
+uint32_t ha_cluster_hold_members(const struct ha_service *service);
+/* The longest promise under these sets; 0: there are none. */
+uint32_t ha_cluster_hold_ms(const struct ha_service *service);
+/* Whether no set can keep that lease any more: of each one member's agent has ended its promises
+ * (@released), or all that are left of it have that remember nothing (@renewed): one of those alone
+ * may be a clone. */
+bool ha_cluster_hold_is_over(const struct ha_service *service, uint32_t released, uint32_t renewed);
 /* Name of a member id, "" for none. */
 const char *ha_service_member_name(const struct ha_service *service, uint32_t member);
 uint32_t ha_cluster_majority(const struct ha_cluster *cluster);
@@ -223,6 +256,14 @@ uint32_t ha_cluster_majority(const struct ha_cluster *cluster);
 bool ha_cluster_stops_suffice(const struct ha_cluster *cluster, uint32_t mask);
 /* The same of the set before alone; true where there is none. */
 bool ha_cluster_old_stops_suffice(const struct ha_cluster *cluster, uint32_t mask);
+/* Whether promises of the set before this may still stand. */
+bool ha_cluster_is_settling(const struct ha_cluster *cluster);
+/* Whether @watcher (its index) was in the set before this: it went on promising without a word in
+ * the log. One that joins with an empty directory has forgotten that, and waits as long as any
+ * promise lasts. */
+bool ha_cluster_was_before(const struct ha_cluster *cluster, uint32_t watcher);
+/* Whether the log has a word of @watcher in this set: it never joins this set again. */
+bool ha_cluster_has_spoken(const struct ha_cluster *cluster, uint32_t watcher);
 /* Watchers that must agree that a primary is down. */
 uint32_t ha_service_quorum(const struct ha_cluster *cluster, const struct ha_service *service);
 /* Text of a kept configuration version: *ret_text is not terminated. HA_ENOENT. */

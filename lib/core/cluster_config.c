@@ -66,6 +66,13 @@ static int check_service(const struct ha_service *old, const struct ha_service_c
     if (old->config.engine != config->engine)
         return ha_err_set(err, HA_EDENIED, "service %s: the engine cannot change; use a new name",
                           config->name);
+    /* What was promised for the epoch that ended binds whoever succeeds it. */
+    if (old->config.durability != config->durability && old->open_epoch != HA_EPOCH_NONE &&
+        !ha_state_is_open(old->state))
+        return ha_err_set(err, HA_EBUSY,
+                          "service %s: durability cannot change while a failover is under way: try "
+                          "again, or `hafailoverctl failover --accept-loss`",
+                          config->name);
     for (uint32_t i = 0; i < old->config.member_count; i++)
         if ((ha_cluster_sync_members(old) >> old->members[i].id & 1u) != 0 &&
             find_member(config, old->config.members[i].name) == NULL)
@@ -73,7 +80,9 @@ static int check_service(const struct ha_service *old, const struct ha_service_c
                               "service %s: the primary waits for %s before it acknowledges; stop "
                               "that database first, so that it leaves the set",
                               config->name, old->config.members[i].name);
-    rv = check_holder(old, old->primary, config, err);
+    rv = ha_cluster_hold_check(old, config, err);
+    if (rv == HA_OK)
+        rv = check_holder(old, old->primary, config, err);
     if (rv == HA_OK && old->open_epoch != HA_EPOCH_NONE && old->fence == HA_FENCE_NONE)
         rv = check_holder(old, old->open_member, config, err);
     return rv;
@@ -97,7 +106,7 @@ static uint32_t free_member_id(const struct ha_member_state *members, uint32_t c
 static void merge_members(struct ha_service *service, const struct ha_service_config *config)
 {
     struct ha_member_state merged[HA_MEMBERS_MAX];
-    uint32_t kept = 0;
+    uint32_t kept = 0, taken;
 
     memset(merged, 0, sizeof(merged));
     for (uint32_t i = 0; i < config->member_count; i++) {
@@ -108,9 +117,11 @@ static void merge_members(struct ha_service *service, const struct ha_service_co
         merged[i] = service->members[ha_service_member_at(service, id)];
         kept |= 1u << id;
     }
+    /* Nor must a new one be taken for one whose promises may still keep a lease. */
+    taken = kept | ha_cluster_hold_members(service);
     for (uint32_t i = 0; i < config->member_count; i++)
         if (merged[i].id == HA_MEMBER_NONE)
-            merged[i].id = free_member_id(merged, config->member_count, kept);
+            merged[i].id = free_member_id(merged, config->member_count, taken);
     /* What was said of a member that is gone must not stick to the next one with its id. */
     service->failed_members &= kept;
     if ((kept >> service->target & 1u) == 0)
@@ -237,10 +248,6 @@ static int check_all(const struct ha_cluster *cluster, const struct ha_command_c
     for (uint32_t i = 0; i < command->config->service_count; i++) {
         const struct ha_service_config *config = &command->config->services[i];
 
-        if (config->hold_on_quorum_loss)
-            return ha_err_set(err, HA_EDENIED,
-                              "service %s: hold_on_quorum_loss is not available in this version",
-                              config->name);
         if (config->durability == HA_DURABILITY_STRICT && config->member_count < 2)
             return ha_err_set(err, HA_EDENIED,
                               "service %s: strict needs a replica, and there is no other member",

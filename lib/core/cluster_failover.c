@@ -127,17 +127,14 @@ void ha_cluster_retire(struct ha_cluster *cluster, struct ha_service *service)
 void ha_cluster_claim_above(struct ha_cluster *cluster, struct ha_service *service, uint64_t epoch,
                             const char *why)
 {
+    /* A candidate that was chosen before is nobody's any more, wherever the service stood. */
+    service->epoch = epoch;
+    claim_next(service);
+    start_failover(service, HA_REASON_REBUILT);
     if (service->state == HA_STATE_PROMOTING)
         move_to(service, HA_MOVE_FAILED);
-    if (ha_state_is_open(service->state)) {
-        service->epoch = epoch;
-        claim_next(service);
-        start_failover(service, HA_REASON_REBUILT);
+    else if (ha_state_is_open(service->state))
         move_to(service, HA_MOVE_BEGIN);
-    } else {
-        service->epoch = epoch + 1;
-        start_failover(service, HA_REASON_REBUILT);
-    }
     (void)ha_cluster_decision_open(cluster, service, HA_REASON_REBUILT, why);
     ha_cluster_notify(cluster, service, HA_NOTICE_FAILOVER_BEGIN, why);
 }
@@ -290,6 +287,19 @@ int ha_cluster_apply_begin(struct ha_cluster *cluster, const struct ha_command_b
     return HA_OK;
 }
 
+/* Time alone ends no lease that agents may keep: one of them must have ended its promises. */
+static int check_hold(const struct ha_service *service, const struct ha_command_fenced *c,
+                      struct ha_err *err)
+{
+    if (ha_cluster_hold_is_over(service, c->released, c->renewed))
+        return HA_OK;
+    return ha_err_set(err, HA_EDENIED,
+                      "the primary of epoch %" PRIu64
+                      " of %s may hold its lease by the word of the "
+                      "other agents, and none of them has ended its promises",
+                      service->open_epoch, service->config.name);
+}
+
 int ha_cluster_apply_fenced(struct ha_cluster *cluster, const struct ha_command_fenced *c,
                             struct ha_err *err)
 {
@@ -324,6 +334,7 @@ int ha_cluster_apply_fenced(struct ha_cluster *cluster, const struct ha_command_
         if (!ha_cluster_stops_suffice(cluster, c->stopped))
             return ha_err_set(err, HA_EDENIED, "%" PRIu32 " watchers stopped, %" PRIu32 " must",
                               stopped, ha_cluster_majority(cluster));
+        rv = check_hold(service, c, err);
         break;
     case HA_FENCE_COMMAND:
         break;
@@ -332,13 +343,15 @@ int ha_cluster_apply_fenced(struct ha_cluster *cluster, const struct ha_command_
             return ha_err_set(err, HA_EDENIED, "service %s waits for nobody: seals end nothing",
                               service->config.name);
         rv = ha_cluster_sync_check(service, c->sealed, err);
-        if (rv != HA_OK)
-            return rv;
+        if (rv == HA_OK)
+            rv = check_hold(service, c, err);
         break;
     case HA_FENCE_NONE:
     case HA_FENCE_NEVER_OPENED:
         return ha_err_set(err, HA_EINVAL, "%s is no fence", ha_fence_text(c->how));
     }
+    if (rv != HA_OK)
+        return rv;
     keep_position(service, &c->position);
     move_to(service, HA_MOVE_FENCED);
     (void)ha_text_format(text, sizeof(text), "%s, after %" PRIu32 " ms%s%.140s",
@@ -347,6 +360,28 @@ int ha_cluster_apply_fenced(struct ha_cluster *cluster, const struct ha_command_
     ha_cluster_notify(cluster, service, HA_NOTICE_FENCED, text);
     set_fenced(cluster, service, c->how, c->waited_ms);
     return HA_OK;
+}
+
+/* Which of the two was quicker. */
+static void record_restart(const struct ha_service *service, struct ha_decision *decision,
+                           uint32_t member, uint64_t wall_ms)
+{
+    uint64_t since_ms = decision->stages.fenced_ms;
+    uint64_t took_ms = wall_ms > since_ms ? wall_ms - since_ms : 0;
+
+    if (service->config.crash_policy != HA_CRASH_RESTART ||
+        decision->verdict != HA_VERDICT_CRASHED || decision->attempts > 0 ||
+        (service->reason != HA_REASON_GIVE_UP && service->reason != HA_REASON_DOWN))
+        return;
+    /* A cut sentence is good enough. */
+    if (member == service->open_member)
+        (void)ha_text_append(decision->text, sizeof(decision->text),
+                             "; started again in place within %" PRIu64 " ms", took_ms);
+    else
+        (void)ha_text_append(decision->text, sizeof(decision->text),
+                             "; not back after %" PRIu64 " ms (restart_max %" PRIu32
+                             " ms): another one was quicker",
+                             took_ms, service->config.restart_max_ms);
 }
 
 static void record_fits(struct ha_cluster *cluster, const struct ha_service *service,
@@ -367,22 +402,28 @@ static void record_fits(struct ha_cluster *cluster, const struct ha_service *ser
     decision->lost_bytes = c->lost_bytes;
     if (c->member == HA_MEMBER_NONE)
         return;
+    record_restart(service, decision, c->member, cluster->wall_ms);
     decision->attempts++;
     decision->stages.chosen_ms = cluster->wall_ms;
     (void)ha_text_copy(decision->to, sizeof(decision->to),
                        ha_service_member_name(service, c->member));
 }
 
+/* Of what the log knows of the last primary. */
+static bool lacks_nothing(const struct ha_command_promote *c)
+{
+    for (uint32_t i = 0; i < c->fit_count; i++)
+        if (c->fits[i].member == c->member)
+            return c->fits[i].behind == 0;
+    return false;
+}
+
 /* A candidate holds what was acknowledged, or an operator accepted that it may not. */
 static int check_proof(const struct ha_service *service, const struct ha_command_promote *c,
                        struct ha_err *err)
 {
-    if (!ha_sync_is_managed(service->config.engine, service->config.durability) ||
-        service->open_epoch == HA_EPOCH_NONE || service->accept_loss ||
-        c->member == service->open_member)
-        return HA_OK;
-    /* Where it fell back it said so: then the best there is may go on. */
-    if (service->config.durability == HA_DURABILITY_SYNC && service->sync.alone)
+    if (!ha_cluster_sync_binds(service) || service->accept_loss ||
+        (c->member == service->open_member && lacks_nothing(c)))
         return HA_OK;
     return ha_cluster_sync_check(service, c->proof, err);
 }
@@ -458,6 +499,7 @@ static void on_promoted(struct ha_cluster *cluster, struct ha_service *service,
     /* The wish has been granted; were the new primary to fail in turn, it must not bind. */
     service->target = HA_MEMBER_NONE;
     ha_cluster_sync_open(service);
+    memset(&service->hold, 0, sizeof(service->hold)); /* its agent goes by none yet */
     if (decision != NULL)
         decision->stages.promoted_ms = cluster->wall_ms;
 }
@@ -503,17 +545,24 @@ static void on_opened(struct ha_cluster *cluster, struct ha_service *service)
                       "the new primary holds lease, gate and address");
 }
 
-static void on_repointed(struct ha_cluster *cluster, struct ha_service *service)
+static void on_repointed(struct ha_cluster *cluster, struct ha_service *service,
+                         const struct ha_command_outcome *c)
 {
     struct ha_decision *decision = ha_cluster_decision_of(cluster, service);
+    char text[HA_TEXT_SIZE] = "the failover is complete";
 
     if (decision != NULL) {
         decision->stages.done_ms = cluster->wall_ms;
         decision->done = true;
+        if (c->text[0] != '\0')
+            (void)ha_text_append(decision->text, sizeof(decision->text), "; not waited for: %s",
+                                 c->text);
     }
     service->failed_members = 0;
     service->accept_loss = false;
-    ha_cluster_notify(cluster, service, HA_NOTICE_STEADY, "the failover is complete");
+    if (c->text[0] != '\0')
+        (void)ha_text_append(text, sizeof(text), ", but not all follow: %s", c->text);
+    ha_cluster_notify(cluster, service, HA_NOTICE_STEADY, text);
 }
 
 static enum ha_move move_of(enum ha_command_kind kind)
@@ -544,7 +593,7 @@ int ha_cluster_apply_outcome(struct ha_cluster *cluster, enum ha_command_kind ki
     else if (move == HA_MOVE_OPENED)
         on_opened(cluster, service);
     else
-        on_repointed(cluster, service);
+        on_repointed(cluster, service, c);
     move_to(service, move);
     return HA_OK;
 }

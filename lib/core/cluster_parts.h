@@ -17,8 +17,17 @@ struct ha_decision *ha_cluster_decision_open(struct ha_cluster *cluster, struct 
 void ha_cluster_notify(struct ha_cluster *cluster, const struct ha_service *service,
                        enum ha_notice_kind kind, const char *text);
 
+/* The same about a decision that need not be the last. */
+void ha_cluster_notify_of(struct ha_cluster *cluster, const struct ha_service *service,
+                          const struct ha_decision *decision, enum ha_notice_kind kind,
+                          const char *text);
+
+/* diverged.c */
+int ha_cluster_apply_diverged(struct ha_cluster *cluster, const struct ha_command_diverged *command,
+                              struct ha_err *err);
+
 /* cluster_set.c */
-int ha_cluster_apply_watchers(struct ha_cluster *cluster, const struct ha_command_watchers *command,
+int ha_cluster_apply_watchers(struct ha_cluster *cluster, const struct ha_command_watchers *set,
                               struct ha_err *err);
 int ha_cluster_apply_replace(struct ha_cluster *cluster, const struct ha_command_replace *command,
                              struct ha_err *err);
@@ -48,8 +57,15 @@ int ha_cluster_apply_sync(struct ha_cluster *cluster, enum ha_command_kind kind,
 void ha_cluster_sync_open(struct ha_service *service);
 /* Whether the words of @members (bits) prove what the sets acknowledged; sets in *err. */
 int ha_cluster_sync_check(const struct ha_service *service, uint32_t members, struct ha_err *err);
-/* Members that may not leave the configuration now. */
-uint32_t ha_cluster_sync_members(const struct ha_service *service);
+
+/* cluster_hold.c */
+int ha_cluster_apply_hold(struct ha_cluster *cluster, enum ha_command_kind kind,
+                          const struct ha_command_hold *command, struct ha_err *err);
+/* The log may have forgotten by whose promises the lease is kept: any other agent's. */
+void ha_cluster_hold_rebuild(struct ha_service *service);
+/* Whether a configuration may take the place of @old's as far as these sets go. */
+int ha_cluster_hold_check(const struct ha_service *old, const struct ha_service_config *config,
+                          struct ha_err *err);
 
 /* Begin the end of a service that left the configuration. */
 void ha_cluster_retire(struct ha_cluster *cluster, struct ha_service *service);

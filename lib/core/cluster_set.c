@@ -26,6 +26,21 @@ bool ha_cluster_old_stops_suffice(const struct ha_cluster *cluster, uint32_t mas
     return count_bits(mask & cluster->old_seats) >= cluster->old_majority;
 }
 
+bool ha_cluster_is_settling(const struct ha_cluster *cluster)
+{
+    return cluster->old_majority != 0;
+}
+
+bool ha_cluster_was_before(const struct ha_cluster *cluster, uint32_t watcher)
+{
+    return watcher < HA_WATCHERS_MAX && (cluster->old_seats >> watcher & 1u) != 0;
+}
+
+bool ha_cluster_has_spoken(const struct ha_cluster *cluster, uint32_t watcher)
+{
+    return watcher < HA_WATCHERS_MAX && (cluster->spoke >> watcher & 1u) != 0;
+}
+
 bool ha_cluster_stops_suffice(const struct ha_cluster *cluster, uint32_t mask)
 {
     uint32_t all = (1u << cluster->watcher_count) - 1;
@@ -101,7 +116,7 @@ static int check_replace(const struct ha_cluster *cluster, const struct ha_comma
 {
     if (cluster->set_id == 0)
         return ha_err_set(err, HA_EBUSY, "the set of watchers is not in the log yet: try again");
-    if (cluster->old_seats != 0)
+    if (ha_cluster_is_settling(cluster))
         return ha_err_set(err, HA_EBUSY,
                           "the last replacement has not settled: try again when the promises given "
                           "before it have run out");
@@ -137,19 +152,18 @@ int ha_cluster_apply_replace(struct ha_cluster *cluster, const struct ha_command
     cluster->old_seats &= ~(1u << (uint32_t)seat_of(cluster, c->new_name));
     (void)ha_text_format(text, sizeof(text), "watcher %s takes the place of %s, by %s", c->new_name,
                          c->old_name, c->author);
-    ha_cluster_notify(cluster, NULL, HA_NOTICE_CONFIG, text);
+    ha_cluster_notify(cluster, NULL, HA_NOTICE_REPLACED, text);
     return HA_OK;
 }
 
 int ha_cluster_apply_settled(struct ha_cluster *cluster, const struct ha_command_settled *c,
                              struct ha_err *err)
 {
-    if (c->set_id != cluster->set_id || cluster->old_seats == 0)
+    if (c->set_id != cluster->set_id || !ha_cluster_is_settling(cluster))
         return ha_err_set(err, HA_ESTALE, "no set of watchers waits for its end");
     if (!ha_cluster_old_stops_suffice(cluster, c->moved))
         return ha_err_set(err, HA_EDENIED, "%" PRIu32 " watchers of the set before must have moved",
                           cluster->old_majority);
-    cluster->old_seats = 0;
     cluster->old_majority = 0;
     return HA_OK;
 }
@@ -176,6 +190,8 @@ void ha_cluster_rebuild(struct ha_cluster *cluster, const struct ha_command_watc
             cluster->epoch_floor = cluster->services[i].epoch;
     cluster->epoch_floor += EPOCHS_FORGOTTEN;
     for (uint32_t i = 0; i < HA_SERVICES_MAX; i++)
-        if (cluster->services[i].used)
+        if (cluster->services[i].used) {
+            ha_cluster_hold_rebuild(&cluster->services[i]);
             ha_cluster_claim_above(cluster, &cluster->services[i], cluster->epoch_floor, why);
+        }
 }

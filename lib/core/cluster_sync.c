@@ -30,6 +30,13 @@ uint32_t ha_cluster_sync_members(const struct ha_service *service)
     return members;
 }
 
+bool ha_cluster_sync_binds(const struct ha_service *service)
+{
+    /* Where it fell back it said so: then the best there is may go on, but never in strict. */
+    return service->config.engine == HA_ENGINE_POSTGRESQL && service->open_epoch != HA_EPOCH_NONE &&
+           (service->config.durability == HA_DURABILITY_STRICT || !service->sync.alone);
+}
+
 void ha_cluster_sync_open(struct ha_service *service)
 {
     bool managed = ha_sync_is_managed(service->config.engine, service->config.durability);

@@ -37,7 +37,10 @@
     X(HA_COMMAND_UNHEARD, "unheard")          /* which watchers the leader does not hear */      \
     X(HA_COMMAND_GATE, "gate-changed")        /* that of the open epoch's holder */              \
     X(HA_COMMAND_SYNC_INTEND, "sync-intend")  /* whose word the primary is to wait for */        \
-    X(HA_COMMAND_SYNC_FORCE, "sync-in-force") /* it does, and they have what went before */
+    X(HA_COMMAND_SYNC_FORCE, "sync-in-force") /* it does, and they have what went before */      \
+    X(HA_COMMAND_HOLD_INTEND, "hold-intend")  /* whose promises may keep the primary's lease */  \
+    X(HA_COMMAND_HOLD_FORCE, "hold-in-force") /* its agent says that only those do */            \
+    X(HA_COMMAND_DIVERGED, "diverged")        /* what an old primary had that nobody else has */
 HA_ENUM(command_kind, HA_COMMAND_MAP)
 
 /* A service and the epoch the sender believed in. */
@@ -109,6 +112,10 @@ struct ha_command_fenced {
     uint64_t instance; /* HA_FENCE_REPORT: who reported */
     uint32_t stopped;  /* HA_FENCE_EXPIRED: bit per watcher that stopped */
     uint32_t sealed;   /* HA_FENCE_SEALED: bit per member whose seal counts */
+    /* EXPIRED, SEALED, where agents may have kept the lease: bit per member whose agent ended its
+     * promises, the rest of them passed ... */
+    uint32_t released;
+    uint32_t renewed; /* ... likewise, but it remembers nothing of what the set names */
     uint32_t waited_ms;
     struct ha_position position; /* HA_FENCE_REPORT: where the old primary ended, if known */
     char text[HA_TEXT_SIZE];     /* HA_FENCE_COMMAND: what it said */
@@ -135,7 +142,7 @@ struct ha_command_promote { /* also HA_COMMAND_NONE, with member HA_MEMBER_NONE 
 struct ha_command_outcome { /* PROMOTED, FAILED, OPENED, REPOINTED */
     struct ha_ref ref;
     struct ha_position position; /* PROMOTED: of the new primary */
-    char text[HA_TEXT_SIZE];     /* FAILED: why */
+    char text[HA_TEXT_SIZE];     /* FAILED: why; REPOINTED: who does not follow yet */
 };
 
 struct ha_command_position {
@@ -186,6 +193,18 @@ struct ha_command_sync {
     uint32_t holding; /* SYNC_FORCE: bit per member that has everything up to there */
 };
 
+struct ha_command_hold {
+    struct ha_ref ref;
+    struct ha_hold_set set; /* HOLD_INTEND */
+    uint64_t since;         /* HOLD_FORCE: index of its entry */
+};
+
+struct ha_command_diverged {
+    uint32_t service; /* id */
+    uint32_t member;
+    struct ha_diverged found;
+};
+
 struct ha_command {
     enum ha_command_kind kind;
     uint64_t wall_ms; /* the proposer's wall clock: a label, clamped by apply */
@@ -207,6 +226,8 @@ struct ha_command {
         struct ha_command_ready ready;
         struct ha_command_unheard unheard;
         struct ha_command_sync sync;
+        struct ha_command_hold hold;
+        struct ha_command_diverged diverged;
     } u;
 };
 

@@ -25,6 +25,7 @@ void ha_service_config_defaults(struct ha_service_config *service)
         .promote_deadline_ms = 5000,
         .open_deadline_ms = 3000,
         .repoint_deadline_ms = 30000,
+        .restart_max_ms = 10000,
         .sync_grace_ms = 3000,
         .rewind_max_ms = 600000,
         .copy_max_ms = 14400000,
@@ -57,6 +58,7 @@ static const struct {
     TIME(promote_deadline, 100, 3600000),
     TIME(open_deadline, 100, 600000),
     TIME(repoint_deadline, 100, 3600000),
+    TIME(restart_max, 100, 3600000),
     TIME(sync_grace, 0, 3600000),
     TIME(rewind_max, 1000, HA_DURATION_MAX_MS),
     TIME(copy_max, 1000, HA_DURATION_MAX_MS),
@@ -97,6 +99,9 @@ static int check_policy(const struct ha_service_config *s, uint32_t watchers, st
 {
     uint32_t majority = watchers / 2 + 1;
 
+    if (s->crash_policy == HA_CRASH_RESTART && s->engine != HA_ENGINE_POSTGRESQL)
+        return ha_err_set(err, HA_EINVAL, "crash_policy: no agent starts %s",
+                          ha_engine_text(s->engine));
     if (s->durability == HA_DURABILITY_STRICT && s->engine != HA_ENGINE_POSTGRESQL)
         return ha_err_set(err, HA_EINVAL, "durability: strict is not possible with %s",
                           ha_engine_text(s->engine));
@@ -116,6 +121,9 @@ static int check_policy(const struct ha_service_config *s, uint32_t watchers, st
                           HA_RECENT_MAX);
     if (s->rate_count > 0 && s->rate_period_ms < 1000)
         return ha_err_set(err, HA_EINVAL, "rate: the period is shorter than a second");
+    if (s->on_quorum_loss == HA_QUORUM_LOSS_HOLD && s->member_count < 2)
+        return ha_err_set(err, HA_EINVAL,
+                          "on_quorum_loss: nobody could keep the lease: there is no other member");
     if (s->credentials[0] != '\0' && !ha_text_is_name(s->credentials, sizeof(s->credentials)))
         return ha_err_set(err, HA_EINVAL, "credentials: not a name");
     return HA_OK;
@@ -197,10 +205,11 @@ static int check_member(const struct ha_service_config *s, uint32_t at, struct h
     if (m->priority > HA_PRIORITY_MAX)
         return ha_err_set(err, HA_EINVAL, "priority: %u is more than %d", m->priority,
                           HA_PRIORITY_MAX);
-    if (s->hold_on_quorum_loss && m->agent[0] == '\0')
+    if (s->on_quorum_loss == HA_QUORUM_LOSS_HOLD && m->agent[0] == '\0')
         return ha_err_set(err, HA_EINVAL,
-                          "agent: none, but the service asks for "
-                          "hold_on_quorum_loss");
+                          "agent: none, but the service asks for on_quorum_loss = hold");
+    if (m->agent_port == 0)
+        return ha_err_set(err, HA_EINVAL, "agent_port: 0");
     return check_follow(s, at, err);
 }
 
@@ -280,11 +289,10 @@ static uint32_t port_of(const struct met *met, struct place at)
                                        : met->config->services[at.service].members[at.member].port;
 }
 
-/* Adds one, or returns false with the one it collides with. */
-static bool met_add(struct met *met, struct place new, struct place *ret_old)
+/* Who has that address already, and the slot where it was looked for last. */
+static bool met_find(const struct met *met, const char *host, uint32_t port, struct place *ret_old,
+                     uint32_t *ret_slot)
 {
-    const char *host = host_of(met, new);
-    uint32_t port = port_of(met, new);
     uint32_t at = (uint32_t)ha_address_hash(host) % SLOTS;
 
     for (; met->slots[at] != 0; at = (at + 1) % SLOTS) {
@@ -297,9 +305,20 @@ static bool met_add(struct met *met, struct place new, struct place *ret_old)
         if (!ha_address_equal(host, host_of(met, old)))
             continue;
         *ret_old = old;
-        return false;
+        return true;
     }
-    met->slots[at] = (uint16_t)(1 + new.service *(HA_MEMBERS_MAX + 1) + new.member);
+    *ret_slot = at;
+    return false;
+}
+
+/* Adds one, or returns false with the one it collides with. */
+static bool met_add(struct met *met, struct place new, struct place *ret_old)
+{
+    uint32_t slot;
+
+    if (met_find(met, host_of(met, new), port_of(met, new), ret_old, &slot))
+        return false;
+    met->slots[slot] = (uint16_t)(1 + new.service *(HA_MEMBERS_MAX + 1) + new.member);
     return true;
 }
 
@@ -320,6 +339,34 @@ static int refuse_met(const struct met *met, struct place new, struct place old,
     return ha_err_set(err, HA_EINVAL, "member %s/%s: host: %s port %u is %s already", s->name,
                       s->members[new.member].name, s->members[new.member].host,
                       s->members[new.member].port, whose);
+}
+
+/* Agents listen where no database does. */
+static int check_agent_ports(const struct met *met, struct ha_config_fault *fault,
+                             struct ha_err *err)
+{
+    struct place old = {0};
+    uint32_t slot;
+
+    for (uint32_t i = 0; i < met->config->service_count; i++) {
+        const struct ha_service_config *s = &met->config->services[i];
+        uint32_t count = s->on_quorum_loss == HA_QUORUM_LOSS_HOLD ? s->member_count : 0;
+
+        for (uint32_t k = 0; k < count; k++) {
+            const struct ha_member_config *m = &s->members[k];
+
+            if (!met_find(met, m->host, m->agent_port, &old, &slot))
+                continue;
+            assert(old.member < HA_MEMBERS_MAX); /* the host of no member is a virtual address */
+            *fault =
+                (struct ha_config_fault){.what = HA_CONFIG_FAULT_MEMBER, .service = i, .member = k};
+            return ha_err_set(err, HA_EINVAL,
+                              "member %s/%s: agent_port: %u is the port of member %s/%s", s->name,
+                              m->name, m->agent_port, met->config->services[old.service].name,
+                              met->config->services[old.service].members[old.member].name);
+        }
+    }
+    return HA_OK;
 }
 
 static int check_addresses(const struct ha_config *config, struct ha_config_fault *fault,
@@ -344,7 +391,7 @@ static int check_addresses(const struct ha_config *config, struct ha_config_faul
             return refuse_met(&met, new, old, err);
         }
     }
-    return HA_OK;
+    return check_agent_ports(&met, fault, err);
 }
 
 /* --- webhooks and the whole ------------------------------------------------------------------- */
@@ -381,6 +428,23 @@ static int check_url(const char *url, struct ha_err *err)
     return HA_OK;
 }
 
+/* http:// to another host: read, and changed, by whoever is between. */
+bool ha_webhook_is_in_the_clear(const struct ha_webhook_config *w)
+{
+    const char *at = w->url;
+    char host[HA_URL_SIZE];
+    size_t length;
+
+    if (strncmp(at, "http://", 7) != 0)
+        return false;
+    at += 7;
+    length = at[0] == '[' ? strcspn(at, "]") + 1 : strcspn(at, ":/?#");
+    (void)ha_text_format(host, sizeof(host), "%.*s", (int)length, at);
+    if (strcmp(host, "localhost") == 0 || strcmp(host, "[::1]") == 0)
+        return false;
+    return ha_address_bits(host) != 32 || strncmp(host, "127.", 4) != 0;
+}
+
 static int check_webhook(const struct ha_config *config, uint32_t at, struct ha_err *err)
 {
     const struct ha_webhook_config *w = &config->webhooks[at];
@@ -394,7 +458,13 @@ static int check_webhook(const struct ha_config *config, uint32_t at, struct ha_
         return ha_err_set(err, HA_EINVAL, "secret: not a name");
     if (w->service[0] != '\0' && service_named(config, w->service, config->service_count) == NULL)
         return ha_err_set(err, HA_EINVAL, "service: there is no service \"%s\"", w->service);
-    return check_url(w->url, err);
+    if (check_url(w->url, err) != HA_OK)
+        return HA_EINVAL;
+    if (ha_webhook_is_in_the_clear(w) && !w->insecure)
+        return ha_err_set(err, HA_EINVAL,
+                          "url: http:// to another host would go there in the clear: use https://, "
+                          "or say insecure = yes");
+    return HA_OK;
 }
 
 static int check_services(const struct ha_config *config, uint32_t watchers,

@@ -16,16 +16,20 @@ struct ha_member_config {
     char agent[HA_NAME_SIZE]; /* daemon name of the agent on its host; empty: none */
     char host[HA_HOST_SIZE];  /* where clients, replicas and watchers reach the database */
     uint16_t port;
+    uint16_t agent_port;       /* where its agent listens for the other agents */
     uint16_t priority;         /* higher is preferred between equals; 0 means never */
     char follow[HA_NAME_SIZE]; /* member to replicate from instead of the primary; empty: primary */
 };
 
+enum { HA_AGENT_PORT_DEFAULT = 7402 };
 enum { HA_PRIORITY_NEVER = 0, HA_PRIORITY_DEFAULT = 100, HA_PRIORITY_MAX = 1000 };
 
 struct ha_service_config {
     char name[HA_NAME_SIZE];
     enum ha_engine engine;
     enum ha_durability durability;
+    enum ha_crash_policy crash_policy;
+    enum ha_quorum_loss on_quorum_loss;
     char vip[HA_HOST_SIZE];           /* numeric IPv4 or IPv6; empty: none */
     uint8_t vip_prefix;               /* prefix length */
     char vip_interface[HA_NAME_SIZE]; /* empty: the agent's own setting */
@@ -35,9 +39,8 @@ struct ha_service_config {
     uint8_t member_count;
     uint8_t parallel_syncs;    /* full copies at a time */
     bool accept_process_fence; /* expiry counts as a fence although no gate enforces it */
-    bool hold_on_quorum_loss;
-    bool failover_unwritable; /* policy for the verdict unwritable: fail over, else alarm */
-    bool automatic;           /* false: decide and tell, but act only on request */
+    bool failover_unwritable;  /* policy for the verdict unwritable: fail over, else alarm */
+    bool automatic;            /* false: decide and tell, but act only on request */
     bool rejoin_copy; /* PostgreSQL: data that cannot be rewound may be replaced by a full copy */
     uint32_t probe_ms;
     uint32_t heartbeat_ms;
@@ -50,10 +53,11 @@ struct ha_service_config {
     uint32_t promote_deadline_ms;
     uint32_t open_deadline_ms;
     uint32_t repoint_deadline_ms;
-    uint32_t sync_grace_ms; /* a replica gone for that long is not waited for any more */
-    uint32_t rewind_max_ms; /* a rewind ... */
-    uint32_t copy_max_ms;   /* ... and a full copy */
-    uint32_t rate_count;    /* successful failovers allowed within rate_period_ms; 0: any */
+    uint32_t restart_max_ms; /* crash_policy = restart: then another one is taken */
+    uint32_t sync_grace_ms;  /* a replica gone for that long is not waited for any more */
+    uint32_t rewind_max_ms;  /* a rewind ... */
+    uint32_t copy_max_ms;    /* ... and a full copy */
+    uint32_t rate_count;     /* successful failovers allowed within rate_period_ms; 0: any */
     uint32_t rate_period_ms;
     uint64_t loss_budget_bytes; /* UINT64_MAX: any loss */
     uint64_t priority_slack_bytes;
@@ -67,6 +71,7 @@ struct ha_webhook_config {
     char secret[HA_NAME_SIZE];  /* section of the watcher's own file that holds the HMAC key; or
                                    empty */
     char service[HA_NAME_SIZE]; /* only this service; empty: all */
+    bool insecure;              /* http:// beyond this host, in the clear, is meant */
 };
 
 struct ha_config {
@@ -101,5 +106,8 @@ int ha_config_check(const struct ha_config *config, uint32_t watchers, struct ha
 /* The same; on failure *fault (may be NULL) says where, for whoever knows lines. */
 int ha_config_check_at(const struct ha_config *config, uint32_t watchers,
                        struct ha_config_fault *fault, struct ha_err *err);
+
+/* Whether notices leave this host unencrypted. */
+bool ha_webhook_is_in_the_clear(const struct ha_webhook_config *w);
 
 #endif /* HA_CORE_CONFIG_H */

@@ -11,11 +11,13 @@
 
 enum {
     PROPOSAL_MS = 1000,       /* a proposal not seen again by then is made again */
+    REFUSED_MS = 100,         /* one that was refused: what it was made of may have changed */
     FOLLOWER_MS = 50,         /* a follower's patience with a leader that hears the same word */
     FRESH_MS = 100,           /* longest wait for the replicas' last positions */
     PROOF_MS = 2000,          /* longest wait for members to show what was acknowledged */
     SELF_MS = 300,            /* for the old primary's own word, before seals end its epoch */
     RETRY_MS = 1000,          /* between looks for a candidate where there was none */
+    ASK_MS = 200,             /* before such a look, for words that are missing as proof */
     NAME_MS = 100,            /* between entries that name the history a primary writes */
     POSITION_MS = 10000,      /* between entries that only say how far a primary is */
     FIRST_MS = 10000,         /* longest wait for all members of a new service to be heard */
@@ -24,10 +26,9 @@ enum {
     POSITION_IDLE = 1 << 10,
 };
 
-/* A proposal for a service is in flight: its state is about to move. */
-static struct ha_command *propose(struct ha_watcher *w, const struct ha_service *service,
-                                  enum ha_command_kind kind, uint64_t now_ms,
-                                  struct ha_effects *out)
+struct ha_command *ha_decide_propose(struct ha_watcher *w, const struct ha_service *service,
+                                     enum ha_command_kind kind, uint64_t now_ms,
+                                     struct ha_effects *out)
 {
     struct ha_effect *effect = ha_effects_add(out, HA_EFFECT_PROPOSE);
 
@@ -37,7 +38,7 @@ static struct ha_command *propose(struct ha_watcher *w, const struct ha_service 
     return &effect->u.command;
 }
 
-static struct ha_ref ref_of(const struct ha_service *service)
+struct ha_ref ha_decide_ref(const struct ha_service *service)
 {
     return (struct ha_ref){.service = service->id, .epoch = service->epoch};
 }
@@ -99,14 +100,19 @@ static bool holder_is_gone(const struct ha_watcher *w, const struct ha_service *
            watched->members[at].instance != service->instance;
 }
 
-/* Watchers that are heard and hear nothing of a member: none of them will promise it anything. */
+/* Watchers that are heard and hear nothing of a member's agent: none of them will promise it
+ * anything, and it would be down as soon as it were primary. */
 static uint32_t silent_to(const struct ha_watcher *w, const struct ha_service *service, uint32_t at)
 {
     uint32_t count = 0;
 
-    for (uint32_t i = 0; i < w->cluster.watcher_count; i++)
-        count +=
-            watcher_is_heard(w, i) && service->members[at].verdicts[i] == HA_VERDICT_SILENT ? 1 : 0;
+    for (uint32_t i = 0; i < w->cluster.watcher_count; i++) {
+        enum ha_verdict verdict = service->members[at].verdicts[i];
+
+        if (watcher_is_heard(w, i) &&
+            (verdict == HA_VERDICT_SILENT || verdict == HA_VERDICT_REFUSED))
+            count++;
+    }
     return count;
 }
 
@@ -128,6 +134,16 @@ static int choose_otherwise(const struct ha_service *service, const struct ha_ca
     return ha_candidate_choose(candidates, count, rules, fits);
 }
 
+bool ha_decide_restarts(const struct ha_watcher *w, const struct ha_service *service)
+{
+    const struct ha_decision *decision = ha_cluster_decision(&w->cluster, service->decision);
+
+    return service->config.crash_policy == HA_CRASH_RESTART && !ha_state_is_open(service->state) &&
+           (service->reason == HA_REASON_GIVE_UP || service->reason == HA_REASON_DOWN) &&
+           service->open_epoch != HA_EPOCH_NONE && decision != NULL &&
+           decision->verdict == HA_VERDICT_CRASHED;
+}
+
 int ha_decide_candidate(const struct ha_watcher *w, const struct ha_service *service,
                         uint64_t now_ms, struct ha_fit *fits)
 {
@@ -143,9 +159,10 @@ int ha_decide_candidate(const struct ha_watcher *w, const struct ha_service *ser
                  service->target != HA_MEMBER_NONE && service->open_epoch != HA_EPOCH_NONE;
     struct ha_candidate candidates[HA_MEMBERS_MAX];
     struct ha_candidate_rules rules = {
-        /* A paused service goes back to where it was, or nowhere. */
+        /* A paused service goes back to where it was, or nowhere; but for people, whom a pause does
+         * not bind. */
         .target = service->paused && service->open_epoch != HA_EPOCH_NONE &&
-                          service->reason != HA_REASON_OPERATOR
+                          service->reason != HA_REASON_OPERATOR && !switchover
                       ? service->open_member
                       : service->target,
         .exclude = away                                          ? service->open_member
@@ -176,10 +193,19 @@ int ha_decide_candidate(const struct ha_watcher *w, const struct ha_service *ser
             .unseen = silent_to(w, service, i) >= ha_cluster_majority(&w->cluster),
             .ahead = watch->status.epoch_seen > service->epoch + (open ? 1 : 0),
             .noteless = watch->status.noteless,
+            .hung = watch->status.answer_age_ms >= service->config.hang_after_ms,
             .process = watch->status.process,
             .gate = watch->status.gate,
             .sample = &watch->status.sample,
         };
+    }
+    /* Its own data are whole: it lacks nothing. */
+    if (rules.target == HA_MEMBER_NONE && ha_decide_restarts(w, service)) {
+        rules.target = service->open_member;
+        chosen = ha_candidate_choose(candidates, service->config.member_count, &rules, fits);
+        if (chosen >= 0)
+            return chosen;
+        rules.target = HA_MEMBER_NONE;
     }
     chosen = ha_candidate_choose(candidates, service->config.member_count, &rules, fits);
     if (chosen < 0 && away) {
@@ -212,7 +238,7 @@ static bool log_gate(struct ha_watcher *w, const struct ha_service *service, uin
     if (watch->status.gate > service->open_gate &&
         (!ha_state_is_open(service->state) || watch->status.epoch != service->open_epoch))
         return false;
-    command = propose(w, service, HA_COMMAND_GATE, now_ms, out);
+    command = ha_decide_propose(w, service, HA_COMMAND_GATE, now_ms, out);
     command->u.gate = (struct ha_command_gate){
         .ref = {.service = service->id, .epoch = service->open_epoch},
         .instance = service->open_instance,
@@ -334,7 +360,7 @@ static void log_position(struct ha_watcher *w, const struct ha_service *service,
         batch->count = 0;
     }
     batch->items[batch->count++] =
-        (struct ha_command_position){.ref = ref_of(service), .position = *position};
+        (struct ha_command_position){.ref = ha_decide_ref(service), .position = *position};
 }
 
 /* The holder's own word that it ended its epoch: any watcher that hears it says so; the leader at
@@ -365,7 +391,7 @@ static bool hear_give_up(struct ha_watcher *w, const struct ha_service *service,
         return false;
     if (!fencing)
         log_position(w, service, now_ms, true, out); /* its own last sample may be too old */
-    command = propose(w, service, HA_COMMAND_GIVE_UP, now_ms, out);
+    command = ha_decide_propose(w, service, HA_COMMAND_GIVE_UP, now_ms, out);
     command->u.give_up = (struct ha_command_give_up){
         .ref = {.service = service->id, .epoch = epoch},
         .member = member,
@@ -420,15 +446,16 @@ static void begin_if_down(struct ha_watcher *w, const struct ha_service *service
         if (ha_verdict_is_down(watch->verdict))
             watched->noticed_wall_ms -= now_ms - watch->verdict_ms;
     }
-    if (service->paused || !service->config.automatic || ha_decide_rate_limited(w, service))
+    if (service->paused || !service->config.automatic || ha_decide_rate_limited(w, service) ||
+        ha_hold_is_back(w, service, now_ms))
         return;
     /* Fencing a primary that nobody can replace helps nobody: it may come back. */
     if (ha_decide_candidate(w, service, now_ms, fits) < 0 && !holder_is_gone(w, service, now_ms))
         return;
     log_position(w, service, now_ms, true, out);
-    command = propose(w, service, HA_COMMAND_BEGIN, now_ms, out);
+    command = ha_decide_propose(w, service, HA_COMMAND_BEGIN, now_ms, out);
     command->u.begin = (struct ha_command_begin){
-        .ref = ref_of(service),
+        .ref = ha_decide_ref(service),
         .reason = HA_REASON_DOWN,
         .agreeing = agreeing,
         .noticed_ms = watched->noticed_wall_ms,
@@ -440,9 +467,9 @@ static void propose_outcome(struct ha_watcher *w, const struct ha_service *servi
                             enum ha_command_kind kind, const char *text, uint64_t now_ms,
                             struct ha_effects *out)
 {
-    struct ha_command *command = propose(w, service, kind, now_ms, out);
+    struct ha_command *command = ha_decide_propose(w, service, kind, now_ms, out);
 
-    command->u.outcome.ref = ref_of(service);
+    command->u.outcome.ref = ha_decide_ref(service);
     (void)ha_text_copy(command->u.outcome.text, sizeof(command->u.outcome.text), text);
 }
 
@@ -461,30 +488,24 @@ static void decide_opening(struct ha_watcher *w, const struct ha_service *servic
     }
     if (now_ms - watched->state_ms < service->config.open_deadline_ms || service->paused)
         return;
-    command = propose(w, service, HA_COMMAND_BEGIN, now_ms, out);
+    command = ha_decide_propose(w, service, HA_COMMAND_BEGIN, now_ms, out);
     command->u.begin =
-        (struct ha_command_begin){.ref = ref_of(service), .reason = HA_REASON_OPEN_FAILED};
+        (struct ha_command_begin){.ref = ha_decide_ref(service), .reason = HA_REASON_OPEN_FAILED};
     (void)ha_text_format(command->u.begin.text, sizeof(command->u.begin.text),
                          "%s did not take lease, gate and address in time: %.100s",
                          service->config.members[at].name, watch->status.text);
 }
 
-static bool all_follow(const struct ha_watcher *w, const struct ha_service *service,
-                       uint64_t now_ms)
+/* Proposes the end of it when nobody is waited for any more, or for too long. */
+static void decide_repointing(struct ha_watcher *w, const struct ha_service *service,
+                              uint64_t now_ms, struct ha_effects *out)
 {
-    const struct ha_watched *watched = ha_watched_peek(w, service);
+    const struct ha_watched *watched = ha_watched_of(w, service, now_ms);
+    char text[HA_TEXT_SIZE];
 
-    for (uint32_t i = 0; watched != NULL && i < service->config.member_count; i++) {
-        const struct ha_watch *watch = &watched->members[i];
-
-        if (service->members[i].id == service->primary ||
-            !is_heard(watch, &service->config, now_ms) || watch->status.process == HA_PROCESS_GONE)
-            continue;
-        if (watch->status.sample.role != HA_ROLE_REPLICA || !watch->status.sample.link_up ||
-            watch->status.follows == HA_MEMBER_NONE)
-            return false;
-    }
-    return true;
+    if (!ha_repoint_waits(w, service, now_ms, text) ||
+        now_ms - watched->state_ms >= service->config.repoint_deadline_ms)
+        propose_outcome(w, service, HA_COMMAND_REPOINTED, text, now_ms, out);
 }
 
 static void decide_open(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
@@ -500,10 +521,10 @@ static void decide_open(struct ha_watcher *w, const struct ha_service *service, 
     else {
         /* While the others are repointed it serves already. */
         log_position(w, service, now_ms, false, out);
-        if (service->state == HA_STATE_REPOINTING &&
-            (all_follow(w, service, now_ms) ||
-             now_ms - watched->state_ms >= service->config.repoint_deadline_ms))
-            propose_outcome(w, service, HA_COMMAND_REPOINTED, "", now_ms, out);
+        if (service->state == HA_STATE_REPOINTING)
+            decide_repointing(w, service, now_ms, out);
+        if (watched->proposed_ms == 0)
+            ha_hold_decide(w, service, now_ms, out);
     }
 }
 
@@ -536,27 +557,42 @@ static uint64_t expired_at_ms(const struct ha_watcher *w, const struct ha_servic
     return at_ms;
 }
 
+uint64_t ha_decide_expiry_ms(const struct ha_watcher *w, const struct ha_service *service)
+{
+    uint32_t mask = 0;
+    uint64_t at_ms;
+
+    if (service->state != HA_STATE_FENCING || ha_watched_peek(w, service) == NULL ||
+        !ha_service_expiry_counts(service))
+        return 0;
+    at_ms = expired_at_ms(w, service, &mask);
+    return at_ms == 0 ? 0 : at_ms + ha_service_gate_slack_ms(service);
+}
+
 /* True: proposed. */
 static bool propose_expired(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
                             struct ha_effects *out)
 {
     const struct ha_watched *watched = ha_watched_of(w, service, now_ms);
+    struct ha_command_fenced fenced;
     struct ha_command *command;
     uint32_t mask = 0;
     uint64_t at_ms;
 
-    if (!ha_service_expiry_counts(service))
+    if (!ha_service_expiry_counts(service) || !ha_hold_is_over(w, service, now_ms, &fenced))
         return false;
     at_ms = expired_at_ms(w, service, &mask);
     if (at_ms == 0)
         return false;
     if (now_ms < at_ms + ha_service_gate_slack_ms(service))
         return false;
-    command = propose(w, service, HA_COMMAND_FENCED, now_ms, out);
+    command = ha_decide_propose(w, service, HA_COMMAND_FENCED, now_ms, out);
     command->u.fenced = (struct ha_command_fenced){
-        .ref = ref_of(service),
+        .ref = ha_decide_ref(service),
         .how = HA_FENCE_EXPIRED,
         .stopped = mask,
+        .released = fenced.released,
+        .renewed = fenced.renewed,
         .waited_ms = (uint32_t)(now_ms - watched->state_ms),
     };
     return true;
@@ -571,13 +607,13 @@ static bool escalate(struct ha_watcher *w, const struct ha_service *service, uin
     int at = ha_service_member_at(service, service->open_member);
     struct ha_command *command;
 
-    if (service->reason != HA_REASON_SWITCHOVER || at < 0 || service->paused ||
+    if (service->reason != HA_REASON_SWITCHOVER || at < 0 || service->paused || service->deleting ||
         !service->config.automatic ||
         (uint32_t)__builtin_popcount(agreeing) < ha_service_quorum(&w->cluster, service))
         return false;
-    command = propose(w, service, HA_COMMAND_BEGIN, now_ms, out);
+    command = ha_decide_propose(w, service, HA_COMMAND_BEGIN, now_ms, out);
     command->u.begin = (struct ha_command_begin){
-        .ref = ref_of(service), .reason = HA_REASON_DOWN, .agreeing = agreeing};
+        .ref = ha_decide_ref(service), .reason = HA_REASON_DOWN, .agreeing = agreeing};
     begin_text(w, service, at, agreeing, now_ms, command->u.begin.text);
     return true;
 }
@@ -589,6 +625,7 @@ static bool propose_sealed(struct ha_watcher *w, const struct ha_service *servic
 {
     const struct ha_watched *watched = ha_watched_of(w, service, now_ms);
     int at = ha_service_member_at(service, service->open_member);
+    struct ha_command_fenced fenced;
     struct ha_command *command;
     struct ha_proof proof;
 
@@ -597,13 +634,15 @@ static bool propose_sealed(struct ha_watcher *w, const struct ha_service *servic
          now_ms - watched->state_ms < SELF_MS))
         return false;
     proof = ha_proof_of(w, service, false, now_ms);
-    if (!proof.complete)
+    if (!proof.complete || !ha_hold_is_over(w, service, now_ms, &fenced))
         return false;
-    command = propose(w, service, HA_COMMAND_FENCED, now_ms, out);
+    command = ha_decide_propose(w, service, HA_COMMAND_FENCED, now_ms, out);
     command->u.fenced = (struct ha_command_fenced){
-        .ref = ref_of(service),
+        .ref = ha_decide_ref(service),
         .how = HA_FENCE_SEALED,
         .sealed = proof.members,
+        .released = fenced.released,
+        .renewed = fenced.renewed,
         .waited_ms = (uint32_t)(now_ms - watched->state_ms),
     };
     return true;
@@ -681,9 +720,10 @@ static void select_candidate(struct ha_watcher *w, const struct ha_service *serv
         watched->proposed_ms = 0;
         return;
     }
-    command = propose(w, service, chosen < 0 ? HA_COMMAND_NONE : HA_COMMAND_PROMOTE, now_ms, out);
+    command = ha_decide_propose(w, service, chosen < 0 ? HA_COMMAND_NONE : HA_COMMAND_PROMOTE,
+                                now_ms, out);
     promote = &command->u.promote;
-    promote->ref = ref_of(service);
+    promote->ref = ha_decide_ref(service);
     promote->lost_bytes = lost_bytes(fits, chosen);
     promote->proof = ha_proof_of(w, service, false, now_ms).members;
     promote->fit_count = service->config.member_count;
@@ -695,12 +735,38 @@ static void select_candidate(struct ha_watcher *w, const struct ha_service *serv
     promote->gate = watched->members[chosen].status.gate;
 }
 
+/* Until it is back, its start has failed, or its time is over: whichever is first. */
+static bool waits_for_restart(const struct ha_watcher *w, const struct ha_service *service,
+                              uint64_t now_ms)
+{
+    const struct ha_watched *watched = ha_watched_peek(w, service);
+    int at = ha_service_member_at(service, service->open_member);
+    const struct ha_watch *watch;
+    const struct ha_status *status;
+
+    if (at < 0 || watched == NULL || !ha_decide_restarts(w, service) ||
+        (service->failed_members >> service->open_member & 1u) != 0 ||
+        now_ms - watched->state_ms >= service->config.restart_max_ms)
+        return false;
+    watch = &watched->members[at];
+    status = &watch->status;
+    if (!is_heard(watch, &service->config, now_ms) || watch->instance != service->open_instance ||
+        !status->sample.starts)
+        return false;
+    if (status->process != HA_PROCESS_GONE && status->sample.answer == HA_ANSWER_OK)
+        return false;
+    return status->order != HA_ORDER_FOLLOW || status->order_epoch != service->epoch ||
+           status->result != HA_RESULT_FAILED;
+}
+
 static void decide_selecting(struct ha_watcher *w, const struct ha_service *service,
                              uint64_t now_ms, struct ha_effects *out)
 {
     const struct ha_watched *watched = ha_watched_of(w, service, now_ms);
     uint64_t patience_ms = service->open_epoch == HA_EPOCH_NONE ? FIRST_MS : FRESH_MS;
 
+    if (waits_for_restart(w, service, now_ms))
+        return;
     ha_order_report(w, service, now_ms, out);
     if (ha_proof_waits(w, service, now_ms) && now_ms - watched->state_ms < PROOF_MS)
         return;
@@ -713,11 +779,12 @@ static void decide_no_candidate(struct ha_watcher *w, const struct ha_service *s
 {
     struct ha_watched *watched = ha_watched_of(w, service, now_ms);
 
+    /* Asked before the look, so that what is proven then is not left for the next one. */
+    if (now_ms - watched->state_ms >= RETRY_MS - ASK_MS && ha_proof_waits(w, service, now_ms))
+        ha_order_report(w, service, now_ms, out);
     if (now_ms - watched->state_ms < RETRY_MS)
         return;
     watched->state_ms = now_ms; /* the next look in a second */
-    if (ha_proof_waits(w, service, now_ms))
-        ha_order_report(w, service, now_ms, out);
     select_candidate(w, service, now_ms, out);
 }
 
@@ -765,8 +832,8 @@ static void decide_promoting(struct ha_watcher *w, const struct ha_service *serv
                             "its data is not what it was chosen for any more", now_ms, out);
             return;
         }
-        command = propose(w, service, HA_COMMAND_PROMOTED, now_ms, out);
-        command->u.outcome.ref = ref_of(service);
+        command = ha_decide_propose(w, service, HA_COMMAND_PROMOTED, now_ms, out);
+        command->u.outcome.ref = ha_decide_ref(service);
         command->u.outcome.position = watch->status.sample.position;
         return;
     }
@@ -783,10 +850,19 @@ static void decide_pause(struct ha_watcher *w, const struct ha_service *service,
 
     if (!service->paused || service->paused_until_ms == 0 || service->paused_until_ms > w->wall_ms)
         return;
-    command = propose(w, service, HA_COMMAND_RESUME, now_ms, out);
+    command = ha_decide_propose(w, service, HA_COMMAND_RESUME, now_ms, out);
     command->u.pause.service = service->id;
     (void)ha_text_copy(command->u.pause.author, sizeof(command->u.pause.author), "hafailover");
     (void)ha_text_copy(command->u.pause.text, sizeof(command->u.pause.text), "its time is over");
+}
+
+void ha_decide_logged(struct ha_watched *watched, bool refused, uint64_t now_ms)
+{
+    if (!refused)
+        watched->proposed_ms = 0;
+    else if (watched->proposed_ms != 0 &&
+             now_ms > PROPOSAL_MS) /* refused again at once, for ever: the log would fill */
+        watched->proposed_ms = now_ms - PROPOSAL_MS + REFUSED_MS;
 }
 
 void ha_decide(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,

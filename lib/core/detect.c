@@ -43,17 +43,41 @@ void ha_watch_probed(struct ha_watch *watch, const struct ha_sample *sample, uin
     watch->sample = *sample;
 }
 
+static void alive(struct ha_watch *watch, uint64_t now_ms)
+{
+    enum { GAP_MS = 1000 };
+
+    if (!watch->heard || since(now_ms, watch->heard_ms) >= GAP_MS)
+        watch->heard_since_ms = now_ms;
+    watch->heard_ms = now_ms;
+}
+
 void ha_watch_heard(struct ha_watch *watch, const struct ha_heartbeat *heartbeat, uint64_t now_ms)
 {
     if (!watch->heard || watch->instance != heartbeat->instance ||
         watch->status.sample.answer != heartbeat->status.sample.answer)
         watch->said_since_ms = now_ms;
+    if (!watch->heard || watch->status.sample.link_up)
+        watch->unlinked_ms = now_ms;
+    alive(watch, now_ms);
     watch->heard = true;
     watch->instance = heartbeat->instance;
-    watch->heard_ms = now_ms;
+    watch->stamp = heartbeat->stamp;
+    watch->told_ms = now_ms;
     watch->status = heartbeat->status;
     if (heartbeat->status.sample.answer == HA_ANSWER_OK && heartbeat->status.answer_age_ms < now_ms)
         watch->position_ms = now_ms - heartbeat->status.answer_age_ms;
+}
+
+void ha_watch_repeated(struct ha_watch *watch, const struct ha_service_config *config,
+                       uint64_t now_ms)
+{
+    uint64_t age_ms = 2 * (uint64_t)config->probe_ms;
+
+    alive(watch, now_ms);
+    if (watch->status.sample.answer == HA_ANSWER_OK && now_ms > age_ms &&
+        now_ms - age_ms > watch->position_ms)
+        watch->position_ms = now_ms - age_ms;
 }
 
 bool ha_watch_agent_counts(const struct ha_watch *watch, const struct ha_suspect *suspect,
@@ -111,8 +135,12 @@ static enum ha_verdict by_probe(const struct ha_watch *watch, const struct ha_su
 {
     /* "Who": the word of another instance is no sign of life of the primary. */
     bool own = !suspect->is_primary || watch->instance == suspect->instance;
-    /* Behind a gate whose lease has run out an answer of the database is no service to anyone. */
-    uint64_t answered_ms = suspect->lease_ran_out ? 0 : watch->answered_ms;
+    /* Behind a gate whose lease has run out an answer of the database is no service to anyone, nor
+     * is that of a replica, where the holder's own agent does not speak for it. */
+    bool serves = !suspect->lease_ran_out &&
+                  (own || !suspect->has_agent || watch->sample.answer != HA_ANSWER_OK ||
+                   watch->sample.role != HA_ROLE_REPLICA);
+    uint64_t answered_ms = serves ? watch->answered_ms : 0;
     uint64_t contact_ms = own && watch->heard_ms > answered_ms ? watch->heard_ms : answered_ms;
 
     if (answered_ms != 0 && since(now_ms, answered_ms) < config->down_after_ms &&
@@ -127,7 +155,7 @@ static enum ha_verdict by_probe(const struct ha_watch *watch, const struct ha_su
         return watch->verdict;
     /* Silent to us but not to its replicas: the network between is the likelier cause. Its lease
      * bounds the wait where it has one; where it has none, its replicas' word decides. */
-    if (suspect->replicas_hear && !suspect->lease_ran_out)
+    if (suspect->replicas_hear && serves)
         return watch->verdict;
     return HA_VERDICT_SILENT;
 }
@@ -138,6 +166,19 @@ enum ha_verdict ha_detect(const struct ha_watch *watch, const struct ha_suspect 
     if (suspect->has_agent && ha_watch_agent_counts(watch, suspect, config, now_ms))
         return by_agent(watch, config, now_ms);
     return by_probe(watch, suspect, config, now_ms);
+}
+
+/* Alive, but for longer than it may: what it says of itself. False: it says nothing. */
+static bool explain_unable(const struct ha_watch *watch, uint64_t now_ms, char text[HA_TEXT_SIZE])
+{
+    const struct ha_sample *said = watch->heard ? &watch->status.sample : &watch->sample;
+    uint64_t since_ms = watch->heard ? watch->said_since_ms : watch->state_since_ms;
+
+    if (said->answer != HA_ANSWER_STARTING && said->answer != HA_ANSWER_BUSY)
+        return false;
+    (void)ha_text_format(text, HA_TEXT_SIZE, "has been %s for %" PRIu64 " ms: %.120s",
+                         ha_answer_text(said->answer), since(now_ms, since_ms), said->text);
+    return true;
 }
 
 void ha_detect_explain(const struct ha_watch *watch, enum ha_verdict verdict, uint64_t now_ms,
@@ -159,13 +200,17 @@ void ha_detect_explain(const struct ha_watch *watch, enum ha_verdict verdict, ui
                              since(now_ms, watch->heard_ms), since(now_ms, watch->answered_ms));
         return;
     case HA_VERDICT_HUNG:
+        if (explain_unable(watch, now_ms, text))
+            return;
         (void)ha_text_format(text, HA_TEXT_SIZE,
                              "the agent is alive, the database has not answered it for %" PRIu64
                              " ms",
                              (uint64_t)watch->status.answer_age_ms);
         return;
     case HA_VERDICT_UNWRITABLE:
-        (void)ha_text_copy(text, HA_TEXT_SIZE, "answers, but fails the agent's write check");
+        (void)ha_text_format(text, HA_TEXT_SIZE,
+                             "answers, but fails the agent's write check: %.120s",
+                             watch->status.sample.text);
         return;
     case HA_VERDICT_UNKNOWN:
     case HA_VERDICT_UP:

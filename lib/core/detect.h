@@ -35,5 +35,8 @@ void ha_watch_probed(struct ha_watch *watch, const struct ha_sample *sample, uin
 
 /* Take in the agent's word. */
 void ha_watch_heard(struct ha_watch *watch, const struct ha_heartbeat *heartbeat, uint64_t now_ms);
+/* The same status again: its database answered within two periods of its probe. */
+void ha_watch_repeated(struct ha_watch *watch, const struct ha_service_config *config,
+                       uint64_t now_ms);
 
 #endif /* HA_CORE_DETECT_H */

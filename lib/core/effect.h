@@ -26,8 +26,11 @@
     X(HA_EFFECT_PROBE, "probe") /* of the local database, now */                                \
     X(HA_EFFECT_ACT, "act")     /* change the local database */                                 \
     X(HA_EFFECT_ACT_CANCEL, "act-cancel")                                                       \
+    X(HA_EFFECT_VIP_LOOK, "vip-look") /* whether another host has the address */                \
     X(HA_EFFECT_VIP_CLAIM, "vip-claim")                                                         \
-    X(HA_EFFECT_VIP_RELEASE, "vip-release")
+    X(HA_EFFECT_VIP_RELEASE, "vip-release")                                                     \
+    X(HA_EFFECT_HOLD_ASK, "hold-ask")   /* of another agent */                                  \
+    X(HA_EFFECT_HOLD_WORD, "hold-word") /* the answer to one that asked */
 HA_ENUM(effect_kind, HA_EFFECT_MAP)
 
 struct ha_effect_order {
@@ -46,6 +49,7 @@ struct ha_effect_gate {
     uint32_t service;
     uint16_t port;
     uint64_t deadline_ms; /* boot clock; 0: close, verify, answer with HA_EVENT_GATE_CLOSED */
+    uint64_t number;      /* of this order to the gate; goes back with the answer */
     bool reset_clients;   /* on close: reset established connections too */
 };
 
@@ -59,7 +63,24 @@ struct ha_effect_epochs { /* durable facts of an agent about one service */
     uint64_t sealed;        /* it receives nothing of epochs below this one; 0: it may */
     uint64_t sync_epoch;    /* standby names of this epoch were read back effective ... */
     uint64_t sync_index;    /* ... as the log entry of this index says: older ones are void */
+    struct ha_hold_terms {  /* whose promises may keep its lease ... */
+        uint64_t epoch;     /* ... of this epoch ... */
+        uint64_t index;     /* ... as the log entry of this index says: older ones are void */
+        struct ha_hold_set set;
+    } hold;
     char service_name[HA_NAME_SIZE];
+};
+
+struct ha_effect_hold_ask {
+    char agent[HA_NAME_SIZE]; /* of whom; nobody else may hear or answer it */
+    char host[HA_HOST_SIZE];
+    uint16_t port;
+    struct ha_hold_ask ask;
+};
+
+struct ha_effect_hold_word {
+    char agent[HA_NAME_SIZE]; /* who asked */
+    struct ha_hold_word word;
 };
 
 /* What to do to the local database; answered by HA_EVENT_ACTED with the same ticket. */
@@ -74,7 +95,8 @@ struct ha_act {
     uint32_t min_replicas;
     /* SERVE: the standby names are managed. HA_OK only after ha_sync_names was read back effective
      * and the replication connections were made anew: a reload alone is not atomic. PROMOTE: before
-     * it is primary, the names are set to one that nobody has, until SERVE. */
+     * it is primary, the names are set to one that nobody has, until SERVE; FOLLOW does that early.
+     */
     bool sync_managed;
     struct ha_sync_set sync;
     char member_names[HA_MEMBERS_MAX + 1][HA_NAME_SIZE]; /* by member id, of those in the set */
@@ -108,7 +130,9 @@ struct ha_effect {
         struct ha_effect_epochs epochs;
         struct ha_act act;
         struct ha_effect_vip vip;
-        uint32_t service; /* PROBE, ACT_CANCEL */
+        struct ha_effect_hold_ask hold_ask;
+        struct ha_effect_hold_word hold_word;
+        uint32_t service; /* PROBE, ACT_CANCEL, VIP_LOOK */
     } u;
 };
 

@@ -22,6 +22,7 @@
     X(HA_EVENT_FENCE_COMMAND, "fence-command")                                             \
     X(HA_EVENT_PROBED, "probed")       /* this watcher's own probe of a member */          \
     X(HA_EVENT_HEARTBEAT, "heartbeat") /* from an agent */                                 \
+    X(HA_EVENT_SAME, "same")           /* a heartbeat that repeats the last status */      \
     X(HA_EVENT_AGENT, "agent")         /* an agent connected or its connection ended */    \
     X(HA_EVENT_STOPPED, "stopped")     /* from a watcher, to the leader */                 \
     X(HA_EVENT_PEER, "peer")           /* a watcher is heard, or not any more */           \
@@ -37,7 +38,9 @@
     X(HA_EVENT_ACTED, "acted")                                                             \
     X(HA_EVENT_GATE_CLOSED, "gate-closed") /* verified by reading back */                  \
     X(HA_EVENT_PERSISTED_EPOCHS, "persisted-epochs")                                       \
-    X(HA_EVENT_VIP, "vip") /* held, released, or taken by another host */
+    X(HA_EVENT_VIP, "vip")               /* held, released, or taken by another host */    \
+    X(HA_EVENT_HOLD_ASKED, "hold-asked") /* by another agent, for a promise */             \
+    X(HA_EVENT_HOLD_WORD, "hold-word")   /* of another agent, which promises */
 HA_ENUM(event_kind, HA_EVENT_MAP)
 
 struct ha_event_committed {
@@ -60,6 +63,14 @@ struct ha_event_fence_command { /* how a command of ours ended */
 struct ha_event_heartbeat {
     const char *agent; /* authenticated name */
     const struct ha_heartbeat *heartbeat;
+};
+
+/* Word for word the status that this instance told last, as of a new stamp; only its ages are not
+ * known: the database answered within two periods of its probe. */
+struct ha_event_same {
+    const char *agent; /* authenticated name */
+    uint32_t service, member;
+    uint64_t instance, stamp;
 };
 
 struct ha_event_agent {
@@ -108,10 +119,25 @@ struct ha_event_acted {
     const struct ha_sample *sample; /* taken right after, or NULL */
 };
 
+struct ha_event_gate_closed {
+    uint32_t service;
+    uint64_t number; /* of the close that was verified: an older one says nothing about the last */
+};
+
 struct ha_event_vip {
     uint32_t service;
     bool held;
     bool conflict; /* another host answers for it */
+};
+
+struct ha_event_hold_asked {
+    const char *agent; /* authenticated name */
+    const struct ha_hold_ask *ask;
+};
+
+struct ha_event_hold_word {
+    const char *agent; /* authenticated name */
+    const struct ha_hold_word *word;
 };
 
 struct ha_event {
@@ -128,6 +154,7 @@ struct ha_event {
         struct ha_event_fence_command fence_command;
         struct ha_event_probed probed;
         struct ha_event_heartbeat heartbeat;
+        struct ha_event_same same;
         struct ha_event_agent agent;
         struct {
             uint32_t watcher; /* index of the sender */
@@ -146,12 +173,14 @@ struct ha_event {
         struct ha_event_process process;
         struct ha_event_sampled sampled;
         struct ha_event_acted acted;
-        uint32_t service; /* GATE_CLOSED */
+        struct ha_event_gate_closed gate_closed;
         struct ha_effect_epochs_done {
             uint32_t service;
-            uint64_t epoch_seen, given_up, sealed, sync_index;
+            uint64_t epoch_seen, given_up, sealed, sync_index, hold_index;
         } epochs;
         struct ha_event_vip vip;
+        struct ha_event_hold_asked hold_asked;
+        struct ha_event_hold_word hold_word;
     } u;
 };
 

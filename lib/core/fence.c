@@ -44,13 +44,10 @@ static bool is_wanted(const struct ha_service *service)
 static void propose_fenced(struct ha_watcher *w, const struct ha_service *service,
                            struct ha_watched *watched, uint64_t now_ms, struct ha_effects *out)
 {
-    struct ha_command *command = &ha_effects_add(out, HA_EFFECT_PROPOSE)->u.command;
+    struct ha_command *command = ha_decide_propose(w, service, HA_COMMAND_FENCED, now_ms, out);
 
-    watched->proposed_ms = now_ms;
-    command->kind = HA_COMMAND_FENCED;
-    command->wall_ms = w->wall_ms;
     command->u.fenced = (struct ha_command_fenced){
-        .ref = {.service = service->id, .epoch = service->epoch},
+        .ref = ha_decide_ref(service),
         .how = HA_FENCE_COMMAND,
         .waited_ms = (uint32_t)(now_ms - watched->state_ms),
     };

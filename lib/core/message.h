@@ -33,7 +33,15 @@ struct ha_status {
     uint64_t order_epoch; /* the last order taken: what became of it */
     enum ha_order_kind order;
     enum ha_result result;
-    uint64_t sync_index;     /* holder: of the standby names in effect, durably noted; 0: none */
+    uint64_t sync_index; /* holder: of the standby names in effect, durably noted; 0: none */
+    /* Its promises to other agents (design, 6.6) */
+    uint64_t memory;       /* made anew where what was promised before is forgotten, or another's */
+    uint32_t awake_ms;     /* since its start: what it promised before is not remembered */
+    uint32_t hold_left_ms; /* what may be left of its promises, for any epoch, since its start */
+    uint64_t hold_index;   /* holder: of the set that alone may keep its lease, durably noted */
+    uint32_t hold_given;   /* holder: bit per member of it whose promise runs now */
+    bool holding;          /* holder: it has its lease of these promises, and not of watchers ... */
+    uint32_t hold_age_ms;  /* ... since */
     char text[HA_TEXT_SIZE]; /* why it failed, or what it waits for */
 };
 
@@ -41,6 +49,25 @@ struct ha_heartbeat {
     uint64_t instance;
     uint64_t stamp; /* the agent's own clock when it sent this; echoed in promises */
     struct ha_status status;
+};
+
+/* Agent to agent: refuse to be promoted for so long ... */
+struct ha_hold_ask {
+    uint32_t service;
+    uint32_t member; /* who asks ... */
+    uint64_t epoch;  /* ... and holds this one ... */
+    uint64_t instance;
+    uint64_t stamp;     /* ... by its own clock; goes back with the answer */
+    uint32_t length_ms; /* from the stamp on, as the one who asks counts it */
+    uint64_t memory;    /* of the one who is asked: another one's word would prove nothing */
+};
+
+/* ... and its answer: it will. */
+struct ha_hold_word {
+    uint32_t service;
+    uint64_t epoch, instance, stamp;
+    uint32_t length_ms;
+    uint64_t memory; /* of the one who answers */
 };
 
 /* Watcher to agent. */
@@ -67,7 +94,11 @@ struct ha_order {
     bool sync_managed;     /* SERVE: the standby names are to be exactly ... */
     struct ha_sync_set sync;
     uint64_t sync_index; /* ... as the entry of this index says: a set of an older one is void */
-    uint32_t upstream;   /* FOLLOW: member ... */
+    struct ha_hold_set hold; /* HOLD */
+    uint64_t hold_index;     /* HOLD: of its entry: an older one is void */
+    bool hold_free;          /* PROMOTE: no promise of yours to another agent is in the way ... */
+    uint32_t hold_ms;        /* ... else the longest that was given before you started may be */
+    uint32_t upstream;       /* FOLLOW: member ... */
     uint16_t upstream_port;
     char upstream_host[HA_HOST_SIZE];
 };
@@ -80,6 +111,7 @@ struct ha_settings {
     bool gone; /* the service or member does not exist any more */
     enum ha_engine engine;
     enum ha_durability durability;
+    enum ha_quorum_loss on_quorum_loss;
     char service_name[HA_NAME_SIZE];
     char member_name[HA_NAME_SIZE];
     char host[HA_HOST_SIZE];
@@ -92,7 +124,6 @@ struct ha_settings {
     uint32_t hang_after_ms;
     uint32_t lease_ms;
     uint32_t promote_deadline_ms;
-    bool hold_on_quorum_loss;
     bool rejoin_copy;
     uint32_t rewind_max_ms;
     uint32_t copy_max_ms;
@@ -100,8 +131,9 @@ struct ha_settings {
     uint32_t peer_count; /* the other members, to name what a replica follows */
     struct {
         uint32_t id;
-        uint16_t port;
+        uint16_t port, agent_port;
         char name[HA_NAME_SIZE];
+        char agent[HA_NAME_SIZE]; /* empty: none */
         char host[HA_HOST_SIZE];
     } peers[HA_MEMBERS_MAX];
 };

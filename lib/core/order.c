@@ -5,9 +5,14 @@
 
 #include "lib/base/text.h"
 #include "lib/core/failover.h"
+#include "lib/core/sync.h"
 #include "lib/core/watcher_parts.h"
 
-enum { RESEND_MS = 500, REPORT_MS = 50 };
+enum {
+    RESEND_MS = 500,
+    REPORT_MS = 50,
+    RELINK_MS = 500, /* a replica's own time to connect again to where it should */
+};
 
 static void send(struct ha_watcher *w, const struct ha_service *service, uint32_t at,
                  const struct ha_order *order, uint64_t now_ms, struct ha_effects *out)
@@ -60,6 +65,13 @@ static uint32_t min_replicas_of(const struct ha_service *service)
     return service->config.member_count > 1 ? 1 : 0;
 }
 
+/* What the agents' promises of the epoch that ended bind; before the first one there were none. */
+static void bind_promises(const struct ha_service *service, struct ha_order *order)
+{
+    order->hold_free = service->fence == HA_FENCE_REPORT || service->fence == HA_FENCE_NEVER_OPENED;
+    order->hold_ms = ha_cluster_hold_ms(service);
+}
+
 static void order_primary(struct ha_watcher *w, const struct ha_service *service, uint32_t at,
                           uint64_t now_ms, struct ha_effects *out)
 {
@@ -79,16 +91,19 @@ static void order_primary(struct ha_watcher *w, const struct ha_service *service
         return;
     if (kind == HA_ORDER_SERVE && !ha_standby_order(service, &order))
         return; /* the set is in the log before anybody is told of it */
+    if (kind == HA_ORDER_PROMOTE)
+        bind_promises(service, &order);
     if (is_done(watch, kind, service->epoch) &&
         (kind != HA_ORDER_SERVE || watch->status.result == HA_RESULT_RUNNING ||
-         ha_standby_is_told(service, watch)))
+         ha_standby_is_told(service, watch)) &&
+        (kind == HA_ORDER_PROMOTE || !ha_hold_order(service, watch, &order)))
         return;
     send(w, service, at, &order, now_ms, out);
 }
 
 /* The member a replica should follow: its own choice while that one is a replica in order. */
 static int upstream_of(const struct ha_watched *watched, const struct ha_service *service,
-                       uint32_t at)
+                       uint32_t at, uint64_t now_ms)
 {
     const char *follow = service->config.members[at].follow;
     uint32_t id = follow[0] == '\0' ? HA_MEMBER_NONE : ha_service_member_named(service, follow);
@@ -97,21 +112,29 @@ static int upstream_of(const struct ha_watched *watched, const struct ha_service
     if (via >= 0 && via != (int)at && id != service->primary) {
         const struct ha_status *status = &watched->members[via].status;
 
-        if (watched->members[via].heard && status->follows == service->primary &&
-            status->sample.link_up)
+        /* Of one that has gone the last word stays. */
+        if (watched->members[via].heard &&
+            now_ms - watched->members[via].heard_ms < service->config.down_after_ms &&
+            status->process != HA_PROCESS_GONE && status->sample.answer == HA_ANSWER_OK &&
+            status->follows == service->primary && status->sample.link_up)
             return via;
     }
     return ha_service_member_at(service, service->primary);
 }
 
 /* Whether it follows @upstream, or does what it can: while the primary does not serve there is
- * nothing to connect to, and an order would only keep its agent busy when it is needed most. */
-static bool follows(const struct ha_watch *watch, uint32_t upstream, bool is_served)
+ * nothing to connect to, and an order would only keep its agent busy when it is needed most. That
+ * its primary is gone is often heard from the replica first; where its name in the set of standbys
+ * goes with the order, it is told at once all the same. */
+static bool follows(const struct ha_watch *watch, const struct ha_service_config *config,
+                    uint32_t upstream, bool is_served, uint64_t now_ms)
 {
     const struct ha_sample *sample = &watch->status.sample;
+    bool relinks = !ha_sync_is_managed(config->engine, config->durability) &&
+                   now_ms - watch->unlinked_ms < RELINK_MS;
 
     return sample->role == HA_ROLE_REPLICA && watch->status.follows == upstream &&
-           (!is_served || sample->link_up || sample->copying ||
+           (!is_served || relinks || sample->link_up || sample->copying ||
             sample->answer == HA_ANSWER_STARTING);
 }
 
@@ -139,18 +162,26 @@ static void order_replica(struct ha_watcher *w, const struct ha_service *service
 {
     struct ha_watched *watched = ha_watched_of(w, service, now_ms);
     const struct ha_watch *watch = &watched->members[at];
-    int upstream = upstream_of(watched, service, at);
+    int upstream = upstream_of(watched, service, at, now_ms);
     int lead = ha_service_member_at(service, service->primary);
     bool is_served = lead >= 0 && watched->members[lead].status.epoch == service->epoch &&
                      watched->members[lead].status.gate_open &&
                      now_ms - watched->members[lead].heard_ms < service->config.down_after_ms;
-    bool is_gone = watch->status.process == HA_PROCESS_GONE;
+    bool is_gone = watch->status.process == HA_PROCESS_GONE, is_named;
     struct ha_order order = {.kind = HA_ORDER_FOLLOW, .epoch = service->epoch, .full_copy = true};
 
-    if (upstream < 0 || (is_gone && !watch->status.sample.starts))
+    /* While it opens, from its own word on that it has: whoever waits for a replica's word waits
+     * for no entry of the log, and behind a closed gate there is nothing to connect to. In async
+     * nobody waits, and the gate opens before the slots are there. */
+    if (upstream < 0 || (is_gone && !watch->status.sample.starts) ||
+        (service->state == HA_STATE_OPENING &&
+         (!is_served || service->config.durability == HA_DURABILITY_ASYNC)))
         return;
     order.upstream = service->members[upstream].id;
-    if (!is_gone && follows(watch, order.upstream, is_served))
+    /* A primary that was promoted anew finds standbys under the name of the epoch before. */
+    is_named =
+        !is_served || !watch->status.sample.link_up || ha_standby_is_named(service, at, watch);
+    if (!is_gone && is_named && follows(watch, &service->config, order.upstream, is_served, now_ms))
         return;
     if (needs_copy(watch, service) && copying(watched, service) >= service->config.parallel_syncs)
         return;
@@ -195,15 +226,22 @@ void ha_order_all(struct ha_watcher *w, const struct ha_service *service, uint64
             continue;
         if (service->state == HA_STATE_FENCING && id == service->open_member)
             order_fence(w, service, i, now_ms, out);
+        else if (service->state == HA_STATE_SELECTING && id == service->open_member &&
+                 ha_decide_restarts(w, service))
+            order_standby(w, service, i, now_ms, out);
         else if (ha_proof_seals(service, &watched->members[i], i))
             send(w, service, i, &(struct ha_order){.kind = HA_ORDER_SEAL, .epoch = service->epoch},
                  now_ms, out);
+        else if (ha_hold_releases(service, &watched->members[i], i))
+            send(w, service, i,
+                 &(struct ha_order){.kind = HA_ORDER_RELEASE, .epoch = service->epoch}, now_ms,
+                 out);
         else if (service->state == HA_STATE_NO_CANDIDATE ||
                  (service->state == HA_STATE_SELECTING && service->open_epoch == HA_EPOCH_NONE))
             order_standby(w, service, i, now_ms, out);
         else if (id == service->primary)
             order_primary(w, service, i, now_ms, out);
-        else if (service->state == HA_STATE_REPOINTING || service->state == HA_STATE_STEADY)
+        else if (ha_state_is_open(service->state))
             order_replica(w, service, i, now_ms, out);
     }
 }

@@ -16,6 +16,16 @@ static bool is_free(const struct ha_watcher *w, const struct ha_watched *watched
     return watched->promise_epoch == service->prev_epoch && service->prev_fence == HA_FENCE_REPORT;
 }
 
+/* Until the set before has settled its promises may stand, also of an epoch that seals ended, for
+ * which nobody waited. A majority that leaves out whoever is new shares a watcher with that set's,
+ * and "One promise" holds there. Whoever is new also speaks in the log before it promises: from
+ * then on it cannot join once more, and have forgotten what it promised. */
+static bool may_add(const struct ha_watcher *w)
+{
+    return ha_cluster_was_before(&w->cluster, w->self) ||
+           (!ha_cluster_is_settling(&w->cluster) && ha_cluster_has_spoken(&w->cluster, w->self));
+}
+
 static void ask_for_note(struct ha_watcher *w, uint32_t length_ms, struct ha_effects *out)
 {
     if (w->promise_asked_ms >= length_ms)
@@ -26,18 +36,18 @@ static void ask_for_note(struct ha_watcher *w, uint32_t length_ms, struct ha_eff
 }
 
 void ha_promise_answer(struct ha_watcher *w, const struct ha_service *service,
-                       const struct ha_heartbeat *heartbeat, uint64_t now_ms,
-                       struct ha_effects *out)
+                       const struct ha_claim *claim, uint64_t now_ms, struct ha_effects *out)
 {
-    const struct ha_status *status = &heartbeat->status;
+    const struct ha_status *status = claim->status;
     struct ha_watched *watched = ha_watched_of(w, service, now_ms);
     uint32_t length_ms = service->config.lease_ms;
     struct ha_effect *effect;
     uint64_t until_ms;
 
-    if (!w->caught_up || w->cluster.set_id == 0 || w->self >= w->cluster.watcher_count)
+    if (!w->caught_up || w->cluster.set_id == 0 || w->self >= w->cluster.watcher_count ||
+        !may_add(w))
         return;
-    if (!ha_service_may_promise(service, status->member, status->epoch, heartbeat->instance))
+    if (!ha_service_may_promise(service, status->member, status->epoch, claim->instance))
         return;
     if (status->given_up >= status->epoch || !is_free(w, watched, service, now_ms))
         return;
@@ -53,15 +63,15 @@ void ha_promise_answer(struct ha_watcher *w, const struct ha_service *service,
         watched->promise_epoch = service->epoch;
         watched->promise_until_ms = 0;
     }
-    watched->promise_instance = heartbeat->instance;
+    watched->promise_instance = claim->instance;
     if (until_ms > watched->promise_until_ms)
         watched->promise_until_ms = until_ms;
     effect = ha_effects_add(out, HA_EFFECT_PROMISE);
     effect->u.promise = (struct ha_promise){
         .service = service->id,
         .epoch = service->epoch,
-        .instance = heartbeat->instance,
-        .stamp = heartbeat->stamp,
+        .instance = claim->instance,
+        .stamp = claim->stamp,
         .set_id = w->cluster.set_id,
         .set_size = w->cluster.watcher_count,
         .length_ms = length_ms,

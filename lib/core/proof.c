@@ -2,6 +2,7 @@
  * write, any s-need+1 include one that has it; with the furthest of them nothing is lost. In strict
  * each of them must be sealed, so that none can help the old primary any more. */
 #include "lib/core/failover.h"
+#include "lib/core/switchover.h"
 #include "lib/core/sync.h"
 #include "lib/core/watcher_parts.h"
 
@@ -73,14 +74,6 @@ static uint32_t members_of(const struct ha_service *service)
     return members;
 }
 
-static bool is_bound(const struct ha_service *service)
-{
-    if (!ha_sync_is_managed(service->config.engine, service->config.durability) ||
-        service->open_epoch == HA_EPOCH_NONE)
-        return false;
-    return service->config.durability == HA_DURABILITY_STRICT || !service->sync.alone;
-}
-
 /* What a set still lacks; 0: enough of it have shown theirs. */
 static uint32_t missing_of(const struct ha_service *service, uint32_t which, uint32_t members)
 {
@@ -94,15 +87,37 @@ static uint32_t missing_of(const struct ha_service *service, uint32_t which, uin
     return counting < needed ? needed - counting : 0;
 }
 
+/* How far anybody who is heard has the known history, but for who wrote it. */
+static uint64_t seen_of(const struct ha_watched *watched, const struct ha_service *service,
+                        uint64_t now_ms)
+{
+    uint64_t most = 0, reach;
+
+    for (uint32_t i = 0; i < service->config.member_count; i++) {
+        const struct ha_watch *watch = &watched->members[i];
+
+        if (service->members[i].id != service->open_member && is_heard(watch, service, now_ms) &&
+            reach_of(&watch->status.sample.position, &service->position.lineage, &reach) &&
+            reach > most)
+            most = reach;
+    }
+    return most;
+}
+
 struct ha_proof ha_proof_of(const struct ha_watcher *w, const struct ha_service *service,
                             bool pretend, uint64_t now_ms)
 {
     const struct ha_watched *watched = ha_watched_peek(w, service);
-    struct ha_proof proof = {.bound = is_bound(service), .holder = service->open_member};
+    struct ha_proof proof = {.bound = ha_cluster_sync_binds(service),
+                             .holder = service->open_member};
     uint32_t asked = members_of(service);
 
     if (!proof.bound || watched == NULL)
         return proof;
+    proof.seen = seen_of(watched, service, now_ms);
+    /* They are heard at different times: under writes one always seems to have less. */
+    if (pretend)
+        proof.coming = HA_SWITCHOVER_LAG_MAX;
     if (!service->sync.in_force)
         proof.best = service->sync.floor;
     for (uint32_t i = 0; i < service->config.member_count; i++) {
@@ -137,7 +152,8 @@ bool ha_proof_waits(const struct ha_watcher *w, const struct ha_service *service
     const struct ha_watched *watched = ha_watched_peek(w, service);
     uint32_t asked = members_of(service);
 
-    if (watched == NULL || !is_bound(service) || ha_proof_of(w, service, false, now_ms).complete)
+    if (watched == NULL || !ha_cluster_sync_binds(service) ||
+        ha_proof_of(w, service, false, now_ms).complete)
         return false;
     for (uint32_t i = 0; i < service->config.member_count; i++)
         if ((asked >> service->members[i].id & 1u) != 0 &&
@@ -154,7 +170,8 @@ bool ha_proof_seals(const struct ha_service *service, const struct ha_watch *wat
     bool drains = service->state == HA_STATE_FENCING && service->reason == HA_REASON_SWITCHOVER;
 
     /* While a switchover drains, its candidate must go on receiving. */
-    return service->config.durability == HA_DURABILITY_STRICT && is_bound(service) && !drains &&
+    return service->config.durability == HA_DURABILITY_STRICT && ha_cluster_sync_binds(service) &&
+           !drains &&
            (service->state == HA_STATE_FENCING || service->state == HA_STATE_SELECTING ||
             service->state == HA_STATE_NO_CANDIDATE) &&
            id != service->open_member && (members_of(service) >> id & 1u) != 0 &&
@@ -165,7 +182,11 @@ bool ha_proof_was_kept(const struct ha_service *service, const struct ha_positio
 {
     uint64_t reach;
 
-    return !is_bound(service) || service->accept_loss ||
+    /* A database that started anew and empty between choice and order has less than it was chosen
+     * for, and all others would follow it. */
+    if (service->accept_loss || position->offset < service->sync.floor_next)
+        return service->accept_loss;
+    return !ha_cluster_sync_binds(service) ||
            (reach_of(position, &service->position.lineage, &reach) &&
             reach >= service->sync.floor_next);
 }

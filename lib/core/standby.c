@@ -23,13 +23,24 @@ static bool is_heard(const struct ha_watch *watch, const struct ha_service *serv
     return watch->heard && now_ms - watch->heard_ms < service->config.down_after_ms;
 }
 
-static bool is_streaming(const struct ha_service *service, const struct ha_watch *watch,
-                         uint64_t now_ms)
+bool ha_standby_is_named(const struct ha_service *service, uint32_t at,
+                         const struct ha_watch *watch)
+{
+    char name[HA_SYNC_NAME_SIZE];
+
+    if (!ha_sync_is_managed(service->config.engine, service->config.durability))
+        return true;
+    ha_sync_name(name, service->config.members[at].name, service->epoch);
+    return watch->status.sample.sync_id == ha_sync_id(name);
+}
+
+bool ha_standby_streams(const struct ha_service *service, uint32_t at, const struct ha_watch *watch,
+                        uint64_t now_ms)
 {
     return is_heard(watch, service, now_ms) && watch->status.process != HA_PROCESS_GONE &&
            watch->status.sample.answer == HA_ANSWER_OK &&
            watch->status.sample.role == HA_ROLE_REPLICA && watch->status.sample.link_up &&
-           watch->status.follows == service->primary;
+           watch->status.follows == service->primary && ha_standby_is_named(service, at, watch);
 }
 
 /* Before the primary serves nobody can replicate from it: whoever is going to. */
@@ -61,7 +72,7 @@ static bool belongs(const struct ha_service *service, uint32_t at, struct ha_wat
     const struct ha_watch *primary =
         &watched->members[ha_service_member_at(service, service->primary)];
 
-    if (is_streaming(service, watch, now_ms)) {
+    if (ha_standby_streams(service, at, watch, now_ms)) {
         watch->streamed_ms = now_ms;
         return is_in || is_caught_up(watch, primary);
     }
@@ -97,6 +108,12 @@ static struct ha_sync_set wanted(const struct ha_service *service, struct ha_wat
     return set;
 }
 
+static bool is_logged(const struct ha_sync_entry *logged, const struct ha_sync_entry *entry)
+{
+    return logged->since != 0 && logged->instance == entry->instance &&
+           logged->lineage == entry->lineage && logged->offset == entry->offset;
+}
+
 /* Members of the set that are there and not as what the log knows them. */
 static uint32_t entering(const struct ha_service *service, const struct ha_watched *watched,
                          const struct ha_sync_set *set, uint64_t now_ms,
@@ -114,15 +131,17 @@ static uint32_t entering(const struct ha_service *service, const struct ha_watch
 
         if ((set->members >> id & 1u) == 0 || have->lineage.count == 0 ||
             !(service->state == HA_STATE_OPENING ? will_stream(service, i, watch, now_ms)
-                                                 : is_streaming(service, watch, now_ms)))
+                                                 : ha_standby_streams(service, i, watch, now_ms)))
             continue;
         if (known)
             continue;
-        bits |= 1u << id;
         entries[id] = (struct ha_sync_entry){
             .instance = watch->instance, .lineage = have->lineage.steps[0].id, .offset = 0};
         if (ha_kinship_of(have, &service->position.lineage, &reach) == HA_KIN_SAME)
             entries[id].offset = reach;
+        /* One with a strange history is never known: said once, or the log fills. */
+        if (!is_logged(&service->members[i].sync, &entries[id]))
+            bits |= 1u << id;
     }
     return bits;
 }
@@ -131,13 +150,10 @@ static struct ha_command_sync *propose(struct ha_watcher *w, const struct ha_ser
                                        enum ha_command_kind kind, uint64_t now_ms,
                                        struct ha_effects *out)
 {
-    struct ha_effect *effect = ha_effects_add(out, HA_EFFECT_PROPOSE);
+    struct ha_command *command = ha_decide_propose(w, service, kind, now_ms, out);
 
-    ha_watched_of(w, service, now_ms)->proposed_ms = now_ms;
-    effect->u.command.kind = kind;
-    effect->u.command.wall_ms = w->wall_ms;
-    effect->u.command.u.sync.ref = (struct ha_ref){.service = service->id, .epoch = service->epoch};
-    return &effect->u.command.u.sync;
+    command->u.sync.ref = ha_decide_ref(service);
+    return &command->u.sync;
 }
 
 /* Who holds all that the primary had when it was first seen with the newest set in effect: what was
@@ -152,7 +168,8 @@ static uint32_t holding(const struct ha_service *service, const struct ha_watche
         uint64_t reach;
 
         if ((set->members >> service->members[i].id & 1u) != 0 &&
-            is_streaming(service, watch, now_ms) && ha_proof_is_same(service, i, watch, &reach) &&
+            ha_standby_streams(service, i, watch, now_ms) &&
+            ha_proof_is_same(service, i, watch, &reach) &&
             watch->status.sample.position.lineage.steps[0].id ==
                 service->position.lineage.steps[0].id &&
             watch->status.sample.position.offset >= watched->sync_offset)

@@ -99,6 +99,18 @@ HA_ENUM(engine, HA_ENGINE_MAP)
     X(HA_DURABILITY_STRICT, "strict")
 HA_ENUM(durability, HA_DURABILITY_MAP)
 
+/* What a crash of the primary's database leads to first. */
+#define HA_CRASH_POLICY_MAP(X)       \
+    X(HA_CRASH_FAILOVER, "failover") \
+    X(HA_CRASH_RESTART, "restart")
+HA_ENUM(crash_policy, HA_CRASH_POLICY_MAP)
+
+/* What a primary does when the watchers are lost (design, 6.6). */
+#define HA_QUORUM_LOSS_MAP(X)        \
+    X(HA_QUORUM_LOSS_FENCE, "fence") \
+    X(HA_QUORUM_LOSS_HOLD, "hold") /* the other agents may keep its lease */
+HA_ENUM(quorum_loss, HA_QUORUM_LOSS_MAP)
+
 /* Why an epoch was ended. */
 #define HA_REASON_MAP(X)                                                         \
     X(HA_REASON_NONE, "none")                                                    \
@@ -136,7 +148,8 @@ HA_ENUM(reason, HA_REASON_MAP)
     X(HA_FIT_UNSEEN, "a majority of watchers finds it silent: it could not get a lease")       \
     X(HA_FIT_AHEAD, "its agent was told of a later epoch than these watchers know: they were " \
                     "made anew")                                                               \
-    X(HA_FIT_NO_NOTE, "its agent cannot write its state to disk")
+    X(HA_FIT_NO_NOTE, "its agent cannot write its state to disk")                              \
+    X(HA_FIT_NO_RIGHTS, "its agent's role in the database lacks rights that it needs")
 HA_ENUM(fitness, HA_FITNESS_MAP)
 
 /* What a watcher asks of an agent. */
@@ -148,7 +161,9 @@ HA_ENUM(fitness, HA_FITNESS_MAP)
     X(HA_ORDER_PROMOTE, "promote") /* become primary of this epoch; the gate stays closed */      \
     X(HA_ORDER_SERVE, "serve")     /* this epoch is open: hold its lease, keep its settings */    \
     X(HA_ORDER_FOLLOW, "follow")   /* replicate from the named upstream */                        \
-    X(HA_ORDER_SEAL, "seal") /* stop receiving until told to follow under this epoch or later */
+    X(HA_ORDER_SEAL, "seal") /* stop receiving until told to follow under this epoch or later */  \
+    X(HA_ORDER_HOLD, "hold") /* whose promises may keep your lease from now on */                 \
+    X(HA_ORDER_RELEASE, "release") /* end your promises for epochs below this one, durably */
 HA_ENUM(order_kind, HA_ORDER_MAP)
 
 #define HA_RESULT_MAP(X)            \
@@ -197,6 +212,13 @@ struct ha_sync_set {
     uint32_t members; /* bit per member id */
 };
 
+/* Whose agents must all promise for a primary to keep its lease without the watchers. */
+struct ha_hold_set {
+    uint32_t members;                    /* bit per member id; 0: nobody, it is fenced */
+    uint32_t lease_ms;                   /* no promise is longer */
+    uint64_t memory[HA_MEMBERS_MAX + 1]; /* by member id: of its agent, see struct ha_status */
+};
+
 /* As what a member entered a set: another instance or other data proves nothing. */
 struct ha_sync_entry {
     uint64_t since; /* index of the entry that let it in; 0: it is not in, or nobody knew it */
@@ -211,6 +233,20 @@ struct ha_position {
     struct ha_lineage lineage;
 };
 
+/* Whether what only it has is still there to be looked at, beside its data. */
+#define HA_KEPT_MAP(X)         \
+    X(HA_KEPT_NOT, "not kept") \
+    X(HA_KEPT_PART, "in part") \
+    X(HA_KEPT_WHOLE, "kept")
+HA_ENUM(kept, HA_KEPT_MAP)
+
+/* What an old primary had written when the others went on without it, found when it came back. */
+struct ha_diverged {
+    uint64_t epoch; /* it came back under this one; HA_EPOCH_NONE: nothing was found */
+    uint64_t bytes; /* of its history after the place where it was left */
+    enum ha_kept kept;
+};
+
 /* One answer of one database: facts, no judgement. Filled in by an engine's probe. */
 struct ha_sample {
     enum ha_answer answer;
@@ -220,14 +256,17 @@ struct ha_sample {
     bool copying;          /* replica: a full copy from upstream is in progress */
     bool read_only;        /* replica: refuses writes from clients */
     bool starts;           /* agent: it can start this database where it does not run */
+    bool lacks_rights;     /* agent: its own role could not promote or lead this database */
     uint64_t run_id;       /* changes with every start of the process; 0 unknown */
     uint32_t link_idle_ms; /* replica: since the upstream was last heard */
     uint32_t replicas;     /* primary: connected replicas */
-    uint64_t sync_id;      /* primary: ha_sync_id of the standby names in effect; 0: none */
+    uint64_t sync_id;      /* primary: ha_sync_id of the standby names in effect; replica: of the
+                              name under which it replicates; 0: none */
     uint16_t upstream_port;
     char upstream_host[HA_HOST_SIZE]; /* replica: what it follows, as configured there */
     struct ha_position position;
-    char text[HA_TEXT_SIZE]; /* error text for people, or empty */
+    struct ha_diverged diverged; /* agent */
+    char text[HA_TEXT_SIZE];     /* error text for people, or empty */
 };
 
 #endif /* HA_CORE_TYPES_H */

@@ -48,6 +48,9 @@ static void tell_reason(struct ha_member_view *view, const struct ha_watch *watc
 {
     if (view->agent_heard && watch->status.text[0] != '\0')
         (void)ha_text_copy(view->reason, sizeof(view->reason), watch->status.text);
+    else if (view->agent_heard && watch->status.process != HA_PROCESS_GONE &&
+             watch->status.sample.text[0] != '\0')
+        (void)ha_text_copy(view->reason, sizeof(view->reason), watch->status.sample.text);
     else
         (void)ha_text_copy(view->reason, sizeof(view->reason), ha_fitness_text(view->fit.fitness));
 }
@@ -141,11 +144,13 @@ void ha_view_fit(const struct ha_service *service, const struct ha_fit *fit,
         (void)ha_text_copy(text, HA_TEXT_SIZE, ha_fitness_text(fit->fitness));
 }
 
-bool ha_view_ready(const struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
-                   char reason[HA_TEXT_SIZE])
+/* Whether some other member could be promoted now; else why not, for each. */
+static bool has_candidate(const struct ha_watcher *w, const struct ha_service *service,
+                          uint64_t now_ms, char reason[HA_TEXT_SIZE])
 {
     uint32_t heard = ha_view_heard(w), needed = ha_service_quorum(&w->cluster, service);
     struct ha_fit fits[HA_MEMBERS_MAX];
+    struct ha_sync_view sync;
     char why[HA_TEXT_SIZE];
 
     reason[0] = '\0';
@@ -161,6 +166,13 @@ bool ha_view_ready(const struct ha_watcher *w, const struct ha_service *service,
         return false;
     }
     judge(w, service, now_ms, fits);
+    ha_view_sync(w, service, now_ms, &sync);
+    if (sync.missing > 0 && sync.alone)
+        (void)ha_text_copy(reason, HA_TEXT_SIZE, "the primary has acknowledged writes alone");
+    else if (sync.missing > 0)
+        (void)ha_text_format(reason, HA_TEXT_SIZE,
+                             "%" PRIu32 " more of those who count must show what was acknowledged",
+                             sync.missing);
     for (uint32_t i = 0; i < service->config.member_count; i++) {
         if (service->members[i].id == service->primary)
             continue;
@@ -177,6 +189,19 @@ bool ha_view_ready(const struct ha_watcher *w, const struct ha_service *service,
     return false;
 }
 
+bool ha_view_ready(const struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
+                   char reason[HA_TEXT_SIZE])
+{
+    if (!has_candidate(w, service, now_ms, reason))
+        return false;
+    if (service->state == HA_STATE_STEADY || service->state == HA_STATE_REPOINTING)
+        return true;
+    /* Who could be next is no help to clients while nobody serves them. */
+    (void)ha_text_format(reason, HA_TEXT_SIZE, "a failover is under way: %s",
+                         ha_state_text(service->state));
+    return false;
+}
+
 static void tell_fencing(const struct ha_watcher *w, const struct ha_service *service,
                          char why[HA_TEXT_SIZE])
 {
@@ -184,6 +209,7 @@ static void tell_fencing(const struct ha_watcher *w, const struct ha_service *se
 
     (void)ha_text_format(why, HA_TEXT_SIZE, "waiting until %s can no longer serve",
                          ha_service_member_name(service, service->open_member));
+    ha_view_hold_end(w, service, why);
     if (watched == NULL || watched->fence.epoch != service->epoch)
         return;
     if (watched->fence.running)
@@ -206,6 +232,32 @@ static const char *tell_fenced(const struct ha_watcher *w, const struct ha_servi
                : "";
 }
 
+static void tell_repointing(const struct ha_watcher *w, const struct ha_service *service,
+                            uint64_t now_ms, char why[HA_TEXT_SIZE])
+{
+    char text[HA_TEXT_SIZE];
+
+    if (service->state == HA_STATE_REPOINTING && ha_repoint_waits(w, service, now_ms, text))
+        (void)ha_text_format(why, HA_TEXT_SIZE, "the others are repointed; waiting for %.170s",
+                             text);
+}
+
+/* All is well with the primary, and yet writes wait, or nobody else has them. */
+static void tell_waiting(const struct ha_watcher *w, const struct ha_service *service,
+                         uint64_t now_ms, char why[HA_TEXT_SIZE])
+{
+    struct ha_sync_view sync;
+    struct ha_hold_view hold;
+
+    ha_view_sync(w, service, now_ms, &sync);
+    ha_view_hold(w, service, now_ms, &hold);
+    if (sync.alone || (uint32_t)__builtin_popcount(sync.replicating) < sync.need)
+        (void)ha_text_copy(why, HA_TEXT_SIZE, sync.text);
+    else if (hold.wanted &&
+             (hold.holding || !hold.in_force || (hold.members & ~hold.promising) != 0))
+        (void)ha_text_copy(why, HA_TEXT_SIZE, hold.text);
+}
+
 void ha_view_why(const struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
                  char why[HA_TEXT_SIZE])
 {
@@ -224,17 +276,24 @@ void ha_view_why(const struct ha_watcher *w, const struct ha_service *service, u
         return;
     case HA_STATE_SELECTING:
     case HA_STATE_NO_CANDIDATE:
-        if (!ha_view_ready(w, service, now_ms, reason))
+        if (!has_candidate(w, service, now_ms, reason))
             (void)ha_text_format(why, HA_TEXT_SIZE, "no candidate: %.170s", reason);
         return;
     case HA_STATE_PROMOTING:
+        (void)ha_text_format(why, HA_TEXT_SIZE, "waiting until %s is promoted",
+                             ha_service_member_name(service, service->primary));
+        return;
     case HA_STATE_OPENING:
     case HA_STATE_REPOINTING:
     case HA_STATE_STEADY:
         break;
     }
-    if (agreeing == 0)
+    if (agreeing == 0) {
+        tell_repointing(w, service, now_ms, why);
+        if (why[0] == '\0')
+            tell_waiting(w, service, now_ms, why);
         return;
+    }
     if ((uint32_t)__builtin_popcount(agreeing) < ha_service_quorum(&w->cluster, service))
         (void)ha_text_format(why, HA_TEXT_SIZE,
                              "%d watchers say that the primary is down, %" PRIu32 " must%s",
@@ -245,7 +304,7 @@ void ha_view_why(const struct ha_watcher *w, const struct ha_service *service, u
     else if (ha_decide_rate_limited(w, service))
         (void)ha_text_copy(why, HA_TEXT_SIZE,
                            "the primary is down; the rate limit on failovers is reached");
-    else if (!ha_view_ready(w, service, now_ms, reason))
+    else if (!has_candidate(w, service, now_ms, reason))
         (void)ha_text_format(why, HA_TEXT_SIZE, "the primary is down; no candidate: %.140s",
                              reason);
 }
@@ -305,7 +364,7 @@ uint32_t ha_view_why_not(const struct ha_watcher *w, const struct ha_service *se
         (void)ha_text_format(reasons[count++], HA_TEXT_SIZE,
                              "the rate limit is reached; `hafailoverctl lift %s`",
                              service->config.name);
-    if (ha_state_is_open(service->state) && !ha_view_ready(w, service, now_ms, why))
+    if (ha_state_is_open(service->state) && !has_candidate(w, service, now_ms, why))
         (void)ha_text_format(reasons[count++], HA_TEXT_SIZE, "nobody could take over: %.160s", why);
     return count;
 }

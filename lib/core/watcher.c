@@ -9,12 +9,21 @@
 #include "lib/core/failover.h"
 #include "lib/core/watcher_parts.h"
 
-enum { TICK_MS = 20, OBSERVE_RETRY_MS = 1000 };
+enum {
+    TICK_MS = 20,
+    OBSERVE_RETRY_MS = 1000,
+    OBSERVE_QUICK_MS = 50, /* while a leader is being elected: it was lost with the last one */
+    QUICK_TRIES = 20,
+};
 
 void ha_watcher_init(struct ha_watcher *w, const struct ha_watcher_options *options)
 {
     memset(w, 0, sizeof(*w));
-    ha_cluster_init(&w->cluster);
+    ha_watcher_init_zeroed(w, options);
+}
+
+void ha_watcher_init_zeroed(struct ha_watcher *w, const struct ha_watcher_options *options)
+{
     w->options = *options;
     w->self = HA_WATCHERS_MAX;
     w->promise_durable_ms = options->promise_max_ms;
@@ -79,7 +88,7 @@ static bool replicas_hear(const struct ha_watched *watched, const struct ha_serv
     for (uint32_t i = 0; i < service->config.member_count; i++) {
         const struct ha_watch *watch = &watched->members[i];
         const struct ha_sample *sample = &watch->status.sample;
-        uint64_t age_ms = now_ms - watch->heard_ms + watch->status.answer_age_ms;
+        uint64_t age_ms = now_ms - watch->told_ms + watch->status.answer_age_ms;
 
         if (watch->heard && watch->status.follows == service->members[primary].id &&
             sample->role == HA_ROLE_REPLICA && sample->link_up &&
@@ -120,6 +129,7 @@ static void judge(struct ha_watcher *w, const struct ha_service *service, uint32
     watch->verdict = verdict;
     watch->verdict_ms = now_ms;
     watch->proposed_ms = 0;
+    watch->refusals = 0;
 }
 
 /* Whether the log still has another verdict of this watcher than the one it holds now. */
@@ -129,7 +139,10 @@ static bool wants_telling(const struct ha_watcher *w, const struct ha_service *s
     if (watch->verdict == HA_VERDICT_UNKNOWN ||
         service->members[at].verdicts[w->self] == watch->verdict)
         return false;
-    return watch->proposed_ms == 0 || now_ms - watch->proposed_ms >= OBSERVE_RETRY_MS;
+    return watch->proposed_ms == 0 ||
+           now_ms - watch->proposed_ms >= (watch->refusals > 0 && watch->refusals <= QUICK_TRIES
+                                               ? OBSERVE_QUICK_MS
+                                               : OBSERVE_RETRY_MS);
 }
 
 static struct ha_command_observe *observe_batch(struct ha_watcher *w, struct ha_effects *out)
@@ -166,19 +179,38 @@ static void tell_verdicts(struct ha_watcher *w, const struct ha_service *service
     }
 }
 
+/* The next tick is then, at the latest. */
+static void wake_by(struct ha_watcher *w, uint64_t at_ms)
+{
+    if (at_ms < w->next_tick_ms)
+        w->next_tick_ms = at_ms;
+}
+
 /* Everything that may follow for one service after something about it has changed. */
 static void consider(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
                      struct ha_effects *out)
 {
+    uint32_t count = out->count;
+
     if (service->state == HA_STATE_FENCING)
         ha_promise_stopped(w, service, now_ms, out);
     ha_decide(w, service, now_ms, out);
     if (w->leader) {
         ha_order_all(w, service, now_ms, out);
         ha_ready_decide(w, service, now_ms, out);
+        ha_diverged_decide(w, service, now_ms, out);
     }
     /* Last in line for the log: what a holder says of itself needs nobody's opinion. */
     tell_verdicts(w, service, now_ms, out);
+    w->due_ms[service->id % HA_SERVICES_MAX] =
+        out->count != count || out->overflowed ? 0 : ha_calm_until(w, service, now_ms);
+    wake_by(w, ha_calm_next(w, service, now_ms));
+}
+
+/* Something that concerns all services has changed. */
+static void look_at_all(struct ha_watcher *w)
+{
+    memset(w->due_ms, 0, sizeof(w->due_ms));
 }
 
 /* "Who": while the instance in the log is heard, no other one speaks for the primary. */
@@ -215,6 +247,28 @@ static void settle(struct ha_watcher *w, uint64_t now_ms, struct ha_effects *out
     command->u.settled = (struct ha_command_settled){.set_id = w->cluster.set_id, .moved = moved};
 }
 
+/* As many as one list of effects holds; the others at the next tick, which is at once. */
+static void consider_due(struct ha_watcher *w, uint64_t now_ms, struct ha_effects *out)
+{
+    for (uint32_t i = 0, left = w->cluster.service_count; i < HA_SERVICES_MAX && left > 0; i++) {
+        uint32_t at = (w->tick_from + i) % HA_SERVICES_MAX;
+
+        if (!w->cluster.services[at].used)
+            continue;
+        left--;
+        if (now_ms < w->due_ms[at]) {
+            wake_by(w, w->due_ms[at]);
+            continue;
+        }
+        if (out->count >= HA_EFFECTS_MAX / 2) {
+            w->tick_from = at;
+            w->next_tick_ms = now_ms;
+            return;
+        }
+        consider(w, &w->cluster.services[at], now_ms, out);
+    }
+}
+
 static void on_tick(struct ha_watcher *w, uint64_t now_ms, struct ha_effects *out)
 {
     w->next_tick_ms = now_ms + TICK_MS;
@@ -229,15 +283,10 @@ static void on_tick(struct ha_watcher *w, uint64_t now_ms, struct ha_effects *ou
         w->next_tick_ms = now_ms + OBSERVE_RETRY_MS;
         return;
     }
-    if (w->cluster.old_seats != 0)
+    if (ha_cluster_is_settling(&w->cluster))
         settle(w, now_ms, out);
     ha_ready_unheard(w, now_ms, out);
-    for (uint32_t i = 0, left = w->cluster.service_count; i < HA_SERVICES_MAX && left > 0; i++) {
-        if (!w->cluster.services[i].used)
-            continue;
-        left--;
-        consider(w, &w->cluster.services[i], now_ms, out);
-    }
+    consider_due(w, now_ms, out);
 }
 
 /* "How many": under another set than before, promises of the old one count nowhere and may still
@@ -266,7 +315,6 @@ static void note_move(struct ha_watcher *w, const struct ha_service *service, en
 {
     struct ha_watched *watched = ha_watched_of(w, service, now_ms);
 
-    watched->proposed_ms = 0;
     if (service->state == before && service->epoch == epoch_before)
         return;
     watched->state_ms = now_ms;
@@ -275,6 +323,20 @@ static void note_move(struct ha_watcher *w, const struct ha_service *service, en
         watched->fencing_ms = 0;
         watched->noticed_wall_ms = 0;
     }
+}
+
+/* Its holder asks already, and has been refused until this entry: as if it asked a moment later. */
+static void promise_opened(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
+                           struct ha_effects *out)
+{
+    const struct ha_watched *watched = ha_watched_of(w, service, now_ms);
+    int at = ha_service_member_at(service, service->primary);
+    const struct ha_watch *watch = at < 0 ? NULL : &watched->members[at];
+
+    if (watch != NULL && watch->heard)
+        ha_promise_answer(w, service,
+                          &(struct ha_claim){watch->instance, watch->stamp, &watch->status}, now_ms,
+                          out);
 }
 
 /* The service a command is about, 0 for those about many or none. */
@@ -304,6 +366,9 @@ static uint32_t subject_of(const struct ha_command *command)
     case HA_COMMAND_SYNC_INTEND:
     case HA_COMMAND_SYNC_FORCE:
         return command->u.sync.ref.service;
+    case HA_COMMAND_HOLD_INTEND:
+    case HA_COMMAND_HOLD_FORCE:
+        return command->u.hold.ref.service;
     case HA_COMMAND_NOTHING:
     case HA_COMMAND_WATCHERS:
     case HA_COMMAND_CONFIG:
@@ -314,6 +379,7 @@ static uint32_t subject_of(const struct ha_command *command)
     case HA_COMMAND_REPLACE:
     case HA_COMMAND_SETTLED:
     case HA_COMMAND_READY: /* moves nothing */
+    case HA_COMMAND_DIVERGED:
     case HA_COMMAND_UNHEARD:
         return 0;
     }
@@ -332,7 +398,10 @@ static int on_committed(struct ha_watcher *w, const struct ha_event_committed *c
 
     service = subject == 0 ? NULL : ha_cluster_service_const(&w->cluster, subject);
     if (service != NULL) {
+        ha_decide_logged(ha_watched_of(w, service, now_ms), rv != HA_OK, now_ms);
         note_move(w, service, state, epoch, now_ms);
+        if (service->state == HA_STATE_OPENING && state != HA_STATE_OPENING)
+            promise_opened(w, service, now_ms, out);
         consider(w, service, now_ms, out);
     }
     if (command->kind == HA_COMMAND_WATCHERS || command->kind == HA_COMMAND_REPLACE)
@@ -341,6 +410,9 @@ static int on_committed(struct ha_watcher *w, const struct ha_event_committed *c
         realign_all(w, now_ms);
     if (command->kind == HA_COMMAND_WATCHERS || command->kind == HA_COMMAND_CONFIG)
         w->next_tick_ms = now_ms;
+    if (subject == 0 && command->kind != HA_COMMAND_OBSERVE &&
+        command->kind != HA_COMMAND_POSITIONS && command->kind != HA_COMMAND_NOTICE_DONE)
+        look_at_all(w);
     if (command->kind != HA_COMMAND_OBSERVE)
         return rv;
     for (uint32_t i = 0; i < command->u.observe.count; i++) {
@@ -360,10 +432,13 @@ static void on_role(struct ha_watcher *w, bool leader, uint64_t term, uint64_t n
     w->moved_said_ms = 0;
     w->settled_ms = 0;
     memset(w->moved_ms, 0, sizeof(w->moved_ms));
+    look_at_all(w);
     /* A new leader begins with an empty memory: all it needs is asked again. */
     for (uint32_t i = 0; i < HA_SERVICES_MAX; i++) {
         struct ha_watched *watched = &w->services[i];
 
+        if (watched->service == 0)
+            continue; /* never used */
         watched->proposed_ms = 0;
         watched->state_ms = now_ms;
         watched->stopped_said_ms = 0;
@@ -377,23 +452,49 @@ static void on_role(struct ha_watcher *w, bool leader, uint64_t term, uint64_t n
     }
 }
 
-static void on_heartbeat(struct ha_watcher *w, const struct ha_event_heartbeat *beat,
-                         uint64_t now_ms, struct ha_effects *out)
+static int on_heartbeat(struct ha_watcher *w, const struct ha_event_heartbeat *beat,
+                        uint64_t now_ms, struct ha_effects *out)
 {
     const struct ha_status *status = &beat->heartbeat->status;
+    const struct ha_claim claim = {beat->heartbeat->instance, beat->heartbeat->stamp, status};
     const struct ha_service *service = ha_cluster_service_const(&w->cluster, status->service);
     int at = service == NULL ? -1 : ha_service_member_at(service, status->member);
     struct ha_watch *watch;
 
     /* The agent speaks for the members that the configuration gives it, and for no others. */
     if (at < 0 || strcmp(service->config.members[at].agent, beat->agent) != 0)
-        return;
+        return HA_ENOENT;
     watch = &ha_watched_of(w, service, now_ms)->members[at];
     if (is_usurper(service, watch, beat->heartbeat, now_ms))
-        return;
+        return HA_ENOENT;
     ha_watch_heard(watch, beat->heartbeat, now_ms);
-    ha_promise_answer(w, service, beat->heartbeat, now_ms, out);
+    ha_promise_answer(w, service, &claim, now_ms, out);
     consider(w, service, now_ms, out);
+    return HA_OK;
+}
+
+/* Everything that follows from a heartbeat follows from its repetition; what was told is what this
+ * watcher keeps of it, and it is held against the state applied by now. */
+static int on_same(struct ha_watcher *w, const struct ha_event_same *same, uint64_t now_ms,
+                   struct ha_effects *out)
+{
+    const struct ha_service *service = ha_cluster_service_const(&w->cluster, same->service);
+    int at = service == NULL ? -1 : ha_service_member_at(service, same->member);
+    struct ha_claim claim = {same->instance, same->stamp, NULL};
+    struct ha_watch *watch;
+
+    if (at < 0 || strcmp(service->config.members[at].agent, same->agent) != 0)
+        return HA_ENOENT;
+    watch = &ha_watched_of(w, service, now_ms)->members[at];
+    if (!watch->heard || watch->instance != same->instance)
+        return HA_ENOENT;
+    ha_watch_repeated(watch, &service->config, now_ms);
+    watch->stamp = same->stamp;
+    claim.status = &watch->status;
+    ha_promise_answer(w, service, &claim, now_ms, out);
+    if (now_ms >= w->due_ms[service->id % HA_SERVICES_MAX])
+        consider(w, service, now_ms, out);
+    return HA_OK;
 }
 
 static void on_agent(struct ha_watcher *w, const struct ha_event_agent *agent, uint64_t now_ms)
@@ -407,6 +508,7 @@ static void on_agent(struct ha_watcher *w, const struct ha_event_agent *agent, u
 
         /* What an ended connection said stays as a last word, but orders are due anew. */
         watch->order = HA_ORDER_NONE;
+        w->due_ms[id % HA_SERVICES_MAX] = 0;
     }
 }
 
@@ -497,6 +599,9 @@ static int on_request(struct ha_watcher *w, const struct ha_event_request *reque
     case HA_COMMAND_GATE:
     case HA_COMMAND_SYNC_INTEND:
     case HA_COMMAND_SYNC_FORCE:
+    case HA_COMMAND_HOLD_INTEND:
+    case HA_COMMAND_HOLD_FORCE:
+    case HA_COMMAND_DIVERGED:
         return ha_err_set(err, HA_EDENIED, "%s is not for people to say",
                           ha_command_kind_text(request->command->kind));
     }
@@ -507,12 +612,30 @@ static int on_request(struct ha_watcher *w, const struct ha_event_request *reque
     return HA_OK;
 }
 
+static void on_unobserved(struct ha_watcher *w, const struct ha_command_observe *observe)
+{
+    for (uint32_t i = 0; i < observe->count; i++) {
+        const struct ha_observation *item = &observe->items[i];
+        const struct ha_service *service = ha_cluster_service_const(&w->cluster, item->service);
+        int at = service == NULL ? -1 : ha_service_member_at(service, item->member);
+        struct ha_watched *watched = &w->services[item->service % HA_SERVICES_MAX];
+
+        if (at < 0 || watched->service != item->service ||
+            watched->members[at].verdict != item->verdict)
+            continue;
+        watched->members[at].refusals++;
+        w->due_ms[item->service % HA_SERVICES_MAX] = 0;
+    }
+}
+
 static void on_proposed(struct ha_watcher *w, const struct ha_event_proposed *proposed)
 {
     const struct ha_service *service;
 
     if (proposed->code == HA_OK || proposed->command == NULL)
         return;
+    if (proposed->command->kind == HA_COMMAND_OBSERVE)
+        on_unobserved(w, &proposed->command->u.observe);
     /* It did not get into the log: look again at the next tick. */
     service = ha_cluster_service_const(&w->cluster, subject_of(proposed->command));
     if (service != NULL && ha_watched_peek(w, service) != NULL)
@@ -534,6 +657,7 @@ int ha_watcher_step(struct ha_watcher *w, const struct ha_event *event, struct h
     case HA_EVENT_RESTORED:
         meet_set(w, false, now_ms);
         realign_all(w, now_ms);
+        look_at_all(w);
         w->next_tick_ms = now_ms;
         return HA_OK;
     case HA_EVENT_ROLE:
@@ -553,8 +677,9 @@ int ha_watcher_step(struct ha_watcher *w, const struct ha_event *event, struct h
         on_probed(w, &event->u.probed, now_ms, out);
         return HA_OK;
     case HA_EVENT_HEARTBEAT:
-        on_heartbeat(w, &event->u.heartbeat, now_ms, out);
-        return HA_OK;
+        return on_heartbeat(w, &event->u.heartbeat, now_ms, out);
+    case HA_EVENT_SAME:
+        return on_same(w, &event->u.same, now_ms, out);
     case HA_EVENT_AGENT:
         on_agent(w, &event->u.agent, now_ms);
         return HA_OK;
@@ -566,6 +691,7 @@ int ha_watcher_step(struct ha_watcher *w, const struct ha_event *event, struct h
             w->peer_heard[event->u.peer.watcher] = event->u.peer.heard;
             w->peer_since_ms[event->u.peer.watcher] = now_ms;
         }
+        look_at_all(w);
         return HA_OK;
     case HA_EVENT_PROPOSED:
         on_proposed(w, &event->u.proposed);
@@ -582,6 +708,8 @@ int ha_watcher_step(struct ha_watcher *w, const struct ha_event *event, struct h
     case HA_EVENT_GATE_CLOSED:
     case HA_EVENT_PERSISTED_EPOCHS:
     case HA_EVENT_VIP:
+    case HA_EVENT_HOLD_ASKED:
+    case HA_EVENT_HOLD_WORD:
         return ha_err_set(err, HA_EINVAL, "%s is an event of agents",
                           ha_event_kind_text(event->kind));
     }
@@ -617,10 +745,14 @@ bool ha_watcher_wants_probe(const struct ha_watcher *w, uint32_t service, uint32
     const struct ha_service *found = ha_cluster_service_const(&w->cluster, service);
     int at = found == NULL ? -1 : ha_service_member_at(found, member);
 
-    if (at < 0 || found->state != HA_STATE_STEADY)
+    uint64_t rest_ms;
+
+    if (at < 0)
         return true;
-    return now_ms - probed_ms >= HA_PROBE_REST * (uint64_t)found->config.probe_ms ||
-           !is_well(w, found, (uint32_t)at, now_ms);
+    rest_ms = HA_PROBE_REST * (uint64_t)found->config.probe_ms;
+    if (found->state == HA_STATE_STEADY && rest_ms < HA_PROBE_REST_MS)
+        rest_ms = HA_PROBE_REST_MS;
+    return now_ms - probed_ms >= rest_ms || !is_well(w, found, (uint32_t)at, now_ms);
 }
 
 bool ha_watcher_hosted(const struct ha_watcher *w, const char *agent, uint32_t *cursor,

@@ -16,16 +16,22 @@
 
 struct ha_err;
 
-#define HA_PROBE_REST 10u /* probes of which one is made while all is well */
+/* How long a probe of what is well may be left out: at least that many periods, and that long. */
+#define HA_PROBE_REST 10u
+#define HA_PROBE_REST_MS 10000u
 
 /* What this watcher itself saw of one member. */
 struct ha_watch {
     /* the agent's word */
     bool heard; /* a heartbeat of this connection has come */
     uint64_t instance;
-    uint64_t heard_ms;      /* when the last heartbeat came */
-    uint64_t position_ms;   /* when a status with a fresh database answer came */
-    uint64_t said_since_ms; /* since this instance reports the same kind of answer */
+    uint64_t heard_ms;       /* when the last heartbeat came ... */
+    uint64_t stamp;          /* ... and its stamp, which a promise echoes */
+    uint64_t heard_since_ms; /* since when they have come without a gap */
+    uint64_t told_ms;        /* when the last one came that said `status` in full */
+    uint64_t position_ms;    /* when the database had its position, at the earliest */
+    uint64_t unlinked_ms;    /* replica: since when its link is told as down */
+    uint64_t said_since_ms;  /* since this instance reports the same kind of answer */
     struct ha_status status;
     /* its own probe */
     bool probed;
@@ -36,9 +42,17 @@ struct ha_watch {
     /* its opinion */
     enum ha_verdict verdict;
     uint64_t verdict_ms;
+    struct ha_watch_ended { /* leader, fencing: when its agent's promises have surely ended */
+        uint64_t epoch;     /* the claimed one, below which they were; HA_EPOCH_NONE: not known */
+        uint64_t memory;    /* whose word that is */
+        uint64_t until_ms;
+    } ended;
     uint64_t streamed_ms; /* leader: when it last replicated from the primary; 0: never seen */
     uint64_t proposed_ms; /* when it was last proposed; 0: not in flight */
-    uint64_t ordered_ms;  /* leader: when the last order was sent */
+    uint32_t refusals;    /* how often that did not get into the log */
+    uint64_t diverged_ms, diverged_done; /* leader: when what it found was proposed; of this epoch
+                                            it has nothing new to tell */
+    uint64_t ordered_ms;                 /* leader: when the last order was sent */
     uint64_t order_epoch;
     enum ha_order_kind order;
 };
@@ -108,14 +122,21 @@ struct ha_watcher {
     uint64_t unheard_said_ms; /* leader: when it last said whom it does not hear */
     uint64_t wall_ms;         /* of the event under way */
     uint64_t next_tick_ms;
+    uint32_t tick_from;               /* slot at which the next tick goes on */
+    uint64_t due_ms[HA_SERVICES_MAX]; /* by slot: until then nothing of it depends on the time */
     struct ha_watched services[HA_SERVICES_MAX];
 };
 
 void ha_watcher_init(struct ha_watcher *w, const struct ha_watcher_options *options);
+/* The same where the memory is zero already: what no service needs stays untouched, and costs a
+ * small cluster no page. */
+void ha_watcher_init_zeroed(struct ha_watcher *w, const struct ha_watcher_options *options);
 
 /* Take one event in; *out is filled, not cleared. For HA_EVENT_COMMITTED the result is that of
  * ha_cluster_apply with *err telling why it was refused; for HA_EVENT_REQUEST it is HA_OK when a
- * proposal for it is in *out, else the refusal; HA_OK for all others. @err may be NULL. */
+ * proposal for it is in *out, else the refusal; for HA_EVENT_HEARTBEAT and HA_EVENT_SAME
+ * HA_ENOENT: it is about no member of this agent's, or nothing was told that could be the same;
+ * HA_OK for all others. @err may be NULL. */
 int ha_watcher_step(struct ha_watcher *w, const struct ha_event *event, struct ha_effects *out,
                     struct ha_err *err);
 
@@ -124,8 +145,8 @@ uint64_t ha_watcher_wake_ms(const struct ha_watcher *w);
 
 /* Whether a member's probe is due after @probed_ms, when the last one began; asked at the pace of
  * the service. While its agent is heard and reports a database that answers, and our own last probe
- * said so too, one in HA_PROBE_REST is enough: the rest would say again what the heartbeats say,
- * and cost a connection's worth of traffic each. Any doubt brings the full pace back. */
+ * said so too, one in a while is enough: the rest would say again what the heartbeats say, and cost
+ * a connection's worth of traffic each. Any doubt brings the full pace back. */
 bool ha_watcher_wants_probe(const struct ha_watcher *w, uint32_t service, uint32_t member,
                             uint64_t probed_ms, uint64_t now_ms);
 

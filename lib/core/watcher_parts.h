@@ -18,10 +18,22 @@ const struct ha_watched *ha_watched_peek(const struct ha_watcher *w,
 struct ha_suspect ha_suspect_of(const struct ha_watcher *w, const struct ha_service *service,
                                 uint32_t at, uint64_t now_ms);
 
+/* calm.c: until when nothing about a service depends on the time; 0: it does now. */
+uint64_t ha_calm_until(const struct ha_watcher *w, const struct ha_service *service,
+                       uint64_t now_ms);
+
+/* The next moment that is not left to a tick: from then on the primary would be silent, refuse for
+ * long enough or have no promise, or the old lease has ended; UINT64_MAX: there is none. */
+uint64_t ha_calm_next(const struct ha_watcher *w, const struct ha_service *service,
+                      uint64_t now_ms);
+
 /* promise.c: answer a heartbeat that claims an epoch; tell the leader that this watcher stopped. */
+struct ha_claim {
+    uint64_t instance, stamp; /* of the heartbeat */
+    const struct ha_status *status;
+};
 void ha_promise_answer(struct ha_watcher *w, const struct ha_service *service,
-                       const struct ha_heartbeat *heartbeat, uint64_t now_ms,
-                       struct ha_effects *out);
+                       const struct ha_claim *claim, uint64_t now_ms, struct ha_effects *out);
 void ha_promise_stopped(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
                         struct ha_effects *out);
 /* Tell the leader how much may be left of what was promised under the set before. */
@@ -30,9 +42,21 @@ void ha_promise_moved(struct ha_watcher *w, uint64_t now_ms, struct ha_effects *
 uint32_t ha_promise_remainder_ms(const struct ha_watcher *w, const struct ha_service *service,
                                  uint64_t now_ms);
 
+/* decide.c: its entries name the service and the epoch they were made for. */
+struct ha_ref ha_decide_ref(const struct ha_service *service);
+/* decide.c: a proposal for the service that is in flight from now on; the caller fills in `u`. */
+struct ha_command *ha_decide_propose(struct ha_watcher *w, const struct ha_service *service,
+                                     enum ha_command_kind kind, uint64_t now_ms,
+                                     struct ha_effects *out);
+/* decide.c: an entry about the service was applied: what was proposed may be proposed again. */
+void ha_decide_logged(struct ha_watched *watched, bool refused, uint64_t now_ms);
 /* decide.c: leader's policy for one service; reads both shelves, changes only local notes. */
 void ha_decide(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
                struct ha_effects *out);
+/* Leader, fencing: from when on the old lease has ended for all that was heard; 0: not known. */
+uint64_t ha_decide_expiry_ms(const struct ha_watcher *w, const struct ha_service *service);
+/* Its primary's database crashed, and is to be started where it was before another one is taken. */
+bool ha_decide_restarts(const struct ha_watcher *w, const struct ha_service *service);
 /* Lay out and rank the members for a promotion now; fits has member_count entries. */
 int ha_decide_candidate(const struct ha_watcher *w, const struct ha_service *service,
                         uint64_t now_ms, struct ha_fit *fits);
@@ -59,6 +83,15 @@ void ha_ready_decide(struct ha_watcher *w, const struct ha_service *service, uin
                      struct ha_effects *out);
 void ha_ready_unheard(struct ha_watcher *w, uint64_t now_ms, struct ha_effects *out);
 
+/* diverged.c: leader: what a member that came back had, for the log. */
+void ha_diverged_decide(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
+                        struct ha_effects *out);
+
+/* repoint.c: whether a member that could follow the new primary does not yet; *text gets who, and
+ * why, and is empty otherwise. */
+bool ha_repoint_waits(const struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
+                      char text[HA_TEXT_SIZE]);
+
 /* proof.c: what the members show of what was acknowledged. @pretend: as if all that are heard had
  * been asked after the old primary ended. */
 struct ha_proof ha_proof_of(const struct ha_watcher *w, const struct ha_service *service,
@@ -79,8 +112,31 @@ bool ha_standby_decide(struct ha_watcher *w, const struct ha_service *service, u
                        struct ha_effects *out);
 /* Fill in what SERVE says of standby names. False: the set is not in the log yet. */
 bool ha_standby_order(const struct ha_service *service, struct ha_order *order);
+/* Whether member @at replicates under the name that counts in this epoch. */
+bool ha_standby_is_named(const struct ha_service *service, uint32_t at,
+                         const struct ha_watch *watch);
+/* Whether a member replicates from the primary now. */
+bool ha_standby_streams(const struct ha_service *service, uint32_t at, const struct ha_watch *watch,
+                        uint64_t now_ms);
 /* Whether the primary says that the newest set is in effect. */
 bool ha_standby_is_told(const struct ha_service *service, const struct ha_watch *primary);
+
+/* hold.c: leader, open: propose whose promises may keep the lease, or that only those do. */
+void ha_hold_decide(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
+                    struct ha_effects *out);
+/* Whether nothing of that is under way. */
+bool ha_hold_is_calm(const struct ha_watcher *w, const struct ha_service *service);
+/* False: the primary's agent goes by the newest set, or there is none. */
+bool ha_hold_order(const struct ha_service *service, const struct ha_watch *holder,
+                   struct ha_order *order);
+/* Whether watchers that were lost to all agents have just come back: the primary may have gone on,
+ * and its agent comes back with the others. */
+bool ha_hold_is_back(const struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms);
+/* Whether the agent of member @at is to end its promises now. */
+bool ha_hold_releases(const struct ha_service *service, const struct ha_watch *watch, uint32_t at);
+/* Whether no agent's promise keeps the ended lease any more; who shows that goes into *fenced. */
+bool ha_hold_is_over(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
+                     struct ha_command_fenced *fenced);
 
 /* order.c: leader's orders, derived from the state, repeated until the agents' words show them
  * done. */
