@@ -112,6 +112,8 @@ static void walk_fenced(struct ha_codec *c, struct ha_command_fenced *f)
     ha_codec_u64(c, &f->instance);
     ha_walk_watcher_bits(c, &f->stopped);
     ha_codec_u32_max(c, &f->sealed, HA_MEMBER_BITS_MAX);
+    ha_codec_u32_max(c, &f->released, HA_MEMBER_BITS_MAX);
+    ha_codec_u32_max(c, &f->renewed, HA_MEMBER_BITS_MAX);
     ha_codec_u32(c, &f->waited_ms);
     ha_walk_position(c, &f->position);
     ha_codec_text(c, f->text, sizeof(f->text));
@@ -192,6 +194,20 @@ static void walk_sync(struct ha_codec *c, struct ha_command_sync *s)
     ha_codec_u32_max(c, &s->holding, HA_MEMBER_BITS_MAX);
 }
 
+static void walk_hold(struct ha_codec *c, struct ha_command_hold *h)
+{
+    walk_ref(c, &h->ref);
+    ha_walk_hold_set(c, &h->set);
+    ha_codec_u64(c, &h->since);
+}
+
+static void walk_diverged(struct ha_codec *c, struct ha_command_diverged *d)
+{
+    ha_codec_u32(c, &d->service);
+    ha_walk_member(c, &d->member);
+    ha_walk_diverged(c, &d->found);
+}
+
 static void walk_body(struct ha_codec *c, struct ha_command *command, struct ha_config *config)
 {
     switch (command->kind) {
@@ -255,6 +271,13 @@ static void walk_body(struct ha_codec *c, struct ha_command *command, struct ha_
     case HA_COMMAND_SYNC_INTEND:
     case HA_COMMAND_SYNC_FORCE:
         walk_sync(c, &command->u.sync);
+        return;
+    case HA_COMMAND_HOLD_INTEND:
+    case HA_COMMAND_HOLD_FORCE:
+        walk_hold(c, &command->u.hold);
+        return;
+    case HA_COMMAND_DIVERGED:
+        walk_diverged(c, &command->u.diverged);
         return;
     }
     HA_UNREACHABLE();

@@ -13,7 +13,7 @@
 
 struct ha_err;
 
-#define HA_COMMAND_VERSION 2u
+#define HA_COMMAND_VERSION 3u
 /* Every kind but HA_COMMAND_CONFIG stays below this. */
 #define HA_COMMAND_SIZE_SMALL 8192u
 /* A configuration at every limit and its text; see also ha_command_size. */

@@ -187,6 +187,7 @@ static void begin_member(struct parser *p, char *name)
     member = &service->members[service->member_count];
     (void)ha_text_copy(member->name, sizeof(member->name), member_name); /* a name fits */
     member->priority = HA_PRIORITY_DEFAULT;
+    member->agent_port = HA_AGENT_PORT_DEFAULT;
     begin_section(p, &ha_member_keys, member, &p->member_lines[at][service->member_count]);
     service->member_count++;
 }
@@ -315,10 +316,14 @@ static bool take_line(struct parser *p, char to[HA_CONFIG_LINE_MAX + 1])
         FAIL(p, "longer than %u bytes", HA_CONFIG_LINE_MAX);
         return false;
     }
-    for (size_t i = 0; i < length; i++) {
-        if ((unsigned char)line[i] >= ' ' && line[i] != '\x7f')
-            continue;
-        if (line[i] == '\t')
+    for (size_t i = 0, n; i < length; i += n) {
+        n = ha_text_utf8(line + i, length - i);
+        if (n == 0) {
+            /* It is given back as JSON, which has no other text. */
+            FAIL(p, "a byte that is not UTF-8");
+            return false;
+        }
+        if (((unsigned char)line[i] >= ' ' && line[i] != '\x7f') || line[i] == '\t')
             continue;
         FAIL(p, "a control character");
         return false;

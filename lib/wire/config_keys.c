@@ -13,6 +13,8 @@ enum kind {
     KIND_NAME,
     KIND_ENGINE,
     KIND_DURABILITY,
+    KIND_CRASH_POLICY,
+    KIND_QUORUM_LOSS,
     KIND_VIP, /* vip and vip_prefix */
     KIND_BOOL,
     KIND_QUORUM,
@@ -44,6 +46,8 @@ struct ha_config_key {
 static const struct ha_config_key service_keys[] = {
     KEY(ha_service_config, KIND_ENGINE, "engine", engine, true),
     SERVICE(KIND_DURABILITY, durability),
+    SERVICE(KIND_CRASH_POLICY, crash_policy),
+    SERVICE(KIND_QUORUM_LOSS, on_quorum_loss),
     SERVICE(KIND_VIP, vip),
     SERVICE(KIND_NAME, vip_interface),
     SERVICE(KIND_NAME, credentials),
@@ -51,7 +55,6 @@ static const struct ha_config_key service_keys[] = {
     SERVICE(KIND_QUORUM, quorum),
     SERVICE(KIND_COUNT, parallel_syncs),
     SERVICE(KIND_BOOL, accept_process_fence),
-    SERVICE(KIND_BOOL, hold_on_quorum_loss),
     SERVICE(KIND_BOOL, failover_unwritable),
     SERVICE(KIND_BOOL, automatic),
     SERVICE(KIND_BOOL, rejoin_copy),
@@ -66,6 +69,7 @@ static const struct ha_config_key service_keys[] = {
     SERVICE_TIME(promote_deadline),
     SERVICE_TIME(open_deadline),
     SERVICE_TIME(repoint_deadline),
+    SERVICE_TIME(restart_max),
     SERVICE_TIME(sync_grace),
     SERVICE_TIME(rewind_max),
     SERVICE_TIME(copy_max),
@@ -79,6 +83,7 @@ static const struct ha_config_key member_keys[] = {
     KEY(ha_member_config, KIND_NAME, "agent", agent, false),
     KEY(ha_member_config, KIND_TEXT, "host", host, true),
     KEY(ha_member_config, KIND_PORT, "port", port, true),
+    KEY(ha_member_config, KIND_PORT, "agent_port", agent_port, false),
     KEY(ha_member_config, KIND_PRIORITY, "priority", priority, false),
     KEY(ha_member_config, KIND_NAME, "follow", follow, false),
 };
@@ -87,6 +92,7 @@ static const struct ha_config_key webhook_keys[] = {
     KEY(ha_webhook_config, KIND_TEXT, "url", url, true),
     KEY(ha_webhook_config, KIND_NAME, "secret", secret, false),
     KEY(ha_webhook_config, KIND_NAME, "service", service, false),
+    KEY(ha_webhook_config, KIND_BOOL, "insecure", insecure, false),
 };
 
 _Static_assert(HA_ARRAY_LEN(service_keys) <= HA_CONFIG_KEYS_MAX, "a bit per key");
@@ -158,6 +164,28 @@ static int read_durability(enum ha_durability *durability, const char *text, str
         return HA_OK;
     }
     return bad(err, text, "async, sync or strict");
+}
+
+static int read_crash_policy(enum ha_crash_policy *policy, const char *text, struct ha_err *err)
+{
+    for (uint32_t v = 0; ha_crash_policy_valid(v); v++) {
+        if (strcmp(ha_crash_policy_text((enum ha_crash_policy)v), text) != 0)
+            continue;
+        *policy = (enum ha_crash_policy)v;
+        return HA_OK;
+    }
+    return bad(err, text, "failover or restart");
+}
+
+static int read_quorum_loss(enum ha_quorum_loss *what, const char *text, struct ha_err *err)
+{
+    for (uint32_t v = 0; ha_quorum_loss_valid(v); v++) {
+        if (strcmp(ha_quorum_loss_text((enum ha_quorum_loss)v), text) != 0)
+            continue;
+        *what = (enum ha_quorum_loss)v;
+        return HA_OK;
+    }
+    return bad(err, text, "fence or hold");
 }
 
 static int read_vip(struct ha_service_config *service, const char *text, struct ha_err *err)
@@ -285,6 +313,10 @@ int ha_config_key_read(const struct ha_config_keys *keys, size_t at, void *secti
         return read_engine(field, text, err);
     case KIND_DURABILITY:
         return read_durability(field, text, err);
+    case KIND_CRASH_POLICY:
+        return read_crash_policy(field, text, err);
+    case KIND_QUORUM_LOSS:
+        return read_quorum_loss(field, text, err);
     case KIND_VIP:
         return read_vip(section, text, err);
     case KIND_BOOL:
@@ -384,6 +416,12 @@ void ha_config_key_write(const struct ha_config_keys *keys, size_t at, const voi
         return;
     case KIND_DURABILITY:
         PUT(text, "%s", ha_durability_text(*(const enum ha_durability *)field));
+        return;
+    case KIND_CRASH_POLICY:
+        PUT(text, "%s", ha_crash_policy_text(*(const enum ha_crash_policy *)field));
+        return;
+    case KIND_QUORUM_LOSS:
+        PUT(text, "%s", ha_quorum_loss_text(*(const enum ha_quorum_loss *)field));
         return;
     case KIND_VIP:
         put_vip(text, section);

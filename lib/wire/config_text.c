@@ -10,7 +10,8 @@
 #include "lib/wire/config.h"
 #include "lib/wire/config_keys.h"
 
-static const struct ha_member_config member_defaults = {.priority = HA_PRIORITY_DEFAULT};
+static const struct ha_member_config member_defaults = {.priority = HA_PRIORITY_DEFAULT,
+                                                        .agent_port = HA_AGENT_PORT_DEFAULT};
 static const struct ha_webhook_config webhook_defaults;
 
 /* --- rendering -------------------------------------------------------------------------------- */

@@ -1,43 +1,10 @@
 #include "lib/wire/json.h"
 
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Length of the well-formed UTF-8 sequence at @at (Unicode 15, table 3-7), or 0. */
-static size_t sequence(const uint8_t *at)
-{
-    size_t length;
-    uint8_t low = 0x80, high = 0xbf;
-
-    if (at[0] < 0x80)
-        return 1;
-    if (at[0] >= 0xc2 && at[0] <= 0xdf)
-        length = 2;
-    else if (at[0] >= 0xe0 && at[0] <= 0xef)
-        length = 3;
-    else if (at[0] >= 0xf0 && at[0] <= 0xf4)
-        length = 4;
-    else
-        return 0;
-    /* No overlong forms, surrogates or code points past the last. */
-    if (at[0] == 0xe0)
-        low = 0xa0;
-    else if (at[0] == 0xed)
-        high = 0x9f;
-    else if (at[0] == 0xf0)
-        low = 0x90;
-    else if (at[0] == 0xf4)
-        high = 0x8f;
-    for (size_t i = 1; i < length; i++) {
-        if (at[i] < low || at[i] > high)
-            return 0;
-        low = 0x80;
-        high = 0xbf;
-    }
-    return length;
-}
+#include "lib/base/text.h"
 
 json_t *ha_json_text(const char *text)
 {
@@ -49,8 +16,8 @@ json_t *ha_json_text(const char *text)
     clean = strdup(text);
     if (clean == NULL)
         return NULL;
-    for (size_t at = 0; clean[at] != '\0';) {
-        size_t length = sequence((const uint8_t *)clean + at);
+    for (size_t at = 0, size = strlen(clean); at < size;) {
+        size_t length = ha_text_utf8(clean + at, size - at);
 
         if (length == 0)
             clean[at] = '?';
@@ -59,4 +26,44 @@ json_t *ha_json_text(const char *text)
     string = json_string(clean);
     free(clean);
     return string;
+}
+
+struct text {
+    char *data;
+    size_t size, room;
+    bool failed; /* once, and for good */
+};
+
+static int take(const char *data, size_t size, void *ctx)
+{
+    struct text *text = ctx;
+    size_t room = text->room;
+    char *grown;
+
+    if (!text->failed && size >= room - text->size) {
+        while (size >= room - text->size)
+            room *= 2;
+        grown = realloc(text->data, room);
+        text->failed = grown == NULL;
+        text->data = text->failed ? text->data : grown;
+        text->room = text->failed ? text->room : room;
+    }
+    if (text->failed)
+        return -1;
+    memcpy(text->data + text->size, data, size);
+    text->size += size;
+    return 0;
+}
+
+char *ha_json_dump(const json_t *json, size_t flags)
+{
+    struct text text = {.data = malloc(1024), .room = 1024};
+
+    if (json != NULL && text.data != NULL && json_dump_callback(json, take, &text, flags) == 0 &&
+        !text.failed) {
+        text.data[text.size] = '\0';
+        return text.data;
+    }
+    free(text.data);
+    return NULL;
 }

@@ -10,4 +10,8 @@
  * a character) becomes '?'. A new reference, NULL when out of memory. */
 json_t *ha_json_text(const char *text);
 
+/* @json as terminated text, with jansson's @flags. NULL: @json is NULL, or out of memory; jansson's
+ * own functions (2.14) then leave out what did not fit and go on. */
+char *ha_json_dump(const json_t *json, size_t flags);
+
 #endif /* HA_WIRE_JSON_H */

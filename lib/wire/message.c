@@ -39,6 +39,7 @@ static void walk_settings(struct ha_codec *c, struct ha_settings *s)
     ha_codec_bool(c, &s->gone);
     HA_CODEC_ENUM(c, &s->engine, engine);
     HA_CODEC_ENUM(c, &s->durability, durability);
+    HA_CODEC_ENUM(c, &s->on_quorum_loss, quorum_loss);
     ha_codec_name(c, s->service_name, sizeof(s->service_name));
     ha_codec_name(c, s->member_name, sizeof(s->member_name));
     ha_codec_text(c, s->host, sizeof(s->host));
@@ -51,7 +52,6 @@ static void walk_settings(struct ha_codec *c, struct ha_settings *s)
     ha_codec_u32(c, &s->hang_after_ms);
     ha_codec_u32(c, &s->lease_ms);
     ha_codec_u32(c, &s->promote_deadline_ms);
-    ha_codec_bool(c, &s->hold_on_quorum_loss);
     ha_codec_bool(c, &s->rejoin_copy);
     ha_codec_u32(c, &s->rewind_max_ms);
     ha_codec_u32(c, &s->copy_max_ms);
@@ -60,9 +60,22 @@ static void walk_settings(struct ha_codec *c, struct ha_settings *s)
     for (uint32_t i = 0; i < s->peer_count && c->why == NULL; i++) {
         ha_walk_member(c, &s->peers[i].id);
         ha_codec_u16(c, &s->peers[i].port);
+        ha_codec_u16(c, &s->peers[i].agent_port);
         ha_codec_name(c, s->peers[i].name, sizeof(s->peers[i].name));
+        ha_codec_name(c, s->peers[i].agent, sizeof(s->peers[i].agent));
         ha_codec_text(c, s->peers[i].host, sizeof(s->peers[i].host));
     }
+}
+
+static void walk_hold(struct ha_codec *c, struct ha_status *s)
+{
+    ha_codec_u64(c, &s->memory);
+    ha_codec_u32(c, &s->awake_ms);
+    ha_codec_u32(c, &s->hold_left_ms);
+    ha_codec_u64(c, &s->hold_index);
+    ha_codec_u32_max(c, &s->hold_given, HA_MEMBER_BITS_MAX);
+    ha_codec_bool(c, &s->holding);
+    ha_codec_u32(c, &s->hold_age_ms);
 }
 
 static void walk_status(struct ha_codec *c, struct ha_status *s)
@@ -89,6 +102,7 @@ static void walk_status(struct ha_codec *c, struct ha_status *s)
     HA_CODEC_ENUM(c, &s->order, order_kind);
     HA_CODEC_ENUM(c, &s->result, result);
     ha_codec_u64(c, &s->sync_index);
+    walk_hold(c, s);
     ha_codec_text(c, s->text, sizeof(s->text));
 }
 
@@ -117,6 +131,10 @@ static void walk_order(struct ha_codec *c, struct ha_order *o)
     ha_codec_bool(c, &o->sync_managed);
     ha_walk_sync_set(c, &o->sync);
     ha_codec_u64(c, &o->sync_index);
+    ha_walk_hold_set(c, &o->hold);
+    ha_codec_u64(c, &o->hold_index);
+    ha_codec_bool(c, &o->hold_free);
+    ha_codec_u32(c, &o->hold_ms);
     ha_walk_member(c, &o->upstream);
     ha_codec_u16(c, &o->upstream_port);
     ha_codec_text(c, o->upstream_host, sizeof(o->upstream_host));
@@ -136,6 +154,61 @@ static void walk_stopped(struct ha_codec *c, struct ha_stopped *s)
     ha_codec_u32(c, &s->service);
     ha_codec_u64(c, &s->epoch);
     ha_codec_u32(c, &s->remainder_ms);
+}
+
+static void walk_repeat(struct ha_codec *c, struct ha_repeat *r)
+{
+    ha_codec_u64(c, &r->instance);
+    ha_codec_u64(c, &r->stamp);
+    ha_codec_u64(c, &r->sum);
+    ha_codec_u32_max(c, &r->count, HA_RANGES_MAX);
+    for (uint32_t i = 0; i < r->count && c->why == NULL; i++) {
+        ha_codec_u32(c, &r->ranges[i].first);
+        ha_codec_u32(c, &r->ranges[i].count);
+    }
+}
+
+static void walk_peers(struct ha_codec *c, struct ha_peers *p)
+{
+    ha_codec_u64(c, &p->config_version);
+    ha_codec_u32_max(c, &p->port_count, HA_PEER_PORTS_MAX);
+    for (uint32_t i = 0; i < p->port_count && c->why == NULL; i++)
+        ha_codec_u16(c, &p->ports[i]);
+    ha_codec_u32_max(c, &p->count, HA_PEERS_MAX);
+    for (uint32_t i = 0; i < p->count && c->why == NULL; i++) {
+        ha_codec_name(c, p->all[i].agent, sizeof(p->all[i].agent));
+        ha_codec_bool(c, &p->all[i].keyed);
+        ha_codec_raw(c, p->all[i].key, sizeof(p->all[i].key)); /* zeros where there is none */
+    }
+}
+
+static void walk_hold_ask(struct ha_codec *c, struct ha_hold_ask *a)
+{
+    ha_codec_u32(c, &a->service);
+    ha_walk_member(c, &a->member);
+    ha_codec_u64(c, &a->epoch);
+    ha_codec_u64(c, &a->instance);
+    ha_codec_u64(c, &a->stamp);
+    ha_codec_u32_max(c, &a->length_ms, HA_LEASE_MAX_MS);
+    ha_codec_u64(c, &a->memory);
+}
+
+static void walk_hold_word(struct ha_codec *c, struct ha_hold_word *w)
+{
+    ha_codec_u32(c, &w->service);
+    ha_codec_u64(c, &w->epoch);
+    ha_codec_u64(c, &w->instance);
+    ha_codec_u64(c, &w->stamp);
+    ha_codec_u32_max(c, &w->length_ms, HA_LEASE_MAX_MS);
+    ha_codec_u64(c, &w->memory);
+}
+
+static void walk_all(struct ha_codec *c, struct ha_all *a)
+{
+    ha_codec_u64(c, &a->config_version);
+    ha_codec_u32_max(c, &a->count, HA_SERVICES_MAX);
+    for (uint32_t i = 0; i < a->count && c->why == NULL; i++)
+        ha_codec_u32(c, &a->services[i]);
 }
 
 /* A batch is the head, for heartbeats instance and stamp, then items up to the end: their number is
@@ -184,6 +257,27 @@ static void walk_body(struct ha_codec *c, struct ha_message *m)
         return;
     case HA_MESSAGE_STOPPED:
         walk_stopped(c, &m->u.stopped);
+        return;
+    case HA_MESSAGE_REPEAT:
+    case HA_MESSAGE_RENEW:
+    case HA_MESSAGE_TELL:
+        walk_repeat(c, &m->u.repeat);
+        return;
+    case HA_MESSAGE_PEERS:
+        walk_peers(c, &m->u.peers);
+        return;
+    case HA_MESSAGE_HOLD_ASKS:
+        ha_codec_u32_max(c, &m->u.asks.count, HA_HOLDS_MAX);
+        for (uint32_t i = 0; i < m->u.asks.count && c->why == NULL; i++)
+            walk_hold_ask(c, &m->u.asks.all[i]);
+        return;
+    case HA_MESSAGE_HOLD_WORDS:
+        ha_codec_u32_max(c, &m->u.words.count, HA_HOLDS_MAX);
+        for (uint32_t i = 0; i < m->u.words.count && c->why == NULL; i++)
+            walk_hold_word(c, &m->u.words.all[i]);
+        return;
+    case HA_MESSAGE_ALL:
+        walk_all(c, &m->u.all);
         return;
     case HA_MESSAGE_HEARTBEATS:
     case HA_MESSAGE_PROMISES:
@@ -246,6 +340,16 @@ int ha_message_decode(const void *data, size_t size, struct ha_message *ret, str
     if (rv == HA_OK)
         *ret = message;
     return rv;
+}
+
+bool ha_all_lacks(const struct ha_all *all, uint32_t service, uint64_t version)
+{
+    if (version > all->config_version)
+        return false; /* it lags */
+    for (uint32_t i = 0; i < all->count; i++)
+        if (all->services[i] == service)
+            return false;
+    return true;
 }
 
 bool ha_batch_next_heartbeat(struct ha_batch *batch, struct ha_heartbeat *ret)
@@ -323,4 +427,22 @@ size_t ha_batch_end(struct ha_batch_writer *b)
 {
     assert(b->codec.why == NULL);
     return b->codec.size;
+}
+
+/* By the walk, so that a field that is sent is a field that counts. */
+uint64_t ha_status_mark(const struct ha_status *status)
+{
+    struct ha_status lasting = *status;
+    struct ha_codec c;
+
+    lasting.answer_age_ms = 0;
+    lasting.sample.link_idle_ms = 0;
+    lasting.gate_left_ms = 0;
+    lasting.lease_left_ms = 0;
+    lasting.awake_ms = 0;
+    lasting.hold_left_ms = 0;
+    lasting.hold_age_ms = 0;
+    ha_codec_hash(&c);
+    walk_status(&c, &lasting);
+    return c.hash == 0 ? 1 : c.hash;
 }

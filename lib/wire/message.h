@@ -19,19 +19,30 @@
 
 struct ha_err;
 
-#define HA_MESSAGE_VERSION 2u
+#define HA_MESSAGE_VERSION 5u
 #define HA_MESSAGE_SIZE_MAX 65536u
 
-#define HA_MESSAGE_MAP(X)                                                            \
-    X(HA_MESSAGE_NONE, "none")                                                       \
-    X(HA_MESSAGE_HELLO_AGENT, "hello-agent")     /* agent to watcher, first */       \
-    X(HA_MESSAGE_HELLO_WATCHER, "hello-watcher") /* watcher to agent, its answer */  \
-    X(HA_MESSAGE_SETTINGS, "settings")           /* watcher to agent */              \
-    X(HA_MESSAGE_HEARTBEATS, "heartbeats")       /* agent to watcher, batch */       \
-    X(HA_MESSAGE_PROMISES, "promises")           /* watcher to agent, batch */       \
-    X(HA_MESSAGE_ORDER, "order")                 /* watcher to agent */              \
-    X(HA_MESSAGE_REPORT, "report")               /* agent to watcher, for the log */ \
-    X(HA_MESSAGE_STOPPED, "stopped")             /* watcher to watcher */
+/* Bytes that may wait on a connection between agent and watcher: settings, orders or heartbeats of
+ * a thousand services, in full and in one turn. */
+#define HA_MESSAGE_QUEUE_MAX (2u << 20)
+
+#define HA_MESSAGE_MAP(X)                                                                         \
+    X(HA_MESSAGE_NONE, "none")                                                                    \
+    X(HA_MESSAGE_HELLO_AGENT, "hello-agent")     /* agent to watcher, first */                    \
+    X(HA_MESSAGE_HELLO_WATCHER, "hello-watcher") /* watcher to agent, its answer */               \
+    X(HA_MESSAGE_SETTINGS, "settings")           /* watcher to agent */                           \
+    X(HA_MESSAGE_HEARTBEATS, "heartbeats")       /* agent to watcher, batch */                    \
+    X(HA_MESSAGE_PROMISES, "promises")           /* watcher to agent, batch */                    \
+    X(HA_MESSAGE_ORDER, "order")                 /* watcher to agent */                           \
+    X(HA_MESSAGE_REPORT, "report")               /* agent to watcher, for the log */              \
+    X(HA_MESSAGE_STOPPED, "stopped")             /* watcher to watcher */                         \
+    X(HA_MESSAGE_REPEAT, "repeat")               /* agent to watcher: statuses hold as said */    \
+    X(HA_MESSAGE_RENEW, "renew")                 /* watcher to agent: promises, as said */        \
+    X(HA_MESSAGE_TELL, "tell")                   /* watcher to agent: say these statuses anew */  \
+    X(HA_MESSAGE_PEERS, "peers")                 /* watcher to agent: who else may speak to it */ \
+    X(HA_MESSAGE_HOLD_ASKS, "hold-asks")         /* agent to agent */                             \
+    X(HA_MESSAGE_HOLD_WORDS, "hold-words")       /* agent to agent, its answers */                \
+    X(HA_MESSAGE_ALL, "all")                     /* watcher to agent: there are no more */
 HA_ENUM(message_type, HA_MESSAGE_MAP)
 
 struct ha_hello_agent {
@@ -56,6 +67,55 @@ struct ha_report {
     char text[HA_TEXT_SIZE];
 };
 
+/* Agents that may ask this one for promises, and by what it knows them where keys are derived from
+ * a secret that no agent has: HKDF of theirs, see lib/io/tls. In the clear in here. */
+#define HA_PEERS_MAX 128
+#define HA_PEER_PORTS_MAX 8
+struct ha_peers {
+    uint64_t config_version; /* an older one is void */
+    uint32_t port_count;     /* on which they look for it; 0: nobody does */
+    uint16_t ports[HA_PEER_PORTS_MAX];
+    uint32_t count;
+    struct ha_peer {
+        char agent[HA_NAME_SIZE];
+        bool keyed;
+        uint8_t key[32];
+    } all[HA_PEERS_MAX];
+};
+
+#define HA_HOLDS_MAX 64 /* of one message */
+struct ha_hold_asks {
+    uint32_t count;
+    struct ha_hold_ask all[HA_HOLDS_MAX];
+};
+
+struct ha_hold_words {
+    uint32_t count;
+    struct ha_hold_word all[HA_HOLDS_MAX];
+};
+
+/* Every service that the agent has a member of: one that it knows from before, and that was
+ * removed while it was away, is none any more. */
+struct ha_all {
+    uint64_t config_version; /* says nothing of what is known by a later one */
+    uint32_t count;
+    uint32_t services[HA_SERVICES_MAX];
+};
+
+/* Of what was said in full on this connection, in the order in which each service first was. A
+ * REPEAT stands for the same statuses, a RENEW for the same promises, word for word, with this
+ * stamp. */
+#define HA_RANGES_MAX 64
+struct ha_repeat {
+    uint64_t instance; /* of the agent */
+    uint64_t stamp;    /* as of a heartbeat; TELL: 0 */
+    uint64_t sum;      /* of the marks of what is named, modulo 2^64; TELL: 0 */
+    uint32_t count;
+    struct ha_range {
+        uint32_t first, count; /* places */
+    } ranges[HA_RANGES_MAX];
+};
+
 /* The items of a decoded batch. Already checked as a whole; borrows the decoded bytes. */
 struct ha_batch {
     uint32_t left;
@@ -74,6 +134,11 @@ struct ha_message {
         struct ha_order order;
         struct ha_report report;
         struct ha_stopped stopped;
+        struct ha_repeat repeat; /* RENEW and TELL too */
+        struct ha_peers peers;
+        struct ha_hold_asks asks;
+        struct ha_hold_words words;
+        struct ha_all all;
     } u;
 };
 
@@ -86,6 +151,9 @@ int ha_message_encode(const struct ha_message *message, void *data, size_t size_
  *   HA_EPROTO   malformed
  *   HA_ENOTSUP  another version: the sentence names both */
 int ha_message_decode(const void *data, size_t size, struct ha_message *ret, struct ha_err *err);
+
+/* Whether a service known by @version has been removed since. */
+bool ha_all_lacks(const struct ha_all *all, uint32_t service, uint64_t version);
 
 /* The next item of a decoded batch; false when there are no more. */
 bool ha_batch_next_heartbeat(struct ha_batch *batch, struct ha_heartbeat *ret);
@@ -105,6 +173,8 @@ void ha_batch_begin_promises(struct ha_batch_writer *b, void *data);
 /* HA_EFULL: not added, the message is full. HA_EINVAL: not added, it is out of range. */
 int ha_batch_add_status(struct ha_batch_writer *b, const struct ha_status *status);
 int ha_batch_add_promise(struct ha_batch_writer *b, const struct ha_promise *promise);
+/* A number for what a status says, never 0, apart from ages and what is left of leases. */
+uint64_t ha_status_mark(const struct ha_status *status);
 /* Size of the finished message; an empty batch is valid too. */
 size_t ha_batch_end(struct ha_batch_writer *b);
 

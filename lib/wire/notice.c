@@ -161,6 +161,8 @@ static void put_decision(struct object *data, const struct ha_decision *decision
     put_text(data, "evidence", decision->text);
     put(data, "stages", make_stages(&decision->stages));
     put(data, "candidates", make_candidates(decision));
+    if (decision->found.epoch != HA_EPOCH_NONE)
+        put_number(data, "found_lost_bytes", decision->found.bytes);
 }
 
 static json_t *make_data(const struct ha_notice *notice, const struct ha_decision *decision)
@@ -203,7 +205,7 @@ int ha_notice_body(const char *cluster, const struct ha_notice *notice,
 
     if (event == NULL)
         return HA_ENOMEM;
-    body = json_dumps(event, JSON_COMPACT);
+    body = ha_json_dump(event, JSON_COMPACT);
     json_decref(event);
     if (body == NULL)
         return HA_ENOMEM;

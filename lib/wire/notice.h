@@ -3,7 +3,8 @@
  * Pure. id "<cluster>-<seq>", source "/hafailover/<cluster>", type "io.hafailover.<kind>", subject
  * the service (left out without one), time RFC 3339 with milliseconds; data {service, epoch, from,
  * to, lost_bytes, text} and, with the decision it tells of, {decision, reason, verdict, fence,
- * agreeing, waited_ms, attempts, stages, candidates}. */
+ * agreeing, waited_ms, attempts, stages, candidates, found_lost_bytes once the old primary has come
+ * back}. */
 #ifndef HA_WIRE_NOTICE_H
 #define HA_WIRE_NOTICE_H
 

@@ -19,8 +19,10 @@ void ha_walk_member(struct ha_codec *c, uint32_t *member);
 /* A bit per watcher. */
 void ha_walk_watcher_bits(struct ha_codec *c, uint32_t *bits);
 void ha_walk_position(struct ha_codec *c, struct ha_position *position);
+void ha_walk_diverged(struct ha_codec *c, struct ha_diverged *diverged);
 void ha_walk_sample(struct ha_codec *c, struct ha_sample *sample);
 void ha_walk_sync_set(struct ha_codec *c, struct ha_sync_set *set);
+void ha_walk_hold_set(struct ha_codec *c, struct ha_hold_set *set);
 void ha_walk_sync_entry(struct ha_codec *c, struct ha_sync_entry *entry);
 void ha_walk_fit(struct ha_codec *c, struct ha_fit *fit);
 void ha_walk_service_config(struct ha_codec *c, struct ha_service_config *service);

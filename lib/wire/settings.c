@@ -8,6 +8,7 @@ static void fill(struct ha_settings *ret, const struct ha_service_config *servic
 {
     ret->engine = service->engine;
     ret->durability = service->durability;
+    ret->on_quorum_loss = service->on_quorum_loss;
     ret->port = member->port;
     ret->vip_prefix = service->vip_prefix;
     ret->probe_ms = service->probe_ms;
@@ -15,7 +16,6 @@ static void fill(struct ha_settings *ret, const struct ha_service_config *servic
     ret->hang_after_ms = service->hang_after_ms;
     ret->lease_ms = service->lease_ms;
     ret->promote_deadline_ms = service->promote_deadline_ms;
-    ret->hold_on_quorum_loss = service->hold_on_quorum_loss;
     ret->rejoin_copy = service->rejoin_copy;
     ret->rewind_max_ms = service->rewind_max_ms;
     ret->copy_max_ms = service->copy_max_ms;
@@ -32,7 +32,9 @@ static void add_peer(struct ha_settings *ret, uint32_t id, const struct ha_membe
     assert(ret->peer_count < HA_MEMBERS_MAX);
     ret->peers[ret->peer_count].id = id;
     ret->peers[ret->peer_count].port = member->port;
+    ret->peers[ret->peer_count].agent_port = member->agent_port;
     memcpy(ret->peers[ret->peer_count].name, member->name, sizeof(member->name));
+    memcpy(ret->peers[ret->peer_count].agent, member->agent, sizeof(member->agent));
     memcpy(ret->peers[ret->peer_count].host, member->host, sizeof(member->host));
     ret->peer_count++;
 }

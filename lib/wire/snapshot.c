@@ -42,6 +42,15 @@ static void walk_sync(struct ha_codec *c, struct ha_sync *s)
     }
 }
 
+static void walk_hold(struct ha_codec *c, struct ha_hold *h)
+{
+    ha_codec_u32_max(c, &h->count, HA_HOLD_SETS);
+    for (uint32_t i = 0; i < h->count && c->why == NULL; i++) {
+        ha_walk_hold_set(c, &h->sets[i].set);
+        ha_codec_u64(c, &h->sets[i].since);
+    }
+}
+
 static void walk_epochs(struct ha_codec *c, struct ha_service *s)
 {
     HA_CODEC_ENUM(c, &s->state, state);
@@ -59,6 +68,7 @@ static void walk_epochs(struct ha_codec *c, struct ha_service *s)
     HA_CODEC_ENUM(c, &s->prev_fence, fence);
     ha_walk_position(c, &s->position);
     walk_sync(c, &s->sync);
+    walk_hold(c, &s->hold);
 }
 
 static void walk_failover(struct ha_codec *c, struct ha_service *s)
@@ -171,6 +181,7 @@ static void walk_decision(struct ha_codec *c, struct ha_decision *d)
     ha_codec_name(c, d->to, sizeof(d->to));
     walk_stages(c, &d->stages);
     ha_codec_u64(c, &d->lost_bytes);
+    ha_walk_diverged(c, &d->found);
     ha_codec_u32_max(c, &d->fit_count, HA_MEMBERS_MAX);
     for (uint32_t i = 0; i < d->fit_count && c->why == NULL; i++) {
         ha_codec_name(c, d->fits[i].name, sizeof(d->fits[i].name));

@@ -12,7 +12,7 @@
 
 struct ha_err;
 
-#define HA_SNAPSHOT_VERSION 3u
+#define HA_SNAPSHOT_VERSION 5u
 /* No state is larger than this. */
 #define HA_SNAPSHOT_SIZE_MAX (8u << 20)
 
