@@ -123,6 +123,10 @@ static void finish(struct ha_http_call *call, int code, const char *text)
     call->answer.code = code;
     if (call->in_multi)
         (void)curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &call->answer.status);
+    if (code == HA_OK && call->answer.status < 100) { /* libcurl takes "HTTP/2 1" */
+        code = call->answer.code = HA_EPROTO;
+        text = "it has no status of HTTP";
+    }
     if (code != HA_OK) {
         (void)ha_err_set(&call->answer.err, code, "%s", text);
         call->answer.body_size = 0;

@@ -311,6 +311,7 @@ static int code_of(int status)
     case UV_EADDRINUSE:
         return HA_EEXIST;
     case UV_EADDRNOTAVAIL:
+    case UV_EAFNOSUPPORT:
         return HA_EUNREACH;
     case UV_EACCES:
     case UV_EPERM:

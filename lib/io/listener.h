@@ -53,8 +53,8 @@ int ha_listener_open(struct ha_listener **ret, uv_loop_t *loop,
 
 /* Listen on @addr too; port 0 takes a free one, told through @ret_bound (may be NULL). A UNIX
  * socket gets @mode and replaces a dead socket file; plain TCP is refused off loopback unless the
- * listener has TLS. HA_EDENIED, HA_EEXIST: address in use, HA_EUNREACH: not our address, HA_EFULL,
- * HA_EIO. */
+ * listener has TLS. HA_EDENIED, HA_EEXIST: address in use, HA_EUNREACH: not our address or kind,
+ * HA_EFULL, HA_EIO. */
 int ha_listener_bind(struct ha_listener *listener, const struct ha_addr *addr, mode_t mode,
                      struct ha_addr *ret_bound, struct ha_err *err);
 

@@ -1,14 +1,18 @@
 #include "lib/io/loop.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stddef.h>
+#include <unistd.h>
 
 #include "lib/base/check.h"
 #include "lib/base/err.h"
 #include "lib/io/log.h"
 #include "lib/io/notify.h"
 
+#define STOP_MAX_MS 4000u /* the service manager kills an agent after five seconds */
+#define NS_PER_MS 1000000u
 #define ROUNDS_MAX 64 /* hooks that wake each other for ever must not keep I/O out */
 
 /* The loop may not block while a hook has more to do. */
@@ -43,6 +47,14 @@ static void on_check(uv_check_t *check)
     drain(check->data);
 }
 
+static void on_overdue(uv_timer_t *timer)
+{
+    const struct ha_loop *loop = timer->data;
+
+    HA_LOG(HA_LOG_WARN, "stopped-unfinished", "after_ms=%" PRIu32, loop->stop_max_ms);
+    _exit(1);
+}
+
 static void on_signal(uv_signal_t *handle, int signal_number)
 {
     struct ha_loop *loop = handle->data;
@@ -51,6 +63,7 @@ static void on_signal(uv_signal_t *handle, int signal_number)
         return;
     loop->stopping = true;
     HA_LOG(HA_LOG_INFO, "stop-signal", "signal=%d", signal_number);
+    (void)uv_timer_start(&loop->hurry, on_overdue, loop->stop_max_ms, 0);
     loop->stop_cb(loop->stop_ctx, signal_number);
 }
 
@@ -65,7 +78,7 @@ int ha_loop_init(struct ha_loop *loop)
 {
     uint32_t watchdog_ms = ha_notify_watchdog_ms();
 
-    *loop = (struct ha_loop){.hooks = NULL};
+    *loop = (struct ha_loop){.stop_max_ms = STOP_MAX_MS};
     if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || uv_loop_init(&loop->uv) != 0)
         return HA_EIO;
     /* None of these can fail after the loop itself. */
@@ -73,15 +86,17 @@ int ha_loop_init(struct ha_loop *loop)
     (void)uv_check_init(&loop->uv, &loop->check);
     (void)uv_idle_init(&loop->uv, &loop->idle);
     (void)uv_timer_init(&loop->uv, &loop->watchdog);
+    (void)uv_timer_init(&loop->uv, &loop->hurry);
     if (watchdog_ms > 0)
         (void)uv_timer_start(&loop->watchdog, on_watchdog, 0, watchdog_ms);
-    loop->prepare.data = loop->check.data = loop->idle.data = loop;
+    loop->prepare.data = loop->check.data = loop->idle.data = loop->hurry.data = loop;
     (void)uv_prepare_start(&loop->prepare, on_prepare);
     (void)uv_check_start(&loop->check, on_check);
     uv_unref((uv_handle_t *)&loop->prepare);
     uv_unref((uv_handle_t *)&loop->check);
     uv_unref((uv_handle_t *)&loop->idle);
     uv_unref((uv_handle_t *)&loop->watchdog);
+    uv_unref((uv_handle_t *)&loop->hurry);
     return HA_OK;
 }
 
@@ -146,6 +161,14 @@ void ha_loop_wake(struct ha_loop *loop)
     loop->woken = true;
 }
 
+void ha_loop_after(uv_timer_t *timer, uv_timer_cb cb, uint64_t after_ms)
+{
+    uint64_t now_ms = uv_hrtime() / NS_PER_MS, loop_ms = uv_now(timer->loop);
+
+    /* Fails only without a callback. */
+    (void)uv_timer_start(timer, cb, after_ms + (now_ms > loop_ms ? now_ms - loop_ms : 0), 0);
+}
+
 void ha_loop_run(struct ha_loop *loop)
 {
     (void)uv_run(&loop->uv, UV_RUN_DEFAULT);
@@ -171,6 +194,7 @@ int ha_loop_fini(struct ha_loop *loop)
     uv_close((uv_handle_t *)&loop->check, NULL);
     uv_close((uv_handle_t *)&loop->idle, NULL);
     uv_close((uv_handle_t *)&loop->watchdog, NULL);
+    uv_close((uv_handle_t *)&loop->hurry, NULL);
     (void)uv_run(&loop->uv, UV_RUN_NOWAIT);
     (void)uv_run(&loop->uv, UV_RUN_NOWAIT);
     if (uv_loop_close(&loop->uv) != 0) {

@@ -31,6 +31,8 @@ struct ha_loop {
     uv_signal_t hangup;
     uv_timer_t watchdog;        /* tells the service manager that the loop turns */
     struct ha_loop_hook *hooks; /* in the order in which they were added */
+    uv_timer_t hurry;           /* after the signal to stop */
+    uint32_t stop_max_ms;
     ha_loop_stop_cb stop_cb;
     void *stop_ctx;
     ha_loop_reload_cb reload_cb;
@@ -43,7 +45,9 @@ struct ha_loop {
  * told from the loop that it turns. HA_EIO with a reason. */
 int ha_loop_init(struct ha_loop *loop);
 
-/* Call @cb once on the first SIGTERM or SIGINT; later ones are ignored. HA_EIO. */
+/* Call @cb once on the first SIGTERM or SIGINT; later ones are ignored. HA_EIO. What has not closed
+ * in four seconds (stop_max_ms) is waiting for a disk that hangs, or for a program: the process
+ * then ends with status 1 as it would when killed, so that the next one need not wait for that. */
 int ha_loop_on_stop(struct ha_loop *loop, ha_loop_stop_cb cb, void *ctx);
 
 /* Call @cb on each SIGHUP. HA_EIO. */
@@ -55,6 +59,11 @@ void ha_loop_on_drain(struct ha_loop *loop, struct ha_loop_hook *hook);
 /* Something was queued: run the hooks (again) before the loop sleeps. Needed only inside hooks,
  * where a later one queues for an earlier one; harmless elsewhere. */
 void ha_loop_wake(struct ha_loop *loop);
+
+/* Start @timer, once, @after_ms from now. The loop's own clock is as old as its turn, and moving it
+ * from a timer's callback (uv_update_time) lets timers that have just become due run before sockets
+ * are looked at: a loop with much to do would do nothing but time out. */
+void ha_loop_after(uv_timer_t *timer, uv_timer_cb cb, uint64_t after_ms);
 
 /* Run until nothing but the loop's own handles is active. */
 void ha_loop_run(struct ha_loop *loop);

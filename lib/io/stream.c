@@ -57,6 +57,7 @@ static void on_closed(uv_handle_t *handle)
     if (stream->open_handles > 0)
         return;
     SSL_free(stream->ssl);
+    free(stream->session);
     ha_tls_unref(stream->tls);
     if (stream->gone_cb != NULL)
         stream->gone_cb(stream->gone_ctx);
@@ -243,10 +244,14 @@ static void tune(struct ha_stream *stream, const struct ha_stream_tuning *tuning
 static int use_tls(struct ha_stream *stream, struct ha_tls *tls, bool is_server,
                    const char *server_name, enum ha_alpn alpn)
 {
-    int rv = ha_tls_session_init(&stream->session, tls, is_server, server_name, alpn);
+    int rv;
 
+    stream->session = calloc(1, sizeof(*stream->session));
+    if (stream->session == NULL)
+        return HA_ENOMEM;
+    rv = ha_tls_session_init(stream->session, tls, is_server, server_name, alpn);
     if (rv == HA_OK)
-        rv = ha_tls_session_ssl(&stream->session, &stream->ssl);
+        rv = ha_tls_session_ssl(stream->session, &stream->ssl);
     if (rv == HA_OK)
         stream->tls = ha_tls_ref(tls);
     return rv;
@@ -506,7 +511,7 @@ const char *ha_stream_peer_name(const struct ha_stream *stream)
     bool proven = stream->state >= HA_STREAM_OPEN && stream->tls != NULL &&
                   stream->tls->kind != HA_TLS_KIND_FOREIGN && SSL_is_init_finished(stream->ssl);
 
-    return proven ? stream->session.peer_name : "";
+    return proven ? stream->session->peer_name : "";
 }
 
 enum ha_alpn ha_stream_alpn(const struct ha_stream *stream)

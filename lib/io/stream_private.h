@@ -40,7 +40,7 @@ struct ha_stream {
     void *ctx;
     struct ha_tls *tls; /* NULL: plain */
     SSL *ssl;
-    struct ha_tls_session session;
+    struct ha_tls_session *session; /* with ssl; else NULL: thousands speak no TLS */
     /* frames: the pause is over, take what you kept before more is read; NULL: nobody. */
     ha_stream_close_cb resumed_cb;
     void *resumed_ctx;

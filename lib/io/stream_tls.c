@@ -16,7 +16,7 @@ static void fail(struct ha_stream *stream)
 {
     struct ha_err err;
 
-    (void)ha_tls_session_error(&stream->session, &err);
+    (void)ha_tls_session_error(stream->session, &err);
     ha_stream_fail(stream, &err);
 }
 
@@ -59,7 +59,7 @@ static void handshake(struct ha_stream *stream)
             fail(stream);
         return;
     }
-    if (ha_tls_session_check(&stream->session, stream->ssl, &err) != HA_OK)
+    if (ha_tls_session_check(stream->session, stream->ssl, &err) != HA_OK)
         ha_stream_fail(stream, &err);
     else
         ha_stream_opened(stream);

@@ -306,6 +306,7 @@ void ha_tls_unref(struct ha_tls *tls)
         return;
     SSL_CTX_free(tls->ctx);
     ha_file_wipe(tls->key, sizeof(tls->key));
+    (void)ha_tls_serve(tls, NULL, 0); /* nothing to allocate */
     free(tls->ca_file);
     free(tls->cert_file);
     free(tls->key_file);

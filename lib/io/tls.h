@@ -13,6 +13,8 @@
  * secret.
  *   - The server learns the client's name, proven by the client's own key: an agent can neither
  *     speak as a watcher nor as another agent.
+ *   - A daemon without the secret serves only whom it was given the key of the pair for, which
+ *     somebody with the secret derives (agents, each other). The client then learns that much.
  *   - The client learns that the server holds the secret, and that it is the named one as far as
  *     daemons are honest: w3 refuses what is meant for w2. Who stole the secret is every watcher.
  *
@@ -68,7 +70,8 @@ int ha_tls_derive_key(const uint8_t secret[HA_TLS_KEY_SIZE], const char *name,
  * HA_EINVAL, HA_EIO. */
 int ha_tls_read_key(const char *path, uint8_t ret_key[HA_TLS_KEY_SIZE], struct ha_err *err);
 
-/* Contexts for both sides of a connection (the holder of a derived key is only ever a client).
+/* Contexts for both sides of a connection (of a derived key for clients only, but see
+ * ha_tls_serve).
  * All strings and keys are borrowed. HA_EINVAL, HA_ENOENT, HA_EDENIED, HA_EIO, HA_ENOMEM. */
 int ha_tls_psk_new(struct ha_tls **ret, const struct ha_tls_psk *psk, struct ha_err *err);
 int ha_tls_cert_new(struct ha_tls **ret, const struct ha_tls_cert *cert, struct ha_err *err);
@@ -77,6 +80,19 @@ int ha_tls_cert_new(struct ha_tls **ret, const struct ha_tls_cert *cert, struct 
  * must be valid for the host name or address given when connecting. */
 int ha_tls_foreign_new(struct ha_tls **ret, const struct ha_tls_foreign *foreign,
                        struct ha_err *err);
+
+/* The key of the direction from @client to @server, both names, for a holder of the cluster secret
+ * to give to @server. HA_EINVAL: not names, or no context of a holder; HA_EIO. */
+int ha_tls_pair_key(const struct ha_tls *tls, const char *client, const char *server,
+                    uint8_t ret_key[HA_TLS_KEY_SIZE]);
+
+struct ha_tls_client {
+    char name[HA_TLS_NAME_SIZE];
+    uint8_t key[HA_TLS_KEY_SIZE]; /* of the direction from it to us */
+};
+/* Of a context with a derived key: serve exactly these clients from now on; living connections
+ * stay. No-op for others. HA_ENOMEM. */
+int ha_tls_serve(struct ha_tls *tls, const struct ha_tls_client *clients, uint32_t count);
 
 /* Read the certificate files again. New connections use them, living ones stay. On an error the old
  * ones go on being used. A no-op for PSK. Errors as from _new. */

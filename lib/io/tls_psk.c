@@ -88,6 +88,46 @@ static int pair_key(const struct ha_tls *tls, const char *client, const char *id
     return rv;
 }
 
+int ha_tls_pair_key(const struct ha_tls *tls, const char *client, const char *server,
+                    uint8_t ret_key[HA_TLS_KEY_SIZE])
+{
+    char identity[HA_TLS_IDENTITY_SIZE];
+
+    if (tls->kind != HA_TLS_KIND_PSK || !tls->key_is_secret || !ha_tls_is_name(client) ||
+        !ha_tls_is_name(server) ||
+        ha_text_format(identity, sizeof(identity), "%s>%s", client, server) != HA_OK)
+        return HA_EINVAL;
+    return pair_key(tls, client, identity, ret_key);
+}
+
+int ha_tls_serve(struct ha_tls *tls, const struct ha_tls_client *clients, uint32_t count)
+{
+    struct ha_tls_client *twin = NULL;
+
+    if (tls->kind != HA_TLS_KIND_PSK || tls->key_is_secret)
+        return HA_OK;
+    if (count > 0) {
+        twin = calloc(count, sizeof(*twin));
+        if (twin == NULL)
+            return HA_ENOMEM;
+        memcpy(twin, clients, count * sizeof(*twin));
+    }
+    if (tls->clients != NULL)
+        ha_file_wipe(tls->clients, tls->client_count * sizeof(*tls->clients));
+    free(tls->clients);
+    tls->clients = twin;
+    tls->client_count = count;
+    return HA_OK;
+}
+
+static const struct ha_tls_client *client_of(const struct ha_tls *tls, const char *name)
+{
+    for (uint32_t i = 0; i < tls->client_count; i++)
+        if (strcmp(tls->clients[i].name, name) == 0)
+            return &tls->clients[i];
+    return NULL;
+}
+
 /* OpenSSL takes an external PSK as the "session" it would have given. */
 static SSL_SESSION *session_of_key(SSL *ssl, const uint8_t *key)
 {
@@ -131,7 +171,7 @@ static const char *split_identity(const struct ha_tls_session *own, const unsign
 {
     const char *mark;
 
-    if (!own->tls->key_is_secret)
+    if (!own->tls->key_is_secret && own->tls->client_count == 0)
         return "we hold no cluster secret and serve nobody";
     if (size == 0 || size >= HA_TLS_IDENTITY_SIZE || memchr(identity, '\0', size) != NULL)
         return "malformed identity";
@@ -146,6 +186,10 @@ static const char *split_identity(const struct ha_tls_session *own, const unsign
         return "malformed identity";
     if (!ha_tls_name_matches(mark + 1, own->tls->name))
         return "meant for another daemon";
+    /* The key was derived for this name, not for any of the role. */
+    if (!own->tls->key_is_secret &&
+        (client_of(own->tls, ret_client) == NULL || strcmp(mark + 1, own->tls->name) != 0))
+        return "we hold no key of that pair";
     return NULL;
 }
 
@@ -164,7 +208,9 @@ static int find_psk(SSL *ssl, const unsigned char *identity, size_t size, SSL_SE
                              whole);
         return 1;
     }
-    if (pair_key(own->tls, client, whole, key) == HA_OK)
+    if (!own->tls->key_is_secret)
+        *ret_session = session_of_key(ssl, client_of(own->tls, client)->key);
+    else if (pair_key(own->tls, client, whole, key) == HA_OK)
         *ret_session = session_of_key(ssl, key);
     ha_file_wipe(key, sizeof(key));
     (void)ha_text_copy(own->peer_name, sizeof(own->peer_name), client);

@@ -24,6 +24,8 @@ struct ha_tls {
     char name[HA_TLS_NAME_SIZE];
     uint8_t key[HA_TLS_KEY_SIZE];
     bool key_is_secret;
+    struct ha_tls_client *clients; /* of a derived key; NULL: none are served */
+    uint32_t client_count;
     char *ca_file; /* NULL where not given */
     char *cert_file;
     char *key_file;
