@@ -145,53 +145,21 @@ static void fill_set(const struct ha_raft_options *options, struct ha_raft_set *
     memcpy(ret->peers, options->peers, sizeof(ret->peers));
 }
 
-/* libraft's buffers as one of malloc(). */
-static int take_state(struct ha_fsm *fsm, struct ha_raft_seed *seed, struct ha_err *err)
-{
-    struct raft_buffer *bufs = NULL;
-    unsigned count = 0;
-
-    (void)fsm->fsm.snapshot(&fsm->fsm, &bufs, &count); /* a failure is fatal inside */
-    assert(count == 1);
-    seed->size = bufs[0].len;
-    seed->data = malloc(seed->size);
-    if (seed->data != NULL)
-        memcpy(seed->data, bufs[0].base, seed->size);
-    raft_free(bufs[0].base);
-    raft_free(bufs);
-    return seed->data != NULL ? HA_OK : ha_err_set(err, HA_ENOMEM, "no memory for the state");
-}
-
 int ha_raft_export(const struct ha_raft *raft, struct ha_raft_seed *ret, struct ha_err *err)
 {
-    const struct ha_seat *seat = &raft->seat;
-    struct ha_raft_seed seed = {.cluster_id = raft->options.cluster_id,
-                                .index = seat->fsm.applied,
-                                .staleness_ms = UINT64_MAX};
-    struct ha_fsm *fsm;
-    int code;
+    struct ha_seat_state state;
+    int code = ha_seat_export(&raft->seat, &state, err);
 
-    if (!seat->is_started || seat->is_closing)
-        return ha_err_set(err, HA_EBUSY, "this watcher takes no part in the log now: try again");
-    seed.term = ha_guard_term_of(&seat->raft, seed.index);
-    if (seed.term == 0 || seed.index < seat->raft.log.snapshot.last_index) {
-        /* Nothing but barriers since the last snapshot. */
-        seed.index = seat->raft.log.snapshot.last_index;
-        seed.term = seat->raft.log.snapshot.last_term;
-    }
-    if (seed.index == 0 || seed.term == 0)
-        return ha_err_set(err, HA_EBUSY, "nothing has been applied yet: try again");
-    fill_set(&raft->options, &seed.set);
-    fsm = malloc(sizeof(*fsm)); /* what it counts is not ours to change */
-    if (fsm == NULL)
-        return ha_err_set(err, HA_ENOMEM, "no memory for the state");
-    *fsm = seat->fsm;
-    fsm->fsm.data = fsm;
-    code = take_state(fsm, &seed, err);
-    free(fsm);
-    if (code == HA_OK)
-        *ret = seed;
-    return code;
+    if (code != HA_OK)
+        return code;
+    *ret = (struct ha_raft_seed){.cluster_id = raft->options.cluster_id,
+                                 .index = state.index,
+                                 .term = state.term,
+                                 .staleness_ms = UINT64_MAX,
+                                 .data = state.data,
+                                 .size = state.size};
+    fill_set(&raft->options, &ret->set);
+    return HA_OK;
 }
 
 int ha_raft_waited(struct ha_raft *raft, struct ha_err *err)
@@ -319,7 +287,7 @@ int ha_raft_replay(const char *dir, uint64_t cluster_id, const struct ha_raft_ho
     seed.set = owner.set;
     apply_all(fsm, raft, &state, &seed);
     ha_store_state_fini(&state);
-    code = take_state(fsm, &seed, err);
+    code = ha_fsm_export(fsm, &seed.data, &seed.size, err);
     if (code == HA_OK)
         *ret = seed;
 out:

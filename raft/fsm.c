@@ -151,9 +151,12 @@ static int on_snapshot(struct raft_fsm *raft_fsm, struct raft_buffer *bufs[], un
     uint64_t index = fsm->raft->last_applied;
     void *state = NULL;
     size_t size = 0;
+    int code = fsm->hooks->snapshot(fsm->hooks->ctx, &state, &size);
 
-    if (fsm->hooks->snapshot(fsm->hooks->ctx, &state, &size) != HA_OK)
-        fatal(fsm, HA_EIO, "the application could not give a snapshot", index);
+    if (code == HA_EBUSY)
+        return RAFT_BUSY; /* libraft asks again after the next entry */
+    if (code != HA_OK)
+        fatal(fsm, code, "the application could not give a snapshot", index);
     if (size > HA_RAFT_SNAPSHOT_MAX)
         fatal(fsm, HA_EFULL, "the snapshot is too large", index);
     *bufs = raft_malloc(sizeof(**bufs));
@@ -163,6 +166,24 @@ static int on_snapshot(struct raft_fsm *raft_fsm, struct raft_buffer *bufs[], un
     *n_bufs = 1;
     fsm->snapshots++;
     return 0;
+}
+
+int ha_fsm_export(struct ha_fsm *fsm, void **ret_data, size_t *ret_size, struct ha_err *err)
+{
+    struct raft_buffer *bufs = NULL;
+    unsigned count = 0;
+
+    /* Any other failure is fatal inside. */
+    if (on_snapshot(&fsm->fsm, &bufs, &count) == RAFT_BUSY)
+        return ha_err_set(err, HA_EBUSY, "the set of watchers is changing: try again");
+    assert(count == 1);
+    *ret_size = bufs[0].len;
+    *ret_data = malloc(*ret_size);
+    if (*ret_data != NULL)
+        memcpy(*ret_data, bufs[0].base, *ret_size);
+    raft_free(bufs[0].base);
+    raft_free(bufs);
+    return *ret_data != NULL ? HA_OK : ha_err_set(err, HA_ENOMEM, "no memory for the state");
 }
 
 /* The snapshot may say less than a later command: its index is the last *command* covered. */

@@ -14,6 +14,8 @@
 
 #include "raft/node.h"
 
+struct ha_err;
+
 #define HA_FSM_HEADER_SIZE 24u
 #define HA_FSM_PUBLISH_EVERY 1000u /* commands between two published hashes */
 #define HA_FSM_RING 2048u          /* hashes remembered, more than can be in flight */
@@ -58,6 +60,9 @@ bool ha_fsm_wrap(enum ha_fsm_kind kind, const void *data, size_t size,
 /* The wrapped state of libraft's snapshots: @state behind a header with fsm's applied, chain and
  * since_publish. False without memory; *ret from raft_malloc. */
 bool ha_fsm_pack(const struct ha_fsm *fsm, const void *state, size_t size, struct raft_buffer *ret);
+/* The same with the state that the hook gives now, from malloc(). HA_EBUSY: it says so; HA_ENOMEM.
+ */
+int ha_fsm_export(struct ha_fsm *fsm, void **ret_data, size_t *ret_size, struct ha_err *err);
 /* Fills those three of *into; the state is borrowed from @data. False: damaged. */
 bool ha_fsm_unpack(const void *data, size_t data_size, struct ha_fsm *into, const void **ret_state,
                    size_t *ret_size);

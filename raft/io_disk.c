@@ -7,7 +7,10 @@
 #define MARK_EVERY_MS 1000u
 #define LOOK_EVERY_MS 2000u
 #define BATCH_MAX 256u
+#define SLOW_AFTER_MS 300u
 #define STALLED_AFTER_MS 2000u
+#define WAIT_MAX_MS 10000u
+#define NS_PER_MS 1000000u
 
 enum kind {
     APPEND,
@@ -39,7 +42,8 @@ void ha_disk_init(struct ha_disk *disk, uv_loop_t *loop, struct ha_store *store)
 {
     int rv;
 
-    *disk = (struct ha_disk){.loop = loop, .store = store, .has_space = true};
+    *disk = (struct ha_disk){
+        .loop = loop, .store = store, .has_space = true, .wait_max_ms = WAIT_MAX_MS};
     STAILQ_INIT(&disk->queued);
     STAILQ_INIT(&disk->doing);
     disk->work.data = disk;
@@ -75,30 +79,96 @@ int ha_disk_load(struct ha_disk *disk, struct ha_store_state *ret)
     return 0;
 }
 
-int ha_disk_set_term(struct ha_disk *disk, raft_term term)
-{
-    struct ha_err err = {0};
+/* --- term and vote: done by a thread that the loop waits for, not for ever ------------------- */
+
+struct meta {
+    struct ha_disk *disk;
+    bool is_vote;
+    uint64_t value;
+    uv_mutex_t lock; /* around the rest */
+    uv_cond_t done;
+    bool is_done, is_left; /* whoever comes second frees it */
     int code;
+    struct ha_err err;
+};
+
+static void meta_free(struct meta *meta)
+{
+    uv_cond_destroy(&meta->done);
+    uv_mutex_destroy(&meta->lock);
+    free(meta);
+}
+
+static void on_meta(void *arg)
+{
+    struct meta *meta = arg;
+    struct ha_disk *disk = meta->disk;
+    bool is_left;
+
+    uv_mutex_lock(&disk->lock);
+    meta->code = meta->is_vote ? ha_store_set_vote(disk->store, meta->value, &meta->err)
+                               : ha_store_set_term(disk->store, meta->value, &meta->err);
+    uv_mutex_unlock(&disk->lock);
+    uv_mutex_lock(&meta->lock);
+    meta->is_done = true;
+    is_left = meta->is_left;
+    uv_cond_signal(&meta->done);
+    uv_mutex_unlock(&meta->lock);
+    if (is_left)
+        meta_free(meta);
+}
+
+static int wait_for_meta(struct ha_disk *disk, struct meta *meta)
+{
+    const uint64_t end_ns = uv_hrtime() + (uint64_t)disk->wait_max_ms * NS_PER_MS;
+    struct ha_err err = {0};
+    bool is_done;
+
+    uv_mutex_lock(&meta->lock);
+    while (!meta->is_done && uv_hrtime() < end_ns)
+        (void)uv_cond_timedwait(&meta->done, &meta->lock, end_ns - uv_hrtime()); /* looked at */
+    is_done = meta->is_done;
+    meta->is_left = !is_done;
+    if (is_done) /* else it is the thread's */
+        err = meta->err;
+    else
+        (void)ha_err_set(&err, HA_ETIMEDOUT, "the disk has not stored the %s in %u ms",
+                         meta->is_vote ? "vote" : "term", disk->wait_max_ms);
+    uv_mutex_unlock(&meta->lock);
+    return err.code == HA_OK ? 0 : note_error(disk, &err);
+}
+
+static int set_meta(struct ha_disk *disk, bool is_vote, uint64_t value)
+{
+    struct meta *meta;
+    uv_thread_t thread;
+    int rv;
 
     if (disk->err.code != HA_OK)
         return RAFT_IOERR;
-    uv_mutex_lock(&disk->lock);
-    code = ha_store_set_term(disk->store, term, &err);
-    uv_mutex_unlock(&disk->lock);
-    return code == HA_OK ? 0 : note_error(disk, &err);
+    meta = calloc(1, sizeof(*meta));
+    if (meta == NULL)
+        return RAFT_NOMEM;
+    *meta = (struct meta){.disk = disk, .is_vote = is_vote, .value = value};
+    if (uv_mutex_init(&meta->lock) != 0 || uv_cond_init(&meta->done) != 0 ||
+        uv_thread_create(&thread, on_meta, meta) != 0)
+        return RAFT_NOMEM; /* ends the process (G5) */
+    rv = wait_for_meta(disk, meta);
+    if (disk->err.code == HA_ETIMEDOUT)
+        return rv;                 /* the thread has it now, and may never come back */
+    (void)uv_thread_join(&thread); /* it is past its last word */
+    meta_free(meta);
+    return rv;
+}
+
+int ha_disk_set_term(struct ha_disk *disk, raft_term term)
+{
+    return set_meta(disk, false, term);
 }
 
 int ha_disk_set_vote(struct ha_disk *disk, raft_id vote)
 {
-    struct ha_err err = {0};
-    int code;
-
-    if (disk->err.code != HA_OK)
-        return RAFT_IOERR;
-    uv_mutex_lock(&disk->lock);
-    code = ha_store_set_vote(disk->store, vote, &err);
-    uv_mutex_unlock(&disk->lock);
-    return code == HA_OK ? 0 : note_error(disk, &err);
+    return set_meta(disk, true, vote);
 }
 
 /* --- on the worker ------------------------------------------------------------------------ */
@@ -156,8 +226,8 @@ static void on_work(uv_work_t *work)
 
     uv_mutex_lock(&disk->lock);
     disk->work_code = do_batch(disk, &disk->work_err);
-    disk->size_bytes = ha_store_size(disk->store);
-    disk->has_space = ha_store_has_space(disk->store);
+    disk->work_size_bytes = ha_store_size(disk->store);
+    disk->work_has_space = ha_store_has_space(disk->store);
     uv_mutex_unlock(&disk->lock);
 }
 
@@ -197,8 +267,12 @@ static void on_worked(uv_work_t *work, int uv_status)
     int status = 0;
 
     assert(uv_status == 0); /* never cancelled */
+    disk->size_bytes = disk->work_size_bytes;
+    disk->has_space = disk->work_has_space;
     if (disk->work_code != HA_OK)
         status = note_error(disk, &disk->work_err);
+    else if (disk->err.code != HA_OK)
+        status = RAFT_IOERR; /* what was queued before an error that has no completion of its own */
     STAILQ_INIT(&done);
     STAILQ_CONCAT(&done, &disk->doing);
     while (!STAILQ_EMPTY(&done)) {
@@ -216,6 +290,11 @@ static void on_worked(uv_work_t *work, int uv_status)
         disk->idle_cb = NULL;
         cb(disk->idle_arg);
     }
+}
+
+bool ha_disk_is_slow(const struct ha_disk *disk)
+{
+    return disk->is_working && uv_now(disk->loop) - disk->working_ms >= SLOW_AFTER_MS;
 }
 
 bool ha_disk_is_stalled(const struct ha_disk *disk)
@@ -358,7 +437,7 @@ void ha_disk_tend(struct ha_disk *disk, raft_index committed, uint64_t now_ms)
     bool must_mark = committed > disk->marked && now_ms >= disk->marked_ms + MARK_EVERY_MS;
     bool must_look = now_ms >= disk->looked_ms + LOOK_EVERY_MS;
 
-    if (disk->err.code != HA_OK || (!must_mark && !must_look))
+    if (disk->err.code != HA_OK || (!must_mark && !must_look) || ha_disk_is_slow(disk))
         return;
     disk->looked_ms = now_ms;
     job = queue(disk, MARK);

@@ -1,8 +1,9 @@
 /* raft/io_disk.h - the storage half of the daemon's raft_io: ordered jobs on a worker thread.
  *
  * Loop thread. Appends, truncations and snapshots are copied, queued, and done in order by
- * uv_queue_work; what has gathered meanwhile shares one transaction. Term and vote are written on
- * the loop, since libraft wants them durable on return; they are rare. After the first error
+ * uv_queue_work; what has gathered meanwhile shares one transaction. Term and vote are waited for
+ * on the loop, since libraft wants them durable on return; they are rare, nobody asks for them
+ * while the worker is slow, and a disk that hangs then ends the process. After the first error
  * nothing is written any more and every completion carries it. */
 #ifndef HA_RAFT_IO_DISK_H
 #define HA_RAFT_IO_DISK_H
@@ -32,12 +33,15 @@ struct ha_disk {
     int work_code;     /* of the worker's batch */
     struct ha_err err; /* the first error ever */
     struct ha_err work_err;
+    uint64_t work_size_bytes; /* what the loop may read of it only when the batch is done */
+    bool work_has_space;
     raft_index next_index; /* of the next append, after all that is queued */
     raft_index marked;     /* watermark on disk or on its way */
     uint64_t marked_ms;
     uint64_t size_bytes; /* of the database, as last seen by the worker */
     bool has_space;
     uint64_t looked_ms;
+    uint32_t wait_max_ms;       /* for a term or a vote: longer is an error, HA_ETIMEDOUT */
     void (*idle_cb)(void *arg); /* once, when nothing is queued any more */
     void *idle_arg;
 };
@@ -60,6 +64,8 @@ int ha_disk_get(struct ha_disk *disk, struct raft_io_snapshot_get *req, raft_io_
 /* Once in a while: note the commit index, look at the free space. Returns at once. */
 void ha_disk_tend(struct ha_disk *disk, raft_index committed, uint64_t now_ms);
 
+/* What the worker does takes so long that nothing should be waited for on the loop now. */
+bool ha_disk_is_slow(const struct ha_disk *disk);
 /* What the worker does takes so long that the disk must be taken for dead, until it is done. */
 bool ha_disk_is_stalled(const struct ha_disk *disk);
 

@@ -58,7 +58,9 @@ static void on_fatal(void *ctx, int code, const char *why)
 
     (void)snprintf(text, sizeof(text), "%s%s%s", why, raft->disk.err.code != HA_OK ? ": " : "",
                    raft->disk.err.text);
-    raft->hooks.fatal(raft->hooks.ctx, code, text);
+    /* A hung disk is another matter than a log that is not what it should be. */
+    raft->hooks.fatal(raft->hooks.ctx, raft->disk.err.code == HA_ETIMEDOUT ? HA_ETIMEDOUT : code,
+                      text);
     abort();
 }
 
@@ -119,7 +121,7 @@ static void on_raft_frame(struct ha_raft *raft, uint32_t from, const void *data,
         HA_LOG(HA_LOG_WARN, "raft-message-malformed", "peer=%u size=%zu", from, size);
         return;
     }
-    raft->recv(&raft->io, &message);
+    ha_raft_hear(raft, &message);
 }
 
 static void on_frame(void *ctx, uint32_t from, enum ha_frame_type type, const void *data,
@@ -150,26 +152,17 @@ static void on_link(void *ctx, uint32_t peer, bool is_up)
         raft->hooks.link(raft->hooks.ctx, peer, is_up);
 }
 
-/* The entry that ended our set is committed, whoever leads. Where our log has it, say so to libraft
- * as a leader might: an AppendEntries that brings nothing but the commit index. */
+/* The entry that ended our set is committed, whoever leads. */
 static void on_over(void *ctx, uint32_t peer, const struct ha_raft_set *next)
 {
     struct ha_raft *raft = ctx;
-    struct raft_message message = {.type = RAFT_IO_APPEND_ENTRIES, .server_id = peer};
 
-    if (raft->is_closing || raft->recv == NULL || raft->seat.raft.state == RAFT_LEADER)
+    if (raft->is_closing || raft->recv == NULL)
         return;
-    if (ha_guard_term_of(&raft->seat.raft, next->from_index) != next->from_term) {
-        if (raft->hooks.over != NULL)
-            raft->hooks.over(raft->hooks.ctx, next);
-        return;
-    }
-    message.append_entries = (struct raft_append_entries){.term = raft->seat.raft.current_term,
-                                                          .prev_log_index = next->from_index,
-                                                          .prev_log_term = next->from_term,
-                                                          .leader_commit = next->from_index};
-    raft->recv(&raft->io, &message);
-    wake(raft);
+    if (ha_seat_over(&raft->seat, peer, next->from_index, next->from_term))
+        wake(raft);
+    else if (raft->hooks.over != NULL)
+        raft->hooks.over(raft->hooks.ctx, next);
 }
 
 /* --- open and close --------------------------------------------------------------------------- */

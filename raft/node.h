@@ -85,7 +85,8 @@ struct ha_raft_hooks {
     /* A committed entry, in order. Cannot fail: content is judged inside, the same everywhere. */
     void (*apply)(void *ctx, const struct ha_raft_entry *entry);
     /* The whole state after everything applied so far. Gives *ret_data from malloc(), at most
-     * HA_RAFT_SNAPSHOT_MAX bytes. A failure or a larger state is fatal for the node. */
+     * HA_RAFT_SNAPSHOT_MAX bytes. HA_EBUSY: not now; entries stay in the log until it is asked
+     * again. Any other failure or a larger state is fatal for the node. */
     int (*snapshot)(void *ctx, void **ret_data, size_t *ret_size);
     /* Replace the whole state by what snapshot() gave, which covers all up to @index.
      * Borrows. A failure is fatal. Called from ha_raft_start, or when the leader sends one. */

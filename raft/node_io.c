@@ -6,6 +6,7 @@
 #include "lib/base/err.h"
 #include "lib/io/clock.h"
 #include "lib/io/log.h"
+#include "raft/guard_check.h"
 #include "raft/message.h"
 #include "raft/node_private.h"
 
@@ -20,7 +21,44 @@ static void on_timer(uv_timer_t *timer)
     raft->is_stalled = is_stalled;
     ha_peers_tick(&raft->peers);
     ha_disk_tend(&raft->disk, raft->seat.raft.commit_index, ha_clock_mono_ms());
-    raft->tick(&raft->io);
+    /* A candidacy would wait for the disk on the loop, where agents are answered. */
+    if (raft->seat.raft.state == RAFT_LEADER || !ha_disk_is_slow(&raft->disk))
+        raft->tick(&raft->io);
+}
+
+/* Whether libraft may store a term or a vote before it returns from this message. */
+static bool may_store(const struct raft *raft, const struct raft_message *message)
+{
+    switch (message->type) {
+    case RAFT_IO_APPEND_ENTRIES:
+        return message->append_entries.term > raft->current_term;
+    case RAFT_IO_APPEND_ENTRIES_RESULT:
+        return message->append_entries_result.term > raft->current_term;
+    case RAFT_IO_INSTALL_SNAPSHOT:
+        return message->install_snapshot.term > raft->current_term;
+    case RAFT_IO_REQUEST_VOTE:
+        return !message->request_vote.pre_vote || message->request_vote.term > raft->current_term;
+    default:
+        return true; /* words about our own candidacy */
+    }
+}
+
+static bool brings_entries(const struct raft_message *message)
+{
+    return message->type == RAFT_IO_INSTALL_SNAPSHOT ||
+           (message->type == RAFT_IO_APPEND_ENTRIES && message->append_entries.n_entries > 0);
+}
+
+void ha_raft_hear(struct ha_raft *raft, struct raft_message *message)
+{
+    /* To be asked again is better than to stand still: who asks asks again. Nor is anything
+     * gathered for a disk that hangs, for as long as it does. */
+    if ((ha_disk_is_slow(&raft->disk) && may_store(&raft->seat.raft, message)) ||
+        (ha_disk_is_stalled(&raft->disk) && brings_entries(message))) {
+        ha_guard_release(message);
+        return;
+    }
+    raft->recv(&raft->io, message);
 }
 
 static struct ha_raft *of(struct raft_io *io)

@@ -39,4 +39,7 @@ struct ha_raft {
 /* The raft_io of this node over its disk, peers and timer: raft/node_io.c. */
 void ha_raft_set_up_io(struct ha_raft *raft);
 
+/* Hand a message to libraft; takes what it holds. One that would wait for a slow disk is lost. */
+void ha_raft_hear(struct ha_raft *raft, struct raft_message *message);
+
 #endif /* HA_RAFT_NODE_PRIVATE_H */

@@ -27,8 +27,8 @@ struct ha_reads {
 
 void ha_reads_init(struct ha_reads *reads, uint64_t first_seq);
 int ha_reads_add(struct ha_seat *seat, uint32_t deadline_ms, ha_raft_read_cb cb, void *arg);
-void ha_reads_asked(struct ha_seat *seat, uint32_t peer, const struct ha_frame_read *read);
-void ha_reads_answered(struct ha_seat *seat, const struct ha_frame_read *read);
+void ha_reads_asked(struct ha_seat *seat, uint32_t peer, const struct ha_frame_read *asked);
+void ha_reads_answered(struct ha_seat *seat, const struct ha_frame_read *answered);
 void ha_reads_turn(struct ha_seat *seat);
 void ha_reads_close(struct ha_seat *seat);
 /* Free and tell nobody. */

@@ -1,10 +1,12 @@
 #include "raft/seat.h"
 
 #include <assert.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "lib/base/err.h"
 #include "raft/code.h"
+#include "raft/guard_private.h"
 
 static void on_fatal(void *arg, int code, const char *why)
 {
@@ -143,6 +145,51 @@ void ha_seat_link_down(struct ha_seat *seat, uint32_t peer)
 {
     if (seat->is_started && !seat->is_closing)
         ha_propose_link_down(seat, peer);
+}
+
+/* As a leader might: an AppendEntries that brings nothing but the commit index. */
+bool ha_seat_over(struct ha_seat *seat, uint32_t peer, uint64_t index, uint64_t term)
+{
+    struct raft_message message = {.type = RAFT_IO_APPEND_ENTRIES, .server_id = peer};
+
+    if (!seat->is_started || seat->is_closing || seat->raft.state == RAFT_LEADER)
+        return true;
+    if (ha_guard_term_of(&seat->raft, index) != term)
+        return false;
+    message.append_entries = (struct raft_append_entries){.term = seat->raft.current_term,
+                                                          .prev_log_index = index,
+                                                          .prev_log_term = term,
+                                                          .leader_commit = index};
+    ha_guard_recv(seat->inner, &message);
+    return true;
+}
+
+int ha_seat_export(const struct ha_seat *seat, struct ha_seat_state *ret, struct ha_err *err)
+{
+    struct ha_seat_state state = {.index = seat->fsm.applied};
+    struct ha_fsm *fsm;
+    int code;
+
+    if (!seat->is_started || seat->is_closing)
+        return ha_err_set(err, HA_EBUSY, "this watcher takes no part in the log now: try again");
+    state.term = ha_guard_term_of(&seat->raft, state.index);
+    if (state.term == 0 || state.index < seat->raft.log.snapshot.last_index) {
+        /* Nothing but barriers since the last snapshot. */
+        state.index = seat->raft.log.snapshot.last_index;
+        state.term = seat->raft.log.snapshot.last_term;
+    }
+    if (state.index == 0 || state.term == 0)
+        return ha_err_set(err, HA_EBUSY, "nothing has been applied yet: try again");
+    fsm = malloc(sizeof(*fsm)); /* what it counts is not ours to change */
+    if (fsm == NULL)
+        return ha_err_set(err, HA_ENOMEM, "no memory for the state");
+    *fsm = seat->fsm;
+    fsm->fsm.data = fsm;
+    code = ha_fsm_export(fsm, &state.data, &state.size, err);
+    free(fsm);
+    if (code == HA_OK)
+        *ret = state;
+    return code;
 }
 
 static void tell_role(struct ha_seat *seat)

@@ -19,6 +19,8 @@
 #include "raft/propose.h"
 #include "raft/read.h"
 
+struct ha_err;
+
 struct ha_seat_options {
     uint32_t own_id;
     uint32_t peer_count; /* own one too */
@@ -79,6 +81,21 @@ bool ha_seat_frame(struct ha_seat *seat, uint32_t peer, enum ha_frame_type type,
 
 /* The link to @peer broke: what was forwarded over it is unknown. */
 void ha_seat_link_down(struct ha_seat *seat, uint32_t peer);
+
+/* The entry at @index of @term ended our set of watchers and is committed, says @peer, who moved
+ * on. Where our log has it, libraft is told so; false: it has not, and never will. */
+bool ha_seat_over(struct ha_seat *seat, uint32_t peer, uint64_t index, uint64_t term);
+
+/* What everything applied so far made, in our own wrapping. */
+struct ha_seat_state {
+    uint64_t index, term; /* of the last entry that counts in it */
+    void *data;           /* from malloc() */
+    size_t size;
+};
+
+/* Gives *ret (free its data). HA_EBUSY: not started, closing, nothing applied yet, or the hook says
+ * so; HA_ENOMEM. */
+int ha_seat_export(const struct ha_seat *seat, struct ha_seat_state *ret, struct ha_err *err);
 
 /* Everything that was put off while libraft was on the stack. */
 void ha_seat_turn(struct ha_seat *seat);
