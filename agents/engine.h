@@ -80,6 +80,7 @@ struct ha_link_spec {
     const char *bin_dir;       /* its programs */
     const char *os_user;       /* who it runs as, where the agent is root */
     const char *start_command; /* in place of the engine's own way, by the shell */
+    const char *stop_command;  /* likewise; returns when the server has been asked to end */
     const char *replication_user;
     const char *replication_password;
 };

@@ -6,6 +6,7 @@
 
 #include "agents/engine.h"
 #include "agents/host/gate_known.h"
+#include "agents/host/gate_seen.h"
 #include "lib/base/err.h"
 #include "lib/base/text.h"
 #include "lib/io/clock.h"
@@ -173,8 +174,9 @@ static int put_or_rebuild(struct ha_gates *gates, const struct ha_known_port *re
     return code == HA_OK ? put_timed(gates, record, ask, ret_until_ns, err) : code;
 }
 
-/* What was not reached may still be open until its old end; what was is closed. */
-static void shut_quietly(struct ha_gates *gates, const struct ha_known_port *record)
+/* What was not reached may still be open until its old end; what was is closed. Either way the port
+ * counts as closed, so that the next set opens all of it, and a check finds what is open still. */
+static void shut_quietly(struct ha_gates *gates, struct ha_known_port *record)
 {
     const struct ha_gate_ask ask = {.port = record->port, .with_vip = true};
 
@@ -182,6 +184,7 @@ static void shut_quietly(struct ha_gates *gates, const struct ha_known_port *rec
         (void)ha_bpf_set(&gates->bpf, record->port, 0, NULL); /* the first error is told */
     if (gates->has_nft)
         (void)put_timed(gates, record, &ask, NULL, NULL); /* likewise */
+    record->asked_ns = record->deadline_ns = record->vip_deadline_ns = 0;
 }
 
 /* Where both are in force nothing passes after the earlier end. */
@@ -269,7 +272,6 @@ int ha_gates_set(struct ha_gates *gates, const struct ha_gate_ask *ask, struct h
         code = put_or_rebuild(gates, record, &norm, &state.nft_ns, err);
     if (code != HA_OK) {
         shut_quietly(gates, record);
-        record->asked_ns = record->deadline_ns = record->vip_deadline_ns = 0;
         return code;
     }
     if (is_beside(gates)) {
@@ -475,10 +477,10 @@ static void hand_over(struct ha_gates *gates)
         struct ha_known_port *record = &gates->records[i];
         const struct ha_gate_ask ask = {.port = record->port, .deadline_ns = record->asked_ns};
 
-        if (put_timed(gates, record, &ask, NULL, NULL) != HA_OK)
-            shut_quietly(gates,
-                         record); /* what is not reached is caught by the check that follows */
-        record->deadline_ns = record->asked_ns;
+        if (put_timed(gates, record, &ask, NULL, NULL) == HA_OK)
+            record->deadline_ns = record->asked_ns;
+        else /* what is not reached is caught by the check that follows */
+            shut_quietly(gates, record);
     }
 }
 
@@ -509,15 +511,28 @@ static int check_bpf(struct ha_gates *gates, unsigned *found, struct ha_err *err
  */
 static int check_ports(struct ha_gates *gates, unsigned *found, struct ha_err *err)
 {
-    for (size_t i = 0; i < gates->record_count; i++) {
-        const struct ha_known_port *record = &gates->records[i];
-        struct ha_gate_state state = {0};
-        int code = read_nft(gates, record, &state, err);
+    uint64_t asked_ns = ha_clock_boot_ns();
+    struct ha_seen_ports all;
+    const int walked = ha_seen_all(gates, &all, err);
 
-        if (code == HA_OK && state.nft_ns <= record->deadline_ns + SLACK_NS)
-            continue;
-        if (code != HA_OK && code != HA_ENOENT)
+    if (walked != HA_OK && walked != HA_EBUSY)
+        return walked;
+    for (size_t i = 0; i < gates->record_count; i++) {
+        struct ha_known_port *record = &gates->records[i];
+        struct ha_seen *seen = ha_seen_of(&all, record->port);
+        int code = HA_OK;
+
+        assert(seen != NULL);
+        if (walked != HA_OK) {
+            asked_ns = ha_clock_boot_ns();
+            code = ha_seen_one(gates, seen, err);
+        }
+        if (code != HA_OK)
             return code;
+        /* The end was reckoned from the clock after the answer; how long that took is not known. */
+        if (seen->guarded &&
+            seen->open_ns <= record->deadline_ns + SLACK_NS + (ha_clock_boot_ns() - asked_ns))
+            continue;
         *found |= HA_GATE_FIXED_PORTS;
         code = ha_gates_guard(gates, record->port, err);
         if (code != HA_OK)

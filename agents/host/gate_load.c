@@ -171,17 +171,16 @@ static int adopt(struct ha_bpf *bpf, const struct ha_gate_options *options, cons
     return code == HA_OK ? write_meta(bpf, err) : code;
 }
 
-static int give_to(const char *pin_dir, const struct ha_gate_options *options, struct ha_err *err)
+static int give_pins(const char *pin_dir, const struct ha_gate_options *options, struct ha_err *err)
 {
     char path[PATH_MAX];
 
     for (size_t i = 0; i < HA_ARRAY_LEN(pins); i++) {
         (void)ha_text_format(path, sizeof(path), "%s/%s", pin_dir, pins[i]); /* length checked */
-        if (chown(path, options->owner, options->group) != 0 || chmod(path, 0600) != 0)
+        /* The folder is the agent's: what it may have linked there is somebody else's. */
+        if (lchown(path, options->owner, options->group) != 0)
             return failed(err, "hand over pins");
     }
-    if (chown(pin_dir, options->owner, options->group) != 0 || chmod(pin_dir, 0700) != 0)
-        return failed(err, "hand over pin_dir");
     return HA_OK;
 }
 
@@ -215,6 +214,9 @@ static int load_locked(const struct ha_gate_options *options, const char *pin_di
     struct ha_bpf bpf;
     int code = resolve_cgroup(options->cgroup, cgroup, sizeof(cgroup), err);
 
+    /* First: an agent goes on without a gate that is not there, not without one it may not see. */
+    if (chown(pin_dir, options->owner, options->group) != 0 || chmod(pin_dir, 0700) != 0)
+        return failed(err, "hand over pin_dir");
     if (code != HA_OK)
         return code;
     code = ha_bpf_open(&bpf, pin_dir, err);
@@ -228,7 +230,7 @@ static int load_locked(const struct ha_gate_options *options, const char *pin_di
         code = create(&bpf, options, err);
     }
     ha_bpf_close(&bpf);
-    return code == HA_OK ? give_to(pin_dir, options, err) : code;
+    return code == HA_OK ? give_pins(pin_dir, options, err) : code;
 }
 
 int ha_bpf_load(const struct ha_gate_options *options, uint64_t instance, struct ha_err *err)

@@ -31,6 +31,9 @@
 #define TIMEOUT_MIN_MS 20u
 /* A call that takes longer than this is repeated with the time that is left then. */
 #define CALL_MAX_NS NS_PER_MS
+/* How late an opening may be that was stopped on its way. On a busy machine it is tried again. */
+#define TICKET_MS 100u
+#define TICKET_TRIES 10
 
 struct ha_nft {
     struct ha_nl *nl;
@@ -38,6 +41,7 @@ struct ha_nft {
     uint8_t batch[HA_NFT_BATCH_SIZE] __attribute__((aligned(8)));
 };
 
+static const struct ha_nft_element ticket = {.set = HA_NFT_TICKET, .key = {.size = 2}};
 static const uint8_t families[] = {NFPROTO_INET, NFPROTO_ARP};
 
 static int failed(struct ha_err *err, int error, const char *what)
@@ -239,15 +243,53 @@ static int send_batch(struct ha_nft *nft, struct ha_nft_batch *batch, uint32_t *
     return ha_nl_batch(nft->nl, batch->data, batch->size, first, last, ret_seq);
 }
 
-int ha_nft_install(struct ha_nft *nft, const struct ha_nft_content *content, struct ha_err *err)
+/* With @make, also where the table is not there. */
+static int take_ticket(struct ha_nft *nft, bool make)
 {
     struct ha_nft_batch batch;
-    char comment[64];
-    uint64_t now_ns;
     int result;
 
+    ha_nft_batch_begin(&batch, nft->batch, nft->nl->seq + 1);
+    if (make)
+        ha_nft_batch_ticket_set(&batch);
+    ha_nft_batch_add(&batch, &ticket, TICKET_MS);
+    result = send_batch(nft, &batch, NULL);
+    return result == -EEXIST ? 0 : result; /* one not handed in: it expires the sooner */
+}
+
+/* Returns the number of the message that hands it in. */
+static uint32_t hand_in_ticket(struct ha_nft_batch *batch)
+{
+    const uint32_t seq = batch->seq;
+
+    ha_nft_batch_del(batch, &ticket);
+    return seq;
+}
+
+static bool has_timed(const struct ha_nft_content *content)
+{
+    for (size_t i = 0; i < content->count; i++)
+        if (ha_nft_sets[content->elements[i].set].timed)
+            return true;
+    return false;
+}
+
+/* *ret_late: the ticket had expired. */
+static int install(struct ha_nft *nft, const struct ha_nft_content *content, bool *ret_late)
+{
+    const bool timed_any = has_timed(content);
+    struct ha_nft_batch batch;
+    char comment[64];
+    uint32_t seq = 0, seq_ticket = 0;
+    uint64_t now_ns;
+    int result = timed_any ? take_ticket(nft, true) : 0;
+
+    if (result != 0)
+        return result;
     (void)ha_text_format(comment, sizeof(comment), COMMENT_PREFIX "%016" PRIx64, content->instance);
     ha_nft_batch_begin(&batch, nft->batch, nft->nl->seq + 1);
+    if (timed_any)
+        seq_ticket = hand_in_ticket(&batch);
     ha_nft_batch_clear(&batch);
     ha_nft_batch_tables(&batch, comment);
     now_ns = ha_clock_boot_ns();
@@ -260,7 +302,21 @@ int ha_nft_install(struct ha_nft *nft, const struct ha_nft_content *content, str
             ha_nft_batch_add(&batch, element, left_ms);
     }
     ha_nft_batch_rules(&batch);
-    result = send_batch(nft, &batch, NULL);
+    result = send_batch(nft, &batch, &seq);
+    *ret_late = result == -ENOENT && timed_any && seq == seq_ticket;
+    return result;
+}
+
+int ha_nft_install(struct ha_nft *nft, const struct ha_nft_content *content, struct ha_err *err)
+{
+    bool late = false;
+    int result, tries = 0;
+
+    do {
+        result = install(nft, content, &late);
+    } while (late && ++tries < TICKET_TRIES);
+    if (late)
+        return failed(err, -ETIMEDOUT, "install tables");
     if (result == 0)
         result = look(nft, &nft->digest);
     if (result == -ENOENT) /* an expression or chain type that is not built */
@@ -281,18 +337,29 @@ int ha_nft_remove(struct ha_nft *nft, struct ha_err *err)
 
 /* What is known of one element while a change of it is tried. */
 struct attempt {
-    bool absent, skip;
+    bool absent;
     uint32_t seq_del, seq_add; /* 0: not in this batch */
 };
 
+/* Whether something timed is to be where nothing expires meanwhile. */
+static bool opens(const struct ha_nft_element *elements, const struct attempt *attempts,
+                  size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (attempts[i].absent && ha_nft_sets[elements[i].set].timed)
+            return true;
+    return false;
+}
+
 static uint64_t build(struct ha_nft *nft, struct ha_nft_batch *batch,
                       const struct ha_nft_element *elements, struct attempt *attempts, size_t count,
-                      bool remove)
+                      bool remove, uint32_t *ret_seq_ticket)
 {
     const uint64_t now_ns = ha_clock_boot_ns();
     uint64_t longest_ms = 0;
 
     ha_nft_batch_begin(batch, nft->batch, nft->nl->seq + 1);
+    *ret_seq_ticket = !remove && opens(elements, attempts, count) ? hand_in_ticket(batch) : 0;
     for (size_t i = 0; i < count; i++) {
         const bool timed = ha_nft_sets[elements[i].set].timed;
         const uint64_t left_ms = timed && !remove ? timeout_ms(elements[i].deadline_ns, now_ns) : 0;
@@ -356,17 +423,27 @@ int ha_nft_put(struct ha_nft *nft, const struct ha_nft_element *elements, size_t
     for (size_t i = 0; i < count && !remove; i++)
         attempts[i].absent = elements[i].absent;
     /* Each round learns about at least one element or is the last but for slow calls. */
-    for (size_t round = 0; round < 2 * count + 6; round++) {
+    for (size_t round = 0; round < 2 * count + 6 + TICKET_TRIES; round++) {
         struct ha_nft_batch batch;
-        const uint64_t left_ms = build(nft, &batch, elements, attempts, count, remove);
-        uint32_t seq = 0;
+        uint32_t seq = 0, seq_ticket;
+        uint64_t left_ms;
 
+        if (!remove && opens(elements, attempts, count)) {
+            result = take_ticket(nft, false);
+            if (result != 0)
+                break;
+        }
+        left_ms = build(nft, &batch, elements, attempts, count, remove, &seq_ticket);
         if (is_empty(attempts, count)) {
             result = 0;
             until_ns = 0;
             break;
         }
         result = send_batch(nft, &batch, &seq);
+        if (result == -ENOENT && seq == seq_ticket && seq != 0) {
+            result = -ETIMEDOUT; /* stopped on the way: once more, by the clock of now */
+            continue;
+        }
         if (result != 0) {
             if (!learn(attempts, count, result, seq))
                 break;
@@ -393,7 +470,18 @@ struct found {
     enum ha_nft_set set;
     uint64_t before_ns;
     bool full;
+    /* walk only */
+    ha_nft_visit visit;
+    void *data;
 };
+
+/* When an element that has so long left has ended at the latest: told in whole milliseconds. */
+static uint64_t latest_end(const struct found *found)
+{
+    if (!ha_nft_sets[found->set].timed)
+        return 0;
+    return found->endless ? UINT64_MAX : ha_clock_boot_ns() + (found->left_ms + 1) * NS_PER_MS;
+}
 
 static uint64_t attr_ms(const struct nlattr *attr)
 {
@@ -454,6 +542,12 @@ static void take_element(const struct nlattr *nest, struct found *found)
     }
     if (found->content != NULL)
         keep(found, &key);
+    if (found->visit != NULL) {
+        const struct ha_nft_element element = {
+            .set = found->set, .key = key, .deadline_ns = latest_end(found)};
+
+        found->visit(found->data, &element);
+    }
 }
 
 static void take_elements(const struct nlmsghdr *message, void *data)
@@ -473,7 +567,7 @@ int ha_nft_find(struct ha_nft *nft, struct ha_nft_element *element, struct ha_er
     const struct ha_nft_set_info *set = &ha_nft_sets[element->set];
     uint8_t buffer[REQUEST_SIZE] __attribute__((aligned(8)));
     struct nlmsghdr *message = request(nft, buffer, NFT_MSG_GETSETELEM, 0, set->family);
-    struct found found = {0};
+    struct found found = {.set = element->set};
     struct nlattr *list, *item, *key;
     int result;
 
@@ -490,12 +584,7 @@ int ha_nft_find(struct ha_nft *nft, struct ha_nft_element *element, struct ha_er
         return failed(err, result, "look for an element");
     if (result == -ENOENT || !found.present)
         return ha_err_set(err, HA_ENOENT, "nft gate: no such element in %s", set->name);
-    if (!set->timed)
-        element->deadline_ns = 0;
-    else if (found.endless)
-        element->deadline_ns = UINT64_MAX;
-    else /* told in whole milliseconds */
-        element->deadline_ns = ha_clock_boot_ns() + (found.left_ms + 1) * NS_PER_MS;
+    element->deadline_ns = latest_end(&found);
     return HA_OK;
 }
 
@@ -521,20 +610,43 @@ static void take_comment(const struct nlmsghdr *message, void *data)
     }
 }
 
-static int read_set(struct ha_nft *nft, enum ha_nft_set set, struct ha_nft_content *content)
+/* A dump of @set into @found. */
+static int dump_set(struct ha_nft *nft, struct found *found)
 {
     uint8_t buffer[REQUEST_SIZE] __attribute__((aligned(8)));
+    const struct ha_nft_set_info *set = &ha_nft_sets[found->set];
+    struct nlmsghdr *message = request(nft, buffer, NFT_MSG_GETSETELEM, NLM_F_DUMP, set->family);
+
+    mnl_attr_put_strz(message, NFTA_SET_ELEM_LIST_SET, set->name);
+    return ha_nl_talk(nft->nl, message, take_elements, found);
+}
+
+int ha_nft_walk(struct ha_nft *nft, enum ha_nft_set set, ha_nft_visit visit, void *data,
+                struct ha_err *err)
+{
+    int result, tries = 0;
+
+    do {
+        struct found found = {.set = set, .visit = visit, .data = data};
+
+        visit(data, NULL);
+        result = dump_set(nft, &found);
+    } while (result == -EINTR && ++tries < DUMP_TRIES);
+    if (result == -EINTR)
+        return ha_err_set(err, HA_EBUSY, "nft gate: the ruleset changes while it is read");
+    return result == 0 || result == -ENOENT ? HA_OK : failed(err, result, "read a set");
+}
+
+static int read_set(struct ha_nft *nft, enum ha_nft_set set, struct ha_nft_content *content)
+{
     const size_t count = content->count;
     int result, tries = 0;
 
     do {
         struct found found = {.content = content, .set = set, .before_ns = ha_clock_boot_ns()};
-        struct nlmsghdr *message =
-            request(nft, buffer, NFT_MSG_GETSETELEM, NLM_F_DUMP, ha_nft_sets[set].family);
 
         content->count = count;
-        mnl_attr_put_strz(message, NFTA_SET_ELEM_LIST_SET, ha_nft_sets[set].name);
-        result = ha_nl_talk(nft->nl, message, take_elements, &found);
+        result = dump_set(nft, &found);
         if (found.full)
             return -EFBIG;
     } while (result == -EINTR && ++tries < DUMP_TRIES);
@@ -553,7 +665,7 @@ int ha_nft_read_all(struct ha_nft *nft, struct ha_nft_content *content, struct h
                         take_comment, &content->instance);
     if (result == -ENOENT)
         return ha_err_set(err, HA_ENOENT, "nft gate: no table");
-    for (uint32_t i = 0; i < HA_NFT_SETS && result == 0; i++) {
+    for (uint32_t i = 0; i < HA_NFT_TICKET && result == 0; i++) {
         result = read_set(nft, i, content);
         if (result == -EFBIG)
             return ha_err_set(err, HA_EFULL, "nft gate: too many elements in %s",

@@ -2,7 +2,12 @@
  *
  * Shell, synchronous, one thread. Two tables of our own, `inet hafailover` and `arp hafailover`.
  * Everything timed is an element that the kernel lets expire; a missing element means closed. What
- * is never timed (rules, guarded ports, virtual IPs) is compared with what was installed. */
+ * is never timed (rules, guarded ports, virtual IPs) is compared with what was installed.
+ *
+ * A timeout counts from when the kernel takes it, which may be any time after it was computed, if
+ * we are stopped in between. A renewal replaces an element that expires meanwhile, and then fails.
+ * Where there is none, opening first takes a ticket, an element that expires soon, and hands it in
+ * with the change, so that a late one is refused whole. */
 #ifndef HA_AGENTS_HOST_GATE_NFT_H
 #define HA_AGENTS_HOST_GATE_NFT_H
 
@@ -29,6 +34,7 @@ enum ha_nft_set {
     HA_NFT_VIP6_OPEN,
     HA_NFT_VIP4,
     HA_NFT_VIP4_OPEN,
+    HA_NFT_TICKET, /* last: it is no content */
     HA_NFT_SETS
 };
 
@@ -83,5 +89,14 @@ int ha_nft_put(struct ha_nft *nft, const struct ha_nft_element *elements, size_t
 /* HA_ENOENT: not in its set. For timed ones element->deadline_ns is filled in: the latest instant
  * at which it ends. */
 int ha_nft_find(struct ha_nft *nft, struct ha_nft_element *element, struct ha_err *err);
+
+/* Every element of one set in one question: asking one by one costs the kernel a walk through the
+ * set each time. @visit gets them with deadlines as ha_nft_find gives them; UINT64_MAX: no end.
+ * NULL comes first, and again where the kernel makes us begin anew: forget what you saw. A table
+ * that is gone has none. HA_EBUSY: rulesets change faster than they can be read; HA_EIO,
+ * HA_EDENIED. */
+typedef void (*ha_nft_visit)(void *data, const struct ha_nft_element *element);
+int ha_nft_walk(struct ha_nft *nft, enum ha_nft_set set, ha_nft_visit visit, void *data,
+                struct ha_err *err);
 
 #endif /* HA_AGENTS_HOST_GATE_NFT_H */

@@ -31,6 +31,7 @@ const struct ha_nft_set_info ha_nft_sets[HA_NFT_SETS] = {
     [HA_NFT_VIP6_OPEN] = {"vip6_open", NFPROTO_INET, true, TYPE_IPV6, 16},
     [HA_NFT_VIP4] = {"vip4", NFPROTO_ARP, false, TYPE_IPV4, 4},
     [HA_NFT_VIP4_OPEN] = {"vip4_open", NFPROTO_ARP, true, TYPE_IPV4, 4},
+    [HA_NFT_TICKET] = {"ticket", NFPROTO_INET, true, TYPE_PORT, 2},
 };
 
 static const struct {
@@ -300,6 +301,12 @@ void ha_nft_batch_tables(struct ha_nft_batch *batch, const char *comment)
         put_set(batch, i + 1, &ha_nft_sets[i]);
     for (size_t i = 0; i < HA_ARRAY_LEN(chains); i++)
         put_chain(batch, i);
+}
+
+void ha_nft_batch_ticket_set(struct ha_nft_batch *batch)
+{
+    put_table(batch, NFPROTO_INET, NULL);
+    put_set(batch, HA_NFT_TICKET + 1, &ha_nft_sets[HA_NFT_TICKET]);
 }
 
 static uint32_t slot_register(const struct step *step)

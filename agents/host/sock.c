@@ -36,14 +36,18 @@ static void collect(const struct nlmsghdr *message, void *data)
     struct collection *found = data;
     struct ha_ip local = {.family = socket->idiag_family};
     uint8_t mapped[16];
+    uint16_t port;
 
     if (mnl_nlmsg_get_payload_len(message) < sizeof(*socket) || found->count == ROUND_MAX)
         return;
+    port = ntohs(socket->id.idiag_sport);
     memcpy(local.bytes, socket->id.idiag_src, ha_ip_size(&local));
     ha_ip_mapped(&local, mapped);
     if (found->match->local != NULL && memcmp(mapped, found->local, sizeof(mapped)) != 0)
         return;
-    if (found->match->port != 0 && ntohs(socket->id.idiag_sport) != found->match->port)
+    if (found->match->port != 0 && port != found->match->port)
+        return;
+    if (found->match->ports != NULL && (found->match->ports[port / 64] >> port % 64 & 1) == 0)
         return;
     found->sockets[found->count].family = socket->idiag_family;
     found->sockets[found->count].id = socket->id;
@@ -125,7 +129,7 @@ int ha_sock_kill(const struct ha_sock_match *match, uint32_t *ret_count, struct 
     uint32_t count = 0;
     int result;
 
-    if (match->local == NULL && match->port == 0)
+    if (match->local == NULL && match->port == 0 && match->ports == NULL)
         return ha_err_set(err, HA_EINVAL, "reset of every connection asked for");
     found = calloc(1, sizeof(*found));
     if (found == NULL)

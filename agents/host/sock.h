@@ -13,10 +13,13 @@
 
 struct ha_err;
 
+#define HA_SOCK_PORT_WORDS 1024
+
 struct ha_sock_match {
     const struct ha_ip *local; /* NULL: any local address */
-    uint16_t port;             /* local port; 0: any. Not both any. */
-};
+    uint16_t port;             /* local port; 0: any, or one of: */
+    const uint64_t *ports;     /* NULL, or a bit for each, in HA_SOCK_PORT_WORDS words */
+};                             /* Something must be said. */
 
 /* Reset all that match, in IPv4 and IPv6 (also IPv4 on IPv6 sockets); *ret_count (may be NULL) says
  * how many. Those that went away by themselves meanwhile are no error.

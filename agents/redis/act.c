@@ -10,6 +10,7 @@
 #include "lib/base/text.h"
 #include "lib/io/clock.h"
 #include "lib/io/log.h"
+#include "lib/io/loop.h"
 
 /* Not 0: a timer that is due at once would run again before the loop looks at its sockets. */
 #define LAST_LOOK_MS 1
@@ -247,8 +248,7 @@ static void begin(struct ha_redis_act *act)
     act->last_look = false;
     act->changed = false;
     act->doing = "looking at the server";
-    uv_update_time(act->link->loop); /* the loop's clock is as old as its turn */
-    (void)uv_timer_start(&act->deadline, on_deadline, act->ask.deadline_ms, 0);
+    ha_loop_after(&act->deadline, on_deadline, act->ask.deadline_ms);
     if (act->ask.kind == HA_ORDER_PROMOTE)
         ha_redis_act_promote(act);
     else if (act->ask.kind == HA_ORDER_SERVE)

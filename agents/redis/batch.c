@@ -65,31 +65,41 @@ void ha_redis_batch_free(struct ha_redis_batch *batch)
     free(batch);
 }
 
+void ha_redis_batch_add_formatted(struct ha_redis_batch *batch, const char *text, size_t size,
+                                  uint32_t commands)
+{
+    char *bytes;
+
+    if (batch == NULL || batch->failed)
+        return; /* told by ha_redis_link_send */
+    assert(batch->commands + commands <= HA_REDIS_BATCH_MAX);
+    /* A plain realloc could leave a copy of a password behind. */
+    bytes = malloc(batch->size + size);
+    if (bytes == NULL) {
+        batch->failed = true;
+        return;
+    }
+    if (batch->size > 0) {
+        memcpy(bytes, batch->bytes, batch->size);
+        ha_file_wipe(batch->bytes, batch->size);
+    }
+    memcpy(bytes + batch->size, text, size);
+    free(batch->bytes);
+    batch->bytes = bytes;
+    batch->size += size;
+    batch->commands += commands;
+}
+
 static void add_words(struct ha_redis_batch *batch, int count, const char **words)
 {
     char *command = NULL;
-    char *bytes;
     long long size = redisFormatCommandArgv(&command, count, words, NULL);
 
     if (size <= 0) {
         batch->failed = true;
         return;
     }
-    /* A plain realloc could leave a copy of a password behind. */
-    bytes = malloc(batch->size + (size_t)size);
-    if (bytes != NULL) {
-        if (batch->size > 0) {
-            memcpy(bytes, batch->bytes, batch->size);
-            ha_file_wipe(batch->bytes, batch->size);
-        }
-        memcpy(bytes + batch->size, command, (size_t)size);
-        free(batch->bytes);
-        batch->bytes = bytes;
-        batch->size += (size_t)size;
-        batch->commands++;
-    } else {
-        batch->failed = true;
-    }
+    ha_redis_batch_add_formatted(batch, command, (size_t)size, 1);
     ha_file_wipe(command, (size_t)size);
     redisFreeCommand(command);
 }
@@ -100,7 +110,6 @@ void ha_redis_batch_add(struct ha_redis_batch *batch, const char **words)
 
     if (batch == NULL || batch->failed)
         return; /* told by ha_redis_link_send */
-    assert(batch->commands < HA_REDIS_BATCH_MAX);
     while (words[count] != NULL)
         count++;
     assert(count > 0 && count <= WORDS_MAX);

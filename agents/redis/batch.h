@@ -46,6 +46,10 @@ void ha_redis_batch_free(struct ha_redis_batch *batch);
 /* @words ends with NULL. */
 void ha_redis_batch_add(struct ha_redis_batch *batch, const char **words);
 
+/* Add @commands that are formatted already. */
+void ha_redis_batch_add_formatted(struct ha_redis_batch *batch, const char *text, size_t size,
+                                  uint32_t commands);
+
 /* End it: the callback, unless it was given up, then everything is freed. The callback may send
  * another one or close the link. */
 void ha_redis_batch_end(struct ha_redis_batch *batch, int code, const char *text);

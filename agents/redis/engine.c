@@ -15,7 +15,7 @@
 struct ha_link {
     struct ha_redis_link link;
     struct ha_redis_probe probe;
-    struct ha_redis_act act;
+    struct ha_redis_act *act; /* NULL: not local, a watcher's; it would be most of the memory */
     void *data;
     ha_link_lost_cb lost_cb;
     ha_link_close_cb close_cb;
@@ -40,7 +40,9 @@ static void handle_closed(struct ha_link *link)
     if (link->open_handles > 0)
         return;
     ha_redis_probe_closed(&link->probe);
-    ha_redis_act_closed(&link->act);
+    if (link->act != NULL)
+        ha_redis_act_closed(link->act);
+    free(link->act);
     if (link->close_cb != NULL)
         link->close_cb(link->data);
     free(link);
@@ -68,8 +70,12 @@ static int link_open(const struct ha_link_spec *spec, struct ha_link **ret_link,
     link = calloc(1, sizeof(*link));
     if (link == NULL)
         return ha_err_set(err, HA_ENOMEM, "no memory for a link to Redis");
-    rc = ha_redis_link_init(&link->link, spec, PORT_DEFAULT, err);
+    link->act = spec->is_local ? calloc(1, sizeof(*link->act)) : NULL;
+    rc = spec->is_local && link->act == NULL
+             ? ha_err_set(err, HA_ENOMEM, "no memory for a link to Redis")
+             : ha_redis_link_init(&link->link, spec, PORT_DEFAULT, err);
     if (rc != HA_OK) {
+        free(link->act);
         free(link);
         return rc;
     }
@@ -79,7 +85,8 @@ static int link_open(const struct ha_link_spec *spec, struct ha_link **ret_link,
     link->lost_cb = spec->lost_cb;
     link->is_local = spec->is_local;
     ha_redis_probe_init(&link->probe, &link->link, link->data);
-    ha_redis_act_init(&link->act, &link->link, spec->data_dir, link->data);
+    if (link->act != NULL)
+        ha_redis_act_init(link->act, &link->link, spec->data_dir, link->data);
     *ret_link = link;
     return HA_OK;
 }
@@ -97,29 +104,35 @@ static int link_act(struct ha_link *link, const struct ha_act *act, ha_link_act_
         return HA_ECLOSED;
     if (!link->is_local)
         return HA_ENOTSUP;
-    return ha_redis_act_start(&link->act, act, cb);
+    return ha_redis_act_start(link->act, act, cb);
 }
 
 static void link_act_cancel(struct ha_link *link)
 {
     assert(link != NULL);
-    if (!link->closing)
-        ha_redis_act_cancel(&link->act);
+    if (!link->closing && link->act != NULL)
+        ha_redis_act_cancel(link->act);
+}
+
+static void close_timer(struct ha_link *link, uv_timer_t *timer)
+{
+    link->open_handles++;
+    timer->data = link;
+    uv_close((uv_handle_t *)timer, on_timer_closed);
 }
 
 static void link_close(struct ha_link *link, ha_link_close_cb cb)
 {
-    uv_timer_t *timers[] = {&link->probe.timer, &link->act.deadline, &link->act.poll,
-                            &link->act.rewrite};
-
     assert(!link->closing);
     link->closing = true;
     link->close_cb = cb;
-    ha_redis_act_stop(&link->act);
-    link->open_handles = HA_ARRAY_LEN(timers) + 1;
-    for (size_t i = 0; i < HA_ARRAY_LEN(timers); i++) {
-        timers[i]->data = link;
-        uv_close((uv_handle_t *)timers[i], on_timer_closed);
+    link->open_handles = 1;
+    close_timer(link, &link->probe.timer);
+    if (link->act != NULL) {
+        ha_redis_act_stop(link->act);
+        close_timer(link, &link->act->deadline);
+        close_timer(link, &link->act->poll);
+        close_timer(link, &link->act->rewrite);
     }
     ha_redis_link_close(&link->link, on_link_closed);
 }

@@ -14,15 +14,16 @@ enum kind { KIND_TEXT, KIND_ID, KIND_U64, KIND_S64, KIND_BOOL };
 
 struct field {
     const char *key;
+    size_t key_size;
     enum kind kind;
     size_t offset;
     size_t size;
 };
 
-#define FIELD(key, kind, member)                           \
-    {                                                      \
-        key, kind, offsetof(struct ha_redis_info, member), \
-            sizeof(((struct ha_redis_info *)NULL)->member) \
+#define FIELD(key, kind, member)                                            \
+    {                                                                       \
+        key, sizeof(key) - 1, kind, offsetof(struct ha_redis_info, member), \
+            sizeof(((struct ha_redis_info *)NULL)->member)                  \
     }
 
 static const struct field fields[] = {
@@ -144,7 +145,7 @@ static bool is_numbered(const char *key, size_t key_size, const char *word)
 static const struct field *find_field(const char *key, size_t key_size)
 {
     for (size_t i = 0; i < HA_ARRAY_LEN(fields); i++) {
-        if (strlen(fields[i].key) == key_size && memcmp(fields[i].key, key, key_size) == 0)
+        if (fields[i].key_size == key_size && memcmp(fields[i].key, key, key_size) == 0)
             return &fields[i];
     }
     return NULL;
@@ -272,7 +273,9 @@ static void fill_replica(const struct ha_redis_info *info, struct ha_sample *sam
     sample->upstream_port = (uint16_t)info->master_port;
     (void)ha_text_copy(sample->upstream_host, sizeof(sample->upstream_host), info->master_host);
     sample->position.offset = info->slave_offset;
-    if (!never_synced(info) && !never_had_data(info, info->slave_offset))
+    /* With its primary gone, one that copied nothing has a history all the same: what the primary
+     * acknowledged since may not have come, as Redis lets the stream begin a second after. */
+    if (!never_synced(info) && (!sample->link_up || !never_had_data(info, info->slave_offset)))
         fill_lineage(info, &sample->position.lineage);
 }
 

@@ -1,6 +1,7 @@
 #include "agents/redis/link.h"
 
 #include <assert.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "agents/engine.h"
@@ -47,6 +48,7 @@ static void handle_closed(struct ha_redis_link *link)
     if (link->closing && link->open_handles == 0 && !link->resolving) {
         ha_file_wipe(link->password, sizeof(link->password));
         ha_tls_unref(link->tls);
+        free(link->request);
         link->close_cb(link);
     }
 }
@@ -78,7 +80,8 @@ static void fail(struct ha_redis_link *link, int code, const char *reason)
     bool lost = link->authenticated;
     char text[HA_TEXT_SIZE];
 
-    (void)ha_text_format(text, sizeof(text), "%s", reason); /* a cut sentence is good enough */
+    /* A cut sentence is good enough; a server's own may be empty. */
+    (void)ha_text_format(text, sizeof(text), "%s", reason[0] != '\0' ? reason : ha_code_text(code));
     link->first = link->last = NULL;
     link->batch_count = 0;
     close_connection(link);
@@ -96,13 +99,14 @@ static void on_kick(uv_timer_t *timer)
 {
     struct ha_redis_link *link = timer->data;
 
-    fail(link, link->kick_err.code, link->kick_err.text);
+    fail(link, link->kick_code, link->kick_text);
 }
 
-/* A failure inside a call of ours is told from the loop. */
+/* A failure inside a call of ours is told from the loop; @text lives for ever. */
 static void fail_later(struct ha_redis_link *link, int code, const char *text)
 {
-    (void)ha_err_set(&link->kick_err, code, "%s", text);
+    link->kick_code = code;
+    link->kick_text = text;
     (void)uv_timer_start(&link->kick, on_kick, 0, 0); /* fails only without a callback */
 }
 
@@ -266,6 +270,10 @@ static void on_data(void *ctx, struct ha_stream *stream, const uint8_t *data, si
 {
     struct ha_redis_link *link = ctx;
 
+    if (link->reader == NULL && open_reader(link) != HA_OK) {
+        fail(link, HA_ENOMEM, "out of memory");
+        return;
+    }
     link->reply_size += size;
     if (redisReaderFeed(link->reader, (const char *)data, size) != REDIS_OK) {
         fail(link, HA_ENOMEM, "out of memory");
@@ -284,8 +292,15 @@ static void on_data(void *ctx, struct ha_stream *stream, const uint8_t *data, si
         link->reply_size = link->reader->len - link->reader->pos;
         take_reply(link, reply);
     }
-    if (link->stream == stream && link->reply_size > HA_REDIS_REPLY_MAX)
+    if (link->stream == stream && link->reply_size > HA_REDIS_REPLY_MAX) {
         fail(link, HA_EPROTO, "a reply is too long");
+        return;
+    }
+    /* Between answers a reader holds nothing but its buffer, times thousands of servers. */
+    if (link->stream == stream && link->first == NULL && link->reply_size == 0) {
+        redisReaderFree(link->reader);
+        link->reader = NULL;
+    }
 }
 
 static void on_end(void *ctx, struct ha_stream *stream, const struct ha_err *err)
@@ -311,9 +326,10 @@ static const struct ha_stream_hooks hooks = {
 
 static void connect_next(struct ha_redis_link *link)
 {
+    const struct ha_addr *addrs = link->request != NULL ? link->request->addrs : &link->addr;
     struct ha_stream_connect_options options = {
-        .addr = link->addrs[link->addr_next++],
-        .tls = ha_addr_is_unix(&link->addrs[0]) ? NULL : link->tls,
+        .addr = addrs[link->addr_next++],
+        .tls = ha_addr_is_unix(addrs) ? NULL : link->tls,
         .server_name = link->host,
         .allow_plain = true,
         .deadline_ms = link->attempt_ms,
@@ -353,7 +369,6 @@ static void on_resolved(struct ha_dns_request *request, int code)
         fail(link, code == HA_ETIMEDOUT ? code : HA_EUNREACH, request->err.text);
         return;
     }
-    memcpy(link->addrs, request->addrs, sizeof(link->addrs));
     link->addr_count = request->addr_count;
     link->addr_next = 0;
     link->attempt_ms = link->attempt_ms / link->addr_count + 1;
@@ -366,15 +381,15 @@ static void start_resolving(struct ha_redis_link *link)
     if (link->resolving)
         return; /* canceled, and its callback is on the way: it begins again there */
     link->resolving = true;
-    link->request.data = link;
-    ha_dns_start(link->dns, &link->request, link->host, link->port, link->attempt_ms, on_resolved);
+    link->request->data = link;
+    ha_dns_start(link->dns, link->request, link->host, link->port, link->attempt_ms, on_resolved);
 }
 
 static void start_connection(struct ha_redis_link *link, uint32_t timeout_ms)
 {
     assert(link->stream == NULL);
     link->addr_next = 0;
-    if (link->dns != NULL && !ha_addr_is_unix(&link->addrs[0])) {
+    if (link->request != NULL) {
         link->attempt_ms = timeout_ms;
         start_resolving(link);
     } else {
@@ -411,7 +426,7 @@ int ha_redis_link_send(struct ha_redis_link *link, struct ha_redis_batch *batch,
 static void drop(struct ha_redis_link *link)
 {
     if (link->resolving)
-        ha_dns_cancel(&link->request);
+        ha_dns_cancel(link->request);
     while (link->first != NULL)
         ha_redis_batch_free(detach_first(link));
     close_connection(link);
@@ -444,13 +459,16 @@ int ha_redis_link_init(struct ha_redis_link *link, const struct ha_link_spec *sp
         int rc = ha_text_format(text, sizeof(text), "unix:%s", spec->socket_path);
 
         if (rc == HA_OK)
-            rc = ha_addr_parse(text, 0, &link->addrs[0]);
+            rc = ha_addr_parse(text, 0, &link->addr);
         if (rc != HA_OK)
             return ha_err_set(err, HA_EINVAL, "not the path of a socket: %s", spec->socket_path);
-    } else if (ha_addr_from_ip(host, link->port, &link->addrs[0]) != HA_OK) {
+    } else if (ha_addr_from_ip(host, link->port, &link->addr) != HA_OK) {
         if (host[0] == '\0' || spec->dns == NULL)
             return ha_err_set(err, HA_EINVAL, "neither a socket nor a usable host");
         link->dns = spec->dns;
+        link->request = calloc(1, sizeof(*link->request));
+        if (link->request == NULL)
+            return ha_err_set(err, HA_ENOMEM, "no memory for the address of a Redis server");
     }
     (void)uv_timer_init(link->loop, &link->kick); /* always 0 */
     link->kick.data = link;

@@ -56,15 +56,16 @@ struct ha_redis_link { /* embedded by its owner; fields are private but for data
     enum ha_redis_link_state state;
     bool authenticated;
     bool closing;
-    struct ha_addr addrs[HA_DNS_ADDRS_MAX];
+    struct ha_addr addr; /* of a socket or a numeric host; others have the request's */
     unsigned addr_count, addr_next;
-    uint32_t attempt_ms; /* per address */
-    struct ha_dns_request request;
-    bool resolving; /* the request is lent */
+    uint32_t attempt_ms;            /* per address */
+    struct ha_dns_request *request; /* of a host that is a name, else NULL */
+    bool resolving;                 /* the request is lent */
     struct ha_stream *stream;
     unsigned open_handles; /* streams not yet closed and the timer */
     uv_timer_t kick;       /* brings failures of a call to the loop; ends LISTENING */
-    struct ha_err kick_err;
+    int kick_code;
+    const char *kick_text;
     redisReader *reader;
     redisReplyObjectFunctions functions;    /* the reader's, with bounded arrays */
     redisReplyObjectFunctions *functions_0; /* hiredis's own */

@@ -7,6 +7,7 @@
 #include "agents/redis/facts.h"
 #include "lib/base/text.h"
 #include "lib/io/clock.h"
+#include "lib/io/loop.h"
 
 /* Enough to outlive a dying process's listener, few enough not to harass a living one. */
 #define TRIES 5
@@ -54,13 +55,14 @@ static void on_deadline(uv_timer_t *timer)
 
     /* Timers run before sockets: after a pause of this process the answer may be waiting. Silence
      * is only what is still silent after one look at the socket. */
-    if (!probe->last_look && probe->err.code == HA_OK) {
+    if (!probe->last_look && probe->code == HA_OK) {
         probe->last_look = true;
         (void)uv_timer_start(timer, on_deadline, LAST_LOOK_MS, 0);
         return;
     }
-    if (probe->err.code != HA_OK)
-        (void)ha_text_format(probed.sample.text, sizeof(probed.sample.text), "%s", probe->err.text);
+    if (probe->code != HA_OK)
+        (void)ha_text_format(probed.sample.text, sizeof(probed.sample.text),
+                             "the probe could not be sent: %s", ha_code_text(probe->code));
     else
         (void)ha_text_format(
             probed.sample.text, sizeof(probed.sample.text), "%s within %" PRIu32 " ms",
@@ -108,13 +110,10 @@ int ha_redis_probe_start(struct ha_redis_probe *probe, uint32_t timeout_ms, ha_l
     probe->cb = cb;
     probe->timeout_ms = timeout_ms;
     probe->start_ms = ha_clock_mono_ms();
-    probe->err = (struct ha_err){0};
     probe->tries_left = TRIES;
     rc = ask(probe);
-    if (rc != HA_OK)
-        (void)ha_err_set(&probe->err, rc, "the probe could not be sent: %s", ha_code_text(rc));
-    uv_update_time(probe->link->loop); /* the loop's clock is as old as its turn */
-    (void)uv_timer_start(&probe->timer, on_deadline, rc == HA_OK ? timeout_ms : 0, 0);
+    probe->code = rc;
+    ha_loop_after(&probe->timer, on_deadline, rc == HA_OK ? timeout_ms : 0);
     return HA_OK;
 }
 

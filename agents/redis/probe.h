@@ -19,7 +19,7 @@ struct ha_redis_probe { /* private */
     unsigned tries_left;
     uint32_t timeout_ms;
     uint64_t start_ms;
-    struct ha_err err;
+    int code; /* HA_OK, or why it could not be sent */
 };
 
 /* @data goes to the callbacks. The timer is the owner's to close. */
