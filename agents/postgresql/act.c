@@ -1,20 +1,23 @@
 #include "agents/postgresql/act.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "agents/postgresql/diverged.h"
+#include "agents/postgresql/files_parts.h"
 #include "lib/base/text.h"
 #include "lib/io/clock.h"
-#include "lib/io/pidwatch.h"
+#include "lib/io/loop.h"
 
 /* Not 0: a timer that is due at once would run again before the loop looks at its sockets. */
 #define LAST_LOOK_MS 1
+/* Work on threads at a time: of this act, of one that was canceled, and a sweep. On a disk that
+ * hangs none comes back, and each try would take another thread from all databases of this host. */
+#define THREADS_MAX 3
 
 /* A program or work under way. It may outlive the act that began it; then nobody waits for it. */
 struct task {
@@ -22,10 +25,11 @@ struct task {
     uint32_t turn;
     uv_work_t work;
     ha_pg_work_fn fn; /* NULL: a lineage */
-    struct ha_act ask;
-    struct ha_err err;
+    struct ha_pg_work what;
+    struct ha_pg_turn late; /* now NULL: it is never */
     struct ha_pg_lineage_ask where;
     struct ha_lineage lineage;
+    struct ha_diverged diverged;
     uint32_t timeline;
     uint64_t run_id;
 };
@@ -39,6 +43,7 @@ static void put_away(struct ha_pg_act *act)
     act->process = NULL; /* goes on by itself, and its end is nobody's */
     if (act->conn.asked)
         ha_pg_conn_drop(&act->conn);
+    ha_pg_conn_drop(&act->fresh);
     ha_pg_conn_drop(&act->up);
     if (!act->stopped)
         (void)uv_timer_stop(&act->poll);
@@ -58,6 +63,8 @@ static void finish(struct ha_pg_act *act, int code)
     if (code == HA_OK) {
         acted.sampled = true;
         acted.sample = act->facts.sample;
+        acted.sample.diverged = act->cache->diverged;
+        acted.sample.starts = act->server->data_dir[0] != '\0';
         acted.pid = act->conn.server_pid;
     } else if (acted.text[0] == '\0') {
         (void)ha_text_format(acted.text, sizeof(acted.text), "%s", ha_code_text(code));
@@ -104,6 +111,12 @@ static void on_deadline(uv_timer_t *timer)
     finish(act, HA_ETIMEDOUT);
 }
 
+void ha_pg_act_prolong(struct ha_pg_act *act, uint32_t ms)
+{
+    act->last_look = false;
+    ha_loop_after(&act->deadline, on_deadline, ms);
+}
+
 void ha_pg_act_done(struct ha_pg_act *act)
 {
     finish(act, HA_OK);
@@ -144,6 +157,10 @@ static void on_answer(void *data, const struct ha_pg_answer *answer)
     act->step(act);
 }
 
+const char ha_pg_act_alone_sql[] =
+    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = current_user"
+    " AND application_name = '" HA_PG_ACT_NAME "' AND pid <> pg_backend_pid()";
+
 static void ask(struct ha_pg_act *act, struct ha_pg_conn *conn, const char *sql,
                 ha_pg_act_step step)
 {
@@ -151,7 +168,7 @@ static void ask(struct ha_pg_act *act, struct ha_pg_conn *conn, const char *sql,
 
     act->step = step;
     if (conn->asked)
-        ha_pg_conn_drop(conn); /* of ha_pg_act_keep_open */
+        ha_pg_conn_drop(conn);
     rc = ha_pg_conn_ask(conn, sql, on_answer, act);
     if (rc != HA_OK)
         end_later(act, rc);
@@ -160,6 +177,11 @@ static void ask(struct ha_pg_act *act, struct ha_pg_conn *conn, const char *sql,
 void ha_pg_act_query(struct ha_pg_act *act, const char *sql, ha_pg_act_step step)
 {
     ask(act, &act->conn, sql, step);
+}
+
+void ha_pg_act_query_fresh(struct ha_pg_act *act, const char *sql, ha_pg_act_step step)
+{
+    ask(act, &act->fresh, sql, step);
 }
 
 void ha_pg_act_query_up(struct ha_pg_act *act, const char *sql, ha_pg_act_step step)
@@ -214,7 +236,10 @@ static struct task *lend(struct ha_pg_act *act)
     }
     task->act = act;
     task->turn = act->turn;
-    task->ask = act->ask;
+    task->what =
+        (struct ha_pg_work){.server = act->server, .ask = act->ask, .timeline = act->work_timeline};
+    (void)ha_text_copy(task->what.path, sizeof(task->what.path), act->server->data_dir);
+    task->late = (struct ha_pg_turn){&act->turn, task->turn};
     task->work.data = task;
     act->lent++;
     return task;
@@ -240,10 +265,14 @@ static void on_work(uv_work_t *work)
 {
     struct task *task = work->data;
 
-    if (task->fn == NULL)
+    if (task->fn == NULL) {
         ha_pg_lineage_read(&task->where, &task->lineage, &task->timeline);
-    else
-        task->err.code = task->fn(task->act->server, &task->ask, &task->err);
+        ha_pg_diverged_read(task->act->server->work_dir, &task->diverged);
+        return;
+    }
+    ha_pg_file_turn(task->late.now != NULL ? &task->late : NULL);
+    task->what.err.code = task->fn(&task->what);
+    ha_pg_file_turn(NULL);
 }
 
 static void on_worked(uv_work_t *work, int status)
@@ -251,13 +280,18 @@ static void on_worked(uv_work_t *work, int status)
     struct task *task = work->data;
     struct ha_pg_act *act = task->act;
 
+    act->threads--;
     if (status != 0)
-        (void)ha_err_set(&task->err, HA_ECANCELED, "canceled");
+        (void)ha_err_set(&task->what.err, HA_ECANCELED, "canceled");
     if (!take_back(task)) {
+        free(task->what.history);
         free(task);
         return;
     }
-    act->work_err = task->err;
+    if (task->fn != NULL) {
+        free(act->found.history);
+        act->found = task->what;
+    }
     if (task->fn == NULL && task->lineage.count > 0) {
         act->facts.sample.position.lineage = task->lineage;
         act->facts.timeline = task->timeline;
@@ -265,7 +299,8 @@ static void on_worked(uv_work_t *work, int status)
                                                    .system = task->where.system,
                                                    .lsn = task->where.lsn,
                                                    .timeline = task->timeline,
-                                                   .lineage = task->lineage};
+                                                   .lineage = task->lineage,
+                                                   .diverged = task->diverged};
     }
     free(task);
     act->step(act);
@@ -274,10 +309,15 @@ static void on_worked(uv_work_t *work, int status)
 static void queue(struct ha_pg_act *act, struct task *task, ha_pg_act_step step)
 {
     act->step = step;
-    if (uv_queue_work(act->loop, &task->work, on_work, on_worked) == 0)
+    if (act->threads < THREADS_MAX &&
+        uv_queue_work(act->loop, &task->work, on_work, on_worked) == 0) {
+        act->threads++;
         return;
+    }
     act->lent--;
     free(task);
+    (void)ha_text_format(act->acted.text, sizeof(act->acted.text),
+                         "%s: what was asked of its files before has not come back", act->doing);
     end_later(act, HA_EIO);
 }
 
@@ -301,8 +341,7 @@ static void on_poll(uv_timer_t *timer)
 void ha_pg_act_wait(struct ha_pg_act *act, uint32_t ms, ha_pg_act_step step)
 {
     act->step = step;
-    uv_update_time(act->loop);
-    (void)uv_timer_start(&act->poll, on_poll, ms, 0);
+    ha_loop_after(&act->poll, on_poll, ms);
 }
 
 /* --- looking ---------------------------------------------------------------------------------- */
@@ -337,7 +376,7 @@ static void on_look(struct ha_pg_act *act)
 void ha_pg_act_try_look(struct ha_pg_act *act, ha_pg_act_step step)
 {
     act->look_step = step;
-    ha_pg_act_query(act, ha_pg_facts_sql, on_look);
+    ha_pg_act_query(act, ha_pg_facts_local_sql, on_look);
 }
 
 static void on_must_look(struct ha_pg_act *act)
@@ -349,7 +388,10 @@ static void on_must_look(struct ha_pg_act *act)
         act->end_step(act);
         return;
     }
-    ha_pg_act_fail(act, sample->answer == HA_ANSWER_NONE ? HA_EPROTO : ha_pg_code_of(act->answer),
+    ha_pg_act_fail(act,
+                   sample->answer == HA_ANSWER_NONE       ? HA_EPROTO
+                   : sample->answer == HA_ANSWER_STARTING ? HA_EBUSY
+                                                          : ha_pg_code_of(act->answer),
                    "%s", sample->text);
 }
 
@@ -359,61 +401,16 @@ void ha_pg_act_look(struct ha_pg_act *act, ha_pg_act_step step)
     ha_pg_act_try_look(act, on_must_look);
 }
 
-/* --- the server as a process ------------------------------------------------------------------ */
-
-static void wait_for_end(struct ha_pg_act *act)
-{
-    if (ha_pg_server_lives(act->pid, act->pid_start)) {
-        ha_pg_act_wait(act, HA_PG_POLL_MS, wait_for_end);
-        return;
-    }
-    if (act->conn.asked == false)
-        ha_pg_conn_drop(&act->conn); /* it leads to the old one */
-    act->end_step(act);
-}
-
-void ha_pg_act_stop_server(struct ha_pg_act *act, ha_pg_act_step step)
-{
-    act->doing = "stopping the server";
-    act->end_step = step;
-    if (ha_pid_start_time(act->pid, &act->pid_start) != HA_OK ||
-        !ha_pg_server_signal(act->pid, HA_PG_STOP_FAST))
-        act->pid_start = 0;
-    wait_for_end(act);
-}
-
-static void on_control(struct ha_pg_act *act)
-{
-    const struct ha_process_result *result = act->result;
-
-    act->control = (struct ha_pg_control){0};
-    if (result->code != HA_OK) {
-        ha_pg_act_fail(act, result->code, "pg_controldata: %s", result->err.text);
-        return;
-    }
-    /* Another status: there is no control file, which is an answer. */
-    if (result->exit_status == 0 && ha_pg_control_parse(result->output, &act->control) != HA_OK) {
-        ha_pg_act_fail(act, HA_EPROTO, "pg_controldata says what cannot be understood");
-        return;
-    }
-    act->end_step(act);
-}
-
-void ha_pg_act_read_control(struct ha_pg_act *act, ha_pg_act_step step)
-{
-    const char *argv[] = {"pg_controldata", "-D", act->server->data_dir, NULL};
-
-    act->doing = "reading pg_controldata";
-    act->end_step = step;
-    ha_pg_act_run(act, argv, on_control);
-}
-
 /* --- for the engine --------------------------------------------------------------------------- */
 
-void ha_pg_act_init(struct ha_pg_act *act, uv_loop_t *loop, const struct ha_pg_server *server,
+void ha_pg_act_init(struct ha_pg_act *act, uv_loop_t *loop, struct ha_pg_server *server,
                     const struct ha_pg_target *target, struct ha_pg_lineage_cache *cache,
                     void *data)
 {
+    struct ha_pg_target as_act = *target;
+
+    as_act.name = HA_PG_ACT_NAME;
+    as_act.reserved = true; /* commits that wait for a standby may fill every other place */
     memset(act, 0, sizeof(*act));
     act->loop = loop;
     act->server = server;
@@ -421,11 +418,45 @@ void ha_pg_act_init(struct ha_pg_act *act, uv_loop_t *loop, const struct ha_pg_s
     act->data = data;
     act->deadline.data = act;
     act->poll.data = act;
-    ha_pg_conn_init(&act->conn, loop, NULL, target);
+    ha_pg_conn_init(&act->conn, loop, NULL, &as_act);
+    as_act.as_client = true;
+    ha_pg_conn_init(&act->fresh, loop, NULL, &as_act);
+    explicit_bzero(as_act.password, sizeof(as_act.password));
     ha_pg_conn_init(&act->up, loop, NULL, target);
     ha_pg_job_init(&act->job, loop, server);
     (void)uv_timer_init(loop, &act->deadline); /* always 0 */
     (void)uv_timer_init(loop, &act->poll);
+}
+
+static void do_it(struct ha_pg_act *act)
+{
+    act->doing = "looking at the server";
+    if (act->ask.kind == HA_ORDER_PROMOTE)
+        ha_pg_act_promote(act);
+    else if (act->ask.kind == HA_ORDER_SERVE)
+        ha_pg_act_serve(act);
+    else if (act->ask.kind == HA_ORDER_DRAIN)
+        ha_pg_act_drain(act);
+    else if (act->ask.kind == HA_ORDER_SEAL)
+        ha_pg_act_seal(act);
+    else
+        ha_pg_act_follow(act);
+}
+
+/* A probe that finds it first changes the server's own meanwhile. */
+static int find_data(struct ha_pg_work *work)
+{
+    char data_dir[HA_PG_PATH_SIZE];
+
+    (void)ha_text_copy(data_dir, sizeof(data_dir), work->path); /* as large */
+    ha_pg_server_find(data_dir, work->path);
+    return HA_OK;
+}
+
+static void on_data_found(struct ha_pg_act *act)
+{
+    ha_pg_server_found(act->server, act->found.path);
+    do_it(act);
 }
 
 static void begin(struct ha_pg_act *act)
@@ -435,21 +466,19 @@ static void begin(struct ha_pg_act *act)
     act->turn++;
     act->start_ms = ha_clock_mono_ms();
     act->last_look = false;
-    act->started = act->repointed = act->promoted = false;
-    act->doing = "looking at the server";
-    uv_update_time(act->loop); /* the loop's clock is as old as its turn */
-    (void)uv_timer_start(&act->deadline, on_deadline, act->ask.deadline_ms, 0);
+    act->started = act->appeared = act->repointed = act->promoted = act->slotted = false;
+    act->pointed = false;
+    act->doing = "finding its data";
+    ha_loop_after(&act->deadline, on_deadline, act->ask.deadline_ms);
+    if (act->conn.asked) /* of ha_pg_act_keep_open: its answer would be taken for this one's step */
+        ha_pg_conn_drop(&act->conn);
     /* What a job does to the files is only for the order that began it. */
     if (act->ask.kind != HA_ORDER_FOLLOW && act->job.running)
         ha_pg_job_cancel(&act->job);
-    if (act->ask.kind == HA_ORDER_PROMOTE)
-        ha_pg_act_promote(act);
-    else if (act->ask.kind == HA_ORDER_SERVE)
-        ha_pg_act_serve(act);
-    else if (act->ask.kind == HA_ORDER_DRAIN)
-        ha_pg_act_drain(act);
+    if (act->server->resolved)
+        do_it(act);
     else
-        ha_pg_act_follow(act);
+        ha_pg_act_work(act, find_data, on_data_found);
 }
 
 static void on_next(uv_timer_t *timer)
@@ -469,7 +498,7 @@ int ha_pg_act_start(struct ha_pg_act *act, const struct ha_act *ask, ha_link_act
     assert(ask->deadline_ms > 0);
 
     if (ask->kind != HA_ORDER_PROMOTE && ask->kind != HA_ORDER_SERVE &&
-        ask->kind != HA_ORDER_DRAIN && ask->kind != HA_ORDER_FOLLOW)
+        ask->kind != HA_ORDER_DRAIN && ask->kind != HA_ORDER_FOLLOW && ask->kind != HA_ORDER_SEAL)
         return HA_ENOTSUP;
     if (act->ask_count == HA_PG_ASKS_MAX ||
         (act->ask_count > 0 && !act->asks[act->ask_count - 1].canceled))
@@ -497,32 +526,35 @@ void ha_pg_act_cancel(struct ha_pg_act *act)
 void ha_pg_act_keep_open(struct ha_pg_act *act)
 {
     if (act->ask_count == 0 && act->conn.state == HA_PG_IDLE && !act->conn.asked)
-        (void)ha_pg_conn_ask(&act->conn, "SELECT 1", on_answer, act);
+        (void)ha_pg_conn_ask(&act->conn, ha_pg_act_alone_sql, on_answer, act);
 }
 
-static int sweep(const struct ha_pg_server *server, const struct ha_act *ask, struct ha_err *err)
+static int sweep(struct ha_pg_work *work)
 {
-    (void)ask;
-    (void)err;
-    return ha_pg_server_sweep(server);
+    return ha_pg_server_sweep(work->server);
 }
 
 void ha_pg_act_sweep(struct ha_pg_act *act)
 {
     struct task *task = calloc(1, sizeof(*task));
 
-    if (task == NULL || act->server->data_dir[0] == '\0') {
+    if (task == NULL || act->server->data_dir[0] == '\0' || !act->server->resolved ||
+        act->threads >= THREADS_MAX) {
         free(task);
         return;
     }
     task->act = act;
     task->turn = act->turn - 1; /* nobody waits for it */
+    task->late = (struct ha_pg_turn){&act->begun, act->begun};
     task->fn = sweep;
+    task->what.server = act->server;
     task->work.data = task;
-    if (uv_queue_work(act->loop, &task->work, on_work, on_worked) == 0)
+    if (uv_queue_work(act->loop, &task->work, on_work, on_worked) == 0) {
         act->lent++;
-    else
+        act->threads++;
+    } else {
         free(task);
+    }
 }
 
 void ha_pg_act_stop(struct ha_pg_act *act, void (*idle_cb)(struct ha_pg_act *act))
@@ -541,4 +573,6 @@ void ha_pg_act_closed(struct ha_pg_act *act)
     assert(act->stopped);
     while (act->ask_count > 0)
         finish(act, HA_ECANCELED);
+    free(act->found.history);
+    act->found.history = NULL;
 }

@@ -5,11 +5,12 @@
 #include <string.h>
 
 #include "agents/postgresql/act.h"
-#include "agents/postgresql/files.h"
+#include "agents/postgresql/promotion.h"
 #include "lib/base/text.h"
 #include "lib/io/log.h"
 
 #define PROMOTE_POLL_MS 2u
+#define TELL_MS 5000u /* from the end of a drained server to the word of where it ended */
 
 /* --- PROMOTE ---------------------------------------------------------------------------------- */
 
@@ -49,47 +50,74 @@ static void on_asked(struct ha_pg_act *act)
     ask_recovery(act);
 }
 
-static int note(const struct ha_pg_server *server, const struct ha_act *ask, struct ha_err *err)
+static void ask_promotion(struct ha_pg_act *act)
 {
-    return ha_pg_files_note_promotion(server, ask->epoch, err);
+    act->doing = "pg_promote";
+    ha_pg_act_query(act, "SELECT pg_promote(false)", on_asked);
+}
+
+static int note(struct ha_pg_work *work)
+{
+    return ha_pg_promotion_note(work->server, work->ask.epoch, &work->err);
 }
 
 static void on_noted(struct ha_pg_act *act)
 {
-    if (act->work_err.code != HA_OK) {
-        ha_pg_act_fail(act, act->work_err.code, "%s", act->work_err.text);
+    if (act->found.err.code != HA_OK) {
+        ha_pg_act_fail(act, act->found.err.code, "%s", act->found.err.text);
         return;
     }
-    act->doing = "pg_promote";
-    ha_pg_act_query(act, "SELECT pg_promote(false)", on_asked);
+    if (act->ask.sync_managed)
+        ha_pg_act_hold_commits(act, ask_promotion);
+    else
+        ask_promotion(act);
+}
+
+/* One that is a primary forks no timeline: a note would make its data look like one that did. */
+static void on_role(struct ha_pg_act *act)
+{
+    if (!ha_pg_act_check(act))
+        return;
+    if (PQntuples(act->answer->rows) == 1 &&
+        strcmp(PQgetvalue(act->answer->rows, 0, 0), "f") == 0) {
+        act->promoted = true;
+        ha_pg_act_look(act, on_promoted);
+    } else if (act->server->data_dir[0] != '\0') {
+        act->doing = "noting the promotion";
+        ha_pg_act_work(act, note, on_noted);
+    } else {
+        act->found.err = (struct ha_err){0};
+        on_noted(act);
+    }
 }
 
 void ha_pg_act_promote(struct ha_pg_act *act)
 {
     if (act->promoted) {
         ask_recovery(act);
-    } else if (act->server->data_dir[0] != '\0') {
-        act->doing = "noting the promotion";
-        ha_pg_act_work(act, note, on_noted);
-    } else {
-        act->work_err = (struct ha_err){0};
-        on_noted(act);
+        return;
     }
+    act->doing = "pg_promote";
+    ha_pg_act_query(act, "SELECT pg_is_in_recovery()", on_role);
 }
 
 /* --- SERVE ------------------------------------------------------------------------------------ */
 
-static void on_served(struct ha_pg_act *act)
+static void look_at_served(struct ha_pg_act *act)
 {
-    if (act->work_err.code != HA_OK)
-        HA_LOG(HA_LOG_WARN, "postgresql-note-kept", "why=%s", HA_QUOTE(act->work_err.text));
-    ha_pg_act_done(act);
+    ha_pg_act_look(act, ha_pg_act_done);
 }
 
-static int forget(const struct ha_pg_server *server, const struct ha_act *ask, struct ha_err *err)
+static void on_served(struct ha_pg_act *act)
 {
-    (void)ask;
-    return ha_pg_files_note_promotion(server, 0, err);
+    if (act->found.err.code != HA_OK)
+        HA_LOG(HA_LOG_WARN, "postgresql-note-kept", "why=%s", HA_QUOTE(act->found.err.text));
+    look_at_served(act);
+}
+
+static int forget(struct ha_pg_work *work)
+{
+    return ha_pg_promotion_over(work->server, work->ask.epoch, &work->err);
 }
 
 static void on_slots(struct ha_pg_act *act)
@@ -100,42 +128,55 @@ static void on_slots(struct ha_pg_act *act)
     if (act->server->data_dir[0] != '\0')
         ha_pg_act_work(act, forget, on_served);
     else
-        ha_pg_act_done(act);
+        look_at_served(act);
 }
 
-/* Slots for every other member: those that are there and reserve nothing yet begin to. */
+/* One that was made on a standby reserves nothing yet; what a primary of an earlier epoch kept for
+ * the others would stay for ever on a standby, and what a removed member had on a primary. Two
+ * statements: the second sees what the first has dropped. */
 int ha_pg_slots_sql(const struct ha_act *ask, bool reserve, char *sql, size_t size)
 {
-    int rc = ha_text_format(sql, size, "SELECT ");
+    char slot[HA_NAME_SIZE + 8];
+    int rc = ha_text_format(sql, size,
+                            "SELECT count(pg_drop_replication_slot(slot_name)) FROM"
+                            " pg_replication_slots WHERE slot_name LIKE 'ha\\_%%' AND NOT active"
+                            " AND slot_type = 'physical' AND (%s slot_name NOT IN (''",
+                            reserve ? "restart_lsn IS NULL OR" : "restart_lsn IS NOT NULL OR");
 
-    if (ask->peer_count == 0)
-        return ha_text_format(sql, size, "SELECT 1");
     for (uint32_t i = 0; rc == HA_OK && i < ask->peer_count; i++) {
-        char slot[HA_NAME_SIZE + 8];
-
+        ha_pg_slot_name(ask->peer_names[i], slot, sizeof(slot));
+        rc = ha_text_append(sql, size, ", '%s'", slot);
+    }
+    if (rc == HA_OK)
+        rc = ha_text_append(sql, size, ")); SELECT 1");
+    for (uint32_t i = 0; rc == HA_OK && i < ask->peer_count; i++) {
         ha_pg_slot_name(ask->peer_names[i], slot, sizeof(slot));
         rc = ha_text_append(
             sql, size,
-            "%s(SELECT pg_create_physical_replication_slot('%s', %s)::text WHERE NOT EXISTS"
+            ", (SELECT pg_create_physical_replication_slot('%s', %s)::text WHERE NOT EXISTS"
             " (SELECT FROM pg_replication_slots WHERE slot_name = '%s'))",
-            i > 0 ? ", " : "", slot, reserve ? "true" : "false", slot);
+            slot, reserve ? "true" : "false", slot);
     }
     return rc;
 }
 
-static void on_serve_seen(struct ha_pg_act *act)
+static void on_names_served(struct ha_pg_act *act)
 {
     char sql[HA_PG_SQL_SIZE];
 
-    if (act->facts.sample.role != HA_ROLE_PRIMARY) {
-        ha_pg_act_fail(act, HA_ESTALE, "it is not a primary");
-        return;
-    }
     act->doing = "creating replication slots";
     if (ha_pg_slots_sql(&act->ask, true, sql, sizeof(sql)) != HA_OK)
         ha_pg_act_fail(act, HA_EFULL, "too many members for one query");
     else
         ha_pg_act_query(act, sql, on_slots);
+}
+
+static void on_serve_seen(struct ha_pg_act *act)
+{
+    if (act->facts.sample.role == HA_ROLE_PRIMARY)
+        ha_pg_act_serve_names(act, on_names_served);
+    else
+        ha_pg_act_fail(act, HA_ESTALE, "it is not a primary");
 }
 
 void ha_pg_act_serve(struct ha_pg_act *act)
@@ -164,17 +205,30 @@ static void on_drained(struct ha_pg_act *act)
 
 static void on_gone(struct ha_pg_act *act)
 {
+    /* All is done, and the gate closed: a late word of it holds nobody up longer than a crash. */
+    ha_pg_act_prolong(act, TELL_MS);
     ha_pg_act_read_control(act, on_drained);
+}
+
+static int find_pid(struct ha_pg_work *work)
+{
+    work->pid = ha_pg_server_pid(work->server);
+    return HA_OK;
+}
+
+static void on_pid(struct ha_pg_act *act)
+{
+    act->pid = act->conn.server_pid != 0 ? act->conn.server_pid : act->found.pid;
+    if (act->pid == 0)
+        ha_pg_act_fail(act, HA_EIO, "its process is not known");
+    else
+        ha_pg_act_stop_server(act, on_gone);
 }
 
 static void on_checkpoint(struct ha_pg_act *act)
 {
     /* Without the right to, the shutdown's own takes longer; nothing else changes. */
-    act->pid = act->conn.server_pid != 0 ? act->conn.server_pid : ha_pg_server_pid(act->server);
-    if (act->pid == 0)
-        ha_pg_act_fail(act, HA_EIO, "its process is not known");
-    else
-        ha_pg_act_stop_server(act, on_gone);
+    ha_pg_act_work(act, find_pid, on_pid);
 }
 
 static void on_drain_seen(struct ha_pg_act *act)

@@ -6,9 +6,11 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "agents/postgresql/parse.h"
 #include "lib/base/text.h"
 
 #define RESOLVE_MS 2000
+#define PEEK_SIZE 8192 /* more than a server says before it lets somebody in */
 #define USER_TIMEOUT_MS \
     "2000" /* unacknowledged bytes end a connection; silence has own deadlines */
 
@@ -249,11 +251,29 @@ static void learn_server_pid(struct ha_pg_conn *conn)
         conn->server_pid = peer.pid;
 }
 
+/* What libpq is about to read. Whoever answers in the server's place may ask for the password
+ * itself; libpq before 16 cannot be told not to give it. */
+static bool is_asked_in_clear(const struct ha_pg_conn *conn)
+{
+    unsigned char bytes[PEEK_SIZE];
+    ssize_t size;
+
+    if (!conn->may_ask_in_clear || PQstatus(conn->pg) != CONNECTION_AWAITING_RESPONSE ||
+        PQsslInUse(conn->pg) == 1)
+        return false;
+    size = recv(PQsocket(conn->pg), bytes, sizeof(bytes), MSG_PEEK | MSG_DONTWAIT);
+    return size > 0 && ha_pg_asks_in_clear(bytes, (size_t)size);
+}
+
 static void connect_step(struct ha_pg_conn *conn)
 {
     PostgresPollingStatusType step;
 
     unwatch(conn);
+    if (is_asked_in_clear(conn)) {
+        fail(conn, HA_EAUTH, "asks for the password in the clear, and there is no TLS");
+        return;
+    }
     step = PQconnectPoll(conn->pg);
     switch (step) {
     case PGRES_POLLING_READING:
@@ -282,7 +302,12 @@ static void connect_step(struct ha_pg_conn *conn)
 static void begin_connect(struct ha_pg_conn *conn, const char *addrs)
 {
     const struct ha_pg_target *target = &conn->target;
+    const char *options = target->replication || target->as_client
+                              ? NULL
+                              : "-c statement_timeout=0 -c synchronous_commit=local";
     char port[8];
+    bool may_ask = addrs != NULL && !target->tls && target->password[0] != '\0';
+    bool refuses_clear = may_ask && PQlibVersion() >= 160000;
     const char *keys[] = {addrs != NULL ? "hostaddr" : "host",
                           "port",
                           "user",
@@ -293,25 +318,26 @@ static void begin_connect(struct ha_pg_conn *conn, const char *addrs)
                           "tcp_user_timeout",
                           "application_name",
                           "client_encoding",
+                          refuses_clear ? "require_auth" : "client_encoding",
                           "options",
-                          target->replication ? "replication" : NULL,
+                          target->replication || target->reserved ? "replication" : NULL,
                           NULL};
-    const char *values[] = {
-        addrs != NULL ? addrs : target->socket_dir,
-        port,
-        target->user[0] != '\0' ? target->user : NULL,
-        target->password[0] != '\0' ? target->password : NULL,
-        "postgres",
-        addrs == NULL ? "disable"
-        : target->tls ? "require"
-                      : "prefer",
-        "disable",
-        USER_TIMEOUT_MS,
-        "hafailover",
-        "UTF8",
-        target->replication ? NULL : "-c statement_timeout=0 -c synchronous_commit=local",
-        "true",
-        NULL};
+    const char *values[] = {addrs != NULL ? addrs : target->socket_dir,
+                            port,
+                            target->user[0] != '\0' ? target->user : NULL,
+                            target->password[0] != '\0' ? target->password : NULL,
+                            "postgres",
+                            addrs == NULL ? "disable"
+                            : target->tls ? "require"
+                                          : "prefer",
+                            "disable",
+                            USER_TIMEOUT_MS,
+                            target->name != NULL ? target->name : "hafailover",
+                            "UTF8",
+                            refuses_clear ? "!password" : "UTF8",
+                            options,
+                            target->reserved ? "database" : "true",
+                            NULL};
 
     (void)ha_text_format(port, sizeof(port), "%" PRIu16, target->port);
     conn->pg = PQconnectStartParams(keys, values, 0);
@@ -321,6 +347,7 @@ static void begin_connect(struct ha_pg_conn *conn, const char *addrs)
     }
     conn->state = HA_PG_CONNECTING;
     conn->fresh = true;
+    conn->may_ask_in_clear = may_ask;
     (void)PQsetErrorVerbosity(conn->pg, PQERRORS_VERBOSE);
     (void)PQsetNoticeReceiver(conn->pg, ignore_notice, NULL);
     if (PQstatus(conn->pg) == CONNECTION_BAD)

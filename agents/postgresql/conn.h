@@ -36,6 +36,9 @@ struct ha_pg_target {
     char password[HA_PG_SECRET_SIZE];
     bool tls;         /* required; otherwise taken where the server offers it */
     bool replication; /* speak the replication protocol */
+    bool reserved;    /* SQL in the place of a WAL sender: clients cannot take all of those */
+    bool as_client;   /* with the settings of the server, as its clients get them */
+    const char *name; /* of the application, for who looks at the server; not copied, may be NULL */
 };
 
 struct ha_pg_answer {
@@ -69,6 +72,7 @@ struct ha_pg_conn { /* embedded by its owner; private but for data, lost_cb, clo
     unsigned open_handles; /* the timer and polls */
     bool asked;            /* a query is under way */
     bool fresh;
+    bool may_ask_in_clear; /* libpq would give the password */
     char sql[HA_PG_SQL_SIZE];
     ha_pg_conn_cb cb;
     void *cb_data;

@@ -140,7 +140,7 @@ static int link_open(const struct ha_link_spec *spec, struct ha_link **ret_link,
     ha_pg_probe_init(&link->probe, spec->loop, spec->dns, &target,
                      spec->is_local ? &link->server : NULL, &link->cache, spec->data);
     ha_pg_act_init(&link->act, spec->loop, &link->server, &target, &link->cache, spec->data);
-    link->probe.conn.data = link->act.conn.data = link->act.up.data = link;
+    link->probe.conn.data = link->act.conn.data = link->act.fresh.data = link->act.up.data = link;
     link->act.job.data = link;
     link->probe.conn.lost_cb = on_lost;
     explicit_bzero(target.password, sizeof(target.password));
@@ -189,7 +189,8 @@ static void link_halt(struct ha_link *link, int32_t pid)
 static void link_close(struct ha_link *link, ha_link_close_cb cb)
 {
     uv_timer_t *timers[] = {&link->probe.timer, &link->act.deadline, &link->act.poll};
-    struct ha_pg_conn *conns[] = {&link->probe.conn, &link->act.conn, &link->act.up};
+    struct ha_pg_conn *conns[] = {&link->probe.conn, &link->act.conn, &link->act.fresh,
+                                  &link->act.up};
 
     assert(!link->closing);
     link->closing = true;
@@ -215,7 +216,8 @@ const struct ha_engine_ops ha_engine_postgresql = {
     .engine = HA_ENGINE_POSTGRESQL,
     .port_default = PORT_DEFAULT,
     .acts = HA_ENGINE_ACT(HA_ORDER_PROMOTE) | HA_ENGINE_ACT(HA_ORDER_SERVE) |
-            HA_ENGINE_ACT(HA_ORDER_DRAIN) | HA_ENGINE_ACT(HA_ORDER_FOLLOW),
+            HA_ENGINE_ACT(HA_ORDER_DRAIN) | HA_ENGINE_ACT(HA_ORDER_FOLLOW) |
+            HA_ENGINE_ACT(HA_ORDER_SEAL),
     .open = link_open,
     .probe = link_probe,
     .act = link_act,

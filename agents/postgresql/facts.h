@@ -22,11 +22,14 @@ struct ha_pg_facts {
     bool replaying;      /* standby: still in its own WAL, so lsn is not final */
     bool can_rewind;     /* checksums or wal_log_hints */
     bool receiver;       /* standby: a WAL receiver exists */
-    char conninfo[1024]; /* standby: primary_conninfo */
+    char conninfo[1024]; /* standby: primary_conninfo ... */
+    char slot[64];       /* ... and primary_slot_name; cut short: empty */
     char sync_names[1024];
 };
 
 extern const char ha_pg_facts_sql[];
+/* The same, and which rights the agent that asks will miss. */
+extern const char ha_pg_facts_local_sql[];
 
 /* Read the answer to it, or what a failure says. */
 void ha_pg_facts_read(const struct ha_pg_answer *answer, struct ha_pg_facts *facts);

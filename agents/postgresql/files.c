@@ -3,84 +3,26 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "agents/postgresql/files_parts.h"
 #include "agents/postgresql/parse.h"
 #include "lib/base/text.h"
 
-#define PATH_SIZE (HA_PG_PATH_SIZE + 320)
+#define PATH_SIZE HA_PG_FILE_PATH_SIZE
 #define SETTINGS_MAX (1u << 20) /* of one file */
-#define FDS_MAX 16
 
 /* The settings that are ours in postgresql.auto.conf. */
 static const char *const own_keys[] = {"primary_conninfo", "primary_slot_name",
                                        "recovery_target_timeline", "wal_retrieve_retry_interval",
                                        "synchronous_standby_names"};
-
-static int fail(struct ha_err *err, const char *verb, const char *path)
-{
-    return ha_err_set(err, errno == ENOENT ? HA_ENOENT : HA_EIO, "%s %s: %s", verb, path,
-                      strerror(errno)); // NOLINT(concurrency-mt-unsafe): glibc's is
-}
-
-static int own(const struct ha_pg_server *server, int fd)
-{
-    return server->set_ids ? fchown(fd, server->uid, server->gid) : 0;
-}
-
-static int make_dir(const struct ha_pg_server *server, const char *path, struct ha_err *err)
-{
-    int fd;
-
-    if (mkdir(path, 0700) != 0 && errno != EEXIST)
-        return fail(err, "make", path);
-    fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0)
-        return fail(err, "open", path);
-    if (own(server, fd) != 0) {
-        (void)close(fd); /* only read */
-        return fail(err, "own", path);
-    }
-    (void)close(fd); /* only read */
-    return HA_OK;
-}
-
-static void sync_dir(const char *path)
-{
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-    if (fd < 0)
-        return;
-    (void)fsync(fd); /* what could not be synced is written again by the next try */
-    (void)close(fd); /* only read */
-}
-
-/* Whole, or as it was before. */
-static int write_file(const struct ha_pg_server *server, const char *path, const char *text,
-                      struct ha_err *err)
-{
-    char tmp[PATH_SIZE + 8];
-    size_t size = strlen(text);
-    bool ok;
-    int fd;
-
-    (void)snprintf(tmp, sizeof(tmp), "%s.hatmp", path);
-    (void)unlink(tmp); /* an interrupted run's */
-    fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return fail(err, "write", tmp);
-    ok = write(fd, text, size) == (ssize_t)size && own(server, fd) == 0 && fsync(fd) == 0;
-    if (close(fd) != 0 || !ok || rename(tmp, path) != 0)
-        return fail(err, "write", path);
-    return HA_OK;
-}
 
 /* Root reads nothing for the database's user that this one could not: a name may lead anywhere. */
 static bool may_read(const struct ha_pg_server *server, const struct stat *status)
@@ -125,8 +67,8 @@ static int copy_text(const struct ha_pg_server *server, const char *from, const 
     int rc;
 
     if (text == NULL)
-        return errno == ENOENT ? HA_OK : fail(err, "read", from);
-    rc = write_file(server, to, text, err);
+        return errno == ENOENT ? HA_OK : ha_pg_file_fail(err, "read", from);
+    rc = ha_pg_file_write(server, to, text, err);
     free(text);
     return rc;
 }
@@ -134,7 +76,7 @@ static int copy_text(const struct ha_pg_server *server, const char *from, const 
 int ha_pg_files_prepare(const struct ha_pg_server *server, struct ha_err *err)
 {
     char path[PATH_SIZE], line[HA_PG_SECRET_SIZE * 2 + 128] = "*:*:*:";
-    int rc = make_dir(server, server->work_dir, err);
+    int rc = ha_pg_file_make_dir(server, server->work_dir, err);
 
     if (rc != HA_OK || server->replication_password[0] == '\0')
         return rc;
@@ -144,17 +86,12 @@ int ha_pg_files_prepare(const struct ha_pg_server *server, struct ha_err *err)
                              *at);
     (void)ha_text_append(line, sizeof(line), "\n");
     (void)snprintf(path, sizeof(path), "%s/pgpass", server->work_dir);
-    rc = write_file(server, path, line, err);
+    rc = ha_pg_file_write(server, path, line, err);
     explicit_bzero(line, sizeof(line));
     return rc;
 }
 
 /* --- own settings ----------------------------------------------------------------------------- */
-
-static bool exists(const char *path)
-{
-    return access(path, F_OK) == 0;
-}
 
 static bool is_settings(const char *name)
 {
@@ -173,7 +110,7 @@ static int copy_settings(const struct ha_pg_server *server, const char *from, co
     int rc = HA_OK;
 
     if (dir == NULL)
-        return errno == ENOENT ? HA_OK : fail(err, "read", from);
+        return errno == ENOENT ? HA_OK : ha_pg_file_fail(err, "read", from);
     while (rc == HA_OK && (entry = readdir(dir)) != NULL) {
         if (!is_settings(entry->d_name))
             continue;
@@ -185,8 +122,6 @@ static int copy_settings(const struct ha_pg_server *server, const char *from, co
     return rc;
 }
 
-static void remove_tree(const char *path);
-
 int ha_pg_files_save_settings(const struct ha_pg_server *server, struct ha_err *err)
 {
     char dir[PATH_SIZE], mark[PATH_SIZE];
@@ -194,15 +129,15 @@ int ha_pg_files_save_settings(const struct ha_pg_server *server, struct ha_err *
 
     (void)snprintf(dir, sizeof(dir), "%s/settings", server->work_dir);
     (void)snprintf(mark, sizeof(mark), "%s/settings.saved", server->work_dir);
-    if (exists(mark))
+    if (ha_pg_file_exists(mark))
         return HA_OK; /* of a run that was interrupted: what is there now may be the other's */
-    remove_tree(dir); /* an earlier job's */
-    rc = make_dir(server, dir, err);
+    ha_pg_file_remove_tree(dir); /* an earlier job's */
+    rc = ha_pg_file_make_dir(server, dir, err);
     if (rc == HA_OK)
         rc = copy_settings(server, server->data_dir, dir, err);
     if (rc == HA_OK) {
-        sync_dir(dir);
-        rc = write_file(server, mark, "", err);
+        ha_pg_file_sync_dir(dir);
+        rc = ha_pg_file_write(server, mark, "", err);
     }
     return rc;
 }
@@ -213,12 +148,12 @@ int ha_pg_files_restore_settings(const struct ha_pg_server *server, struct ha_er
     int rc;
 
     (void)snprintf(mark, sizeof(mark), "%s/settings.saved", server->work_dir);
-    if (!exists(mark))
+    if (!ha_pg_file_exists(mark))
         return HA_OK;
     (void)snprintf(from, sizeof(from), "%s/settings", server->work_dir);
     rc = copy_settings(server, from, server->data_dir, err);
     if (rc == HA_OK && unlink(mark) != 0)
-        return fail(err, "remove", mark);
+        return ha_pg_file_fail(err, "remove", mark);
     return rc;
 }
 
@@ -243,7 +178,7 @@ static int add_setting(char *to, size_t size, const char *key, const char *value
 }
 
 int ha_pg_files_standby(const struct ha_pg_server *server, const char *conninfo, const char *slot,
-                        struct ha_err *err)
+                        const char *sync_names, struct ha_err *err)
 {
     char path[PATH_SIZE];
     size_t room;
@@ -251,14 +186,14 @@ int ha_pg_files_standby(const struct ha_pg_server *server, const char *conninfo,
     int rc = HA_OK;
 
     (void)snprintf(path, sizeof(path), "%s/standby.signal", server->data_dir);
-    if (!exists(path))
-        rc = write_file(server, path, "", err);
+    if (!ha_pg_file_exists(path))
+        rc = ha_pg_file_write(server, path, "", err);
     if (rc != HA_OK)
         return rc;
     (void)snprintf(path, sizeof(path), "%s/postgresql.auto.conf", server->data_dir);
     old = read_file(server, path);
     if (old == NULL && errno != ENOENT)
-        return fail(err, "read", path);
+        return ha_pg_file_fail(err, "read", path);
     room = (old != NULL ? strlen(old) : 0) + 4096;
     text = calloc(1, room);
     if (text == NULL) {
@@ -272,19 +207,20 @@ int ha_pg_files_standby(const struct ha_pg_server *server, const char *conninfo,
             (void)ha_text_append(text, room, "%.*s\n", (int)size, at); /* room for all of it */
         at += size + (at[size] == '\n' ? 1 : 0);
     }
-    if (conninfo[0] != '\0')
-        rc = add_setting(text, room, "primary_conninfo", conninfo);
+    rc = add_setting(text, room, "primary_conninfo", conninfo);
+    if (rc == HA_OK)
+        rc = add_setting(text, room, "synchronous_standby_names", sync_names);
     if (rc == HA_OK && slot[0] != '\0' && conninfo[0] != '\0')
         rc = add_setting(text, room, "primary_slot_name", slot);
     if (rc == HA_OK)
         rc = ha_text_append(text, room,
                             "recovery_target_timeline = 'latest'\n"
                             "wal_retrieve_retry_interval = '200ms'\n");
-    rc = rc == HA_OK ? write_file(server, path, text, err)
+    rc = rc == HA_OK ? ha_pg_file_write(server, path, text, err)
                      : ha_err_set(err, rc, "the settings of a standby are too long");
     free(old);
     free(text);
-    sync_dir(server->data_dir);
+    ha_pg_file_sync_dir(server->data_dir);
     return rc;
 }
 
@@ -294,6 +230,33 @@ void ha_pg_files_not_standby(const struct ha_pg_server *server)
 
     (void)snprintf(path, sizeof(path), "%s/standby.signal", server->data_dir);
     (void)unlink(path); /* it need not be there */
+    (void)snprintf(path, sizeof(path), "%s/recovery.signal", server->data_dir);
+    (void)unlink(path);
+}
+
+int ha_pg_files_new_timeline(const struct ha_pg_server *server, struct ha_err *err)
+{
+    char path[PATH_SIZE];
+
+    (void)snprintf(path, sizeof(path), "%s/recovery.signal", server->data_dir);
+    return ha_pg_file_write(server, path, "", err);
+}
+
+int ha_pg_files_write_history(const struct ha_pg_server *server, uint32_t timeline,
+                              const char *text, struct ha_err *err)
+{
+    char path[PATH_SIZE];
+
+    (void)snprintf(path, sizeof(path), "%s/pg_wal/%08X.history", server->data_dir, timeline);
+    return ha_pg_file_write(server, path, text, err);
+}
+
+bool ha_pg_files_is_standby(const struct ha_pg_server *server)
+{
+    char path[PATH_SIZE];
+
+    (void)snprintf(path, sizeof(path), "%s/standby.signal", server->data_dir);
+    return ha_pg_file_exists(path);
 }
 
 bool ha_pg_files_is_backup(const struct ha_pg_server *server)
@@ -301,78 +264,10 @@ bool ha_pg_files_is_backup(const struct ha_pg_server *server)
     char path[PATH_SIZE];
 
     (void)snprintf(path, sizeof(path), "%s/backup_label", server->data_dir);
-    return exists(path);
-}
-
-/* --- a promotion that has not opened ---------------------------------------------------------- */
-
-int ha_pg_files_note_promotion(const struct ha_pg_server *server, uint64_t epoch,
-                               struct ha_err *err)
-{
-    char path[PATH_SIZE], text[32];
-    int rc;
-
-    (void)snprintf(path, sizeof(path), "%s/promotion", server->work_dir);
-    if (epoch == 0)
-        return unlink(path) == 0 || errno == ENOENT ? HA_OK : fail(err, "remove", path);
-    rc = make_dir(server, server->work_dir, err);
-    (void)snprintf(text, sizeof(text), "%" PRIu64 "\n", epoch);
-    if (rc == HA_OK)
-        rc = write_file(server, path, text, err);
-    if (rc == HA_OK)
-        sync_dir(server->work_dir);
-    return rc;
-}
-
-uint64_t ha_pg_files_promotion(const struct ha_pg_server *server)
-{
-    char path[PATH_SIZE];
-    uint64_t epoch = 0;
-    char *text;
-
-    (void)snprintf(path, sizeof(path), "%s/promotion", server->work_dir);
-    text = read_file(server, path);
-    if (text != NULL)
-        epoch = ha_pg_number(text);
-    free(text);
-    return epoch;
+    return ha_pg_file_exists(path);
 }
 
 /* --- the diverged tail ------------------------------------------------------------------------ */
-
-static int copy_bytes(const struct ha_pg_server *server, int from_dir, int to_dir, const char *name,
-                      uint64_t *ret_size)
-{
-    int from = openat(from_dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    int to = openat(to_dir, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-    bool ok = from >= 0 && to >= 0 && own(server, to) == 0;
-    ssize_t size = 1;
-
-    while (ok && size > 0) {
-        size = copy_file_range(from, NULL, to, NULL, 1u << 26, 0);
-        ok = size >= 0;
-        if (ok)
-            *ret_size += (uint64_t)size;
-    }
-    if (from >= 0)
-        (void)close(from); /* only read */
-    if (to >= 0)
-        ok = close(to) == 0 && ok;
-    return ok ? HA_OK : HA_EIO;
-}
-
-static int remove_one(const char *path, const struct stat *status, int type, struct FTW *where)
-{
-    (void)status;
-    (void)type;
-    (void)where;
-    return remove(path);
-}
-
-static void remove_tree(const char *path)
-{
-    (void)nftw(path, remove_one, FDS_MAX, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
-}
 
 static void prune_tails(const struct ha_pg_server *server)
 {
@@ -398,30 +293,39 @@ static void prune_tails(const struct ha_pg_server *server)
         if (count <= HA_PG_TAIL_KEPT)
             return;
         (void)snprintf(path, sizeof(path), "%s/tail-%" PRIu64, server->work_dir, lowest);
-        remove_tree(path);
+        ha_pg_file_remove_tree(path);
     }
 }
 
-/* Segments of @timeline from the one that holds @fork on, in no order. */
-void ha_pg_files_save_tail(const struct ha_pg_server *server, uint64_t epoch, uint32_t timeline,
-                           uint64_t fork, uint64_t bytes_max, struct ha_err *err)
+/* What is kept as a courtesy must not take the room of what a rewind cannot do without. */
+static bool leaves_room(int dir, uint64_t bytes)
+{
+    struct statvfs disk;
+
+    return fstatvfs(dir, &disk) != 0 || disk.f_bavail * disk.f_frsize >= bytes;
+}
+
+/* Segments of @timeline and later ones from the one that holds @fork on, in no order. */
+enum ha_kept ha_pg_files_save_tail(const struct ha_pg_server *server, uint64_t epoch,
+                                   uint32_t timeline, uint64_t fork, uint64_t bytes_max,
+                                   struct ha_err *err)
 {
     char path[PATH_SIZE], wal[PATH_SIZE], first[32];
     const struct dirent *entry;
     int from = -1, to = -1;
     uint64_t bytes = 0, segment = UINT64_C(16) << 20;
-    bool cut = false, ok = true;
+    bool cut = false, full = false, ok = true;
     struct stat status;
     DIR *dir;
 
     (void)snprintf(wal, sizeof(wal), "%s/pg_wal", server->data_dir);
     (void)snprintf(path, sizeof(path), "%s/tail-%" PRIu64, server->work_dir, epoch);
     dir = opendir(wal);
-    if (dir == NULL || make_dir(server, path, err) != HA_OK) {
+    if (dir == NULL || ha_pg_file_make_dir(server, path, err) != HA_OK) {
         if (dir != NULL)
             (void)closedir(dir); /* only read */
         (void)ha_err_set(err, HA_EIO, "its own WAL could not be kept in %s", path);
-        return;
+        return HA_KEPT_NOT;
     }
     from = open(wal, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     to = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -437,13 +341,15 @@ void ha_pg_files_save_tail(const struct ha_pg_server *server, uint64_t epoch, ui
                    (unsigned)(fork / segment / ((UINT64_C(1) << 32) / segment)),
                    (unsigned)(fork / segment % ((UINT64_C(1) << 32) / segment)));
     while ((entry = readdir(dir)) != NULL) {
-        if (strlen(entry->d_name) != 24 || strncmp(entry->d_name, first, 8) != 0 ||
-            strcmp(entry->d_name, first) < 0)
+        if (strlen(entry->d_name) != 24 || strncmp(entry->d_name, first, 8) < 0 ||
+            strcmp(entry->d_name + 8, first + 8) < 0)
             continue;
         if (bytes + segment > bytes_max)
             cut = true;
+        else if (!leaves_room(to, segment + bytes_max))
+            full = true;
         else
-            ok = copy_bytes(server, from, to, entry->d_name, &bytes) == HA_OK && ok;
+            ok = ha_pg_file_copy(server, from, to, entry->d_name, &bytes) == HA_OK && ok;
     }
     (void)closedir(dir); /* only read */
     if (from >= 0)
@@ -454,21 +360,47 @@ void ha_pg_files_save_tail(const struct ha_pg_server *server, uint64_t epoch, ui
     }
     prune_tails(server);
     (void)ha_err_set(err, ok ? HA_OK : HA_EIO, "its own WAL is kept in %s%s", path,
-                     !ok   ? ", in part: it could not all be read or written"
-                     : cut ? ", in part: it is longer than the limit"
-                           : "");
+                     !ok    ? ", in part: it could not all be read or written"
+                     : full ? ", in part: the disk is nearly full"
+                     : cut  ? ", in part: it is longer than the limit"
+                            : "");
+    return bytes == 0 ? HA_KEPT_NOT : ok && !full && !cut ? HA_KEPT_WHOLE : HA_KEPT_PART;
 }
 
 /* --- a full copy ------------------------------------------------------------------------------ */
 
+/* A directory of another name cannot take the place of a mount point. */
+static bool is_mount_point(const char *path)
+{
+    char above[PATH_SIZE];
+    struct stat at = {0}, up = {0};
+
+    (void)snprintf(above, sizeof(above), "%s/..", path);
+    return stat(path, &at) == 0 && stat(above, &up) == 0 && at.st_dev != up.st_dev;
+}
+
 int ha_pg_files_begin_copy(const struct ha_pg_server *server, char *to, size_t size,
                            struct ha_err *err)
 {
+    if (is_mount_point(server->data_dir))
+        return ha_err_set(err, HA_ENOTSUP,
+                          "%.150s is a mount point: a copy cannot take its place, only that of a "
+                          "folder below it",
+                          server->data_dir);
     if (ha_text_format(to, size, "%s/copy", server->work_dir) != HA_OK)
         return ha_err_set(err, HA_EFULL, "the path of a copy is too long");
-    if (exists(to)) /* of a run that was interrupted: a base backup cannot go on */
-        remove_tree(to);
+    if (ha_pg_file_exists(to)) /* of a run that was interrupted: a base backup cannot go on */
+        ha_pg_file_remove_tree(to);
     return HA_OK;
+}
+
+void ha_pg_files_drop_copy(const struct ha_pg_server *server)
+{
+    char copy[PATH_SIZE];
+
+    (void)snprintf(copy, sizeof(copy), "%s/copy", server->work_dir);
+    if (ha_pg_file_exists(copy))
+        ha_pg_file_remove_tree(copy);
 }
 
 int ha_pg_files_take_copy(const struct ha_pg_server *server, struct ha_err *err)
@@ -477,14 +409,14 @@ int ha_pg_files_take_copy(const struct ha_pg_server *server, struct ha_err *err)
 
     (void)snprintf(copy, sizeof(copy), "%s/copy", server->work_dir);
     (void)snprintf(old, sizeof(old), "%s/old", server->work_dir);
-    if (exists(old))
-        remove_tree(old);
+    if (ha_pg_file_exists(old))
+        ha_pg_file_remove_tree(old);
     /* Between the two there is no data directory: the next try finds that and copies again. */
     if (rename(server->data_dir, old) != 0 && errno != ENOENT)
-        return fail(err, "put away", server->data_dir);
+        return ha_pg_file_fail(err, "put away", server->data_dir);
     if (rename(copy, server->data_dir) != 0)
-        return fail(err, "put in place", copy);
-    sync_dir(server->work_dir);
-    remove_tree(old);
+        return ha_pg_file_fail(err, "put in place", copy);
+    ha_pg_file_sync_dir(server->work_dir);
+    ha_pg_file_remove_tree(old);
     return HA_OK;
 }

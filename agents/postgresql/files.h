@@ -10,6 +10,7 @@
 
 #include "agents/postgresql/server.h"
 #include "lib/base/err.h"
+#include "lib/core/types.h"
 
 #define HA_PG_TAIL_KEPT 3 /* epochs; older ones are removed, or they would fill the disk */
 
@@ -20,30 +21,39 @@ int ha_pg_files_prepare(const struct ha_pg_server *server, struct ha_err *err);
 int ha_pg_files_save_settings(const struct ha_pg_server *server, struct ha_err *err);
 int ha_pg_files_restore_settings(const struct ha_pg_server *server, struct ha_err *err);
 
-/* Copy the WAL of @timeline from @fork on to work_dir/tail-EPOCH, at most @bytes_max of it; the
- * text tells where, or why not. Not an error to the caller: err->code only labels. */
-void ha_pg_files_save_tail(const struct ha_pg_server *server, uint64_t epoch, uint32_t timeline,
-                           uint64_t fork, uint64_t bytes_max, struct ha_err *err);
+/* Copy the WAL of @timeline and later ones from @fork on to work_dir/tail-EPOCH, at most @bytes_max
+ * of it, and only where so much stays free as well: a rewind needs as much. The text tells where,
+ * or why not; no error to the caller. */
+enum ha_kept ha_pg_files_save_tail(const struct ha_pg_server *server, uint64_t epoch,
+                                   uint32_t timeline, uint64_t fork, uint64_t bytes_max,
+                                   struct ha_err *err);
 
-/* Make the next start one of a standby with these settings (empty: taken away). */
+/* Make the next start one of a standby with these settings. Without @conninfo it receives from
+ * nobody, whatever other files say. */
 int ha_pg_files_standby(const struct ha_pg_server *server, const char *conninfo, const char *slot,
-                        struct ha_err *err);
+                        const char *sync_names, struct ha_err *err);
 
-/* pg_rewind starts what crashed alone, and that cannot be a standby. */
+/* What crashed is recovered alone, and that cannot be a standby. */
 void ha_pg_files_not_standby(const struct ha_pg_server *server);
+
+/* The next start, alone, begins a timeline of its own. */
+int ha_pg_files_new_timeline(const struct ha_pg_server *server, struct ha_err *err);
+
+/* In place of the history of @timeline. */
+int ha_pg_files_write_history(const struct ha_pg_server *server, uint32_t timeline,
+                              const char *text, struct ha_err *err);
+
+/* Whether the next start, or this one, is a standby's. */
+bool ha_pg_files_is_standby(const struct ha_pg_server *server);
 
 /* Whether the directory holds a backup that was not started yet. */
 bool ha_pg_files_is_backup(const struct ha_pg_server *server);
 
-/* A promotion of @epoch begins (0: what was promoted has opened): a note in work_dir. */
-int ha_pg_files_note_promotion(const struct ha_pg_server *server, uint64_t epoch,
-                               struct ha_err *err);
-/* The epoch noted, 0: none. */
-uint64_t ha_pg_files_promotion(const struct ha_pg_server *server);
-
 /* A full copy is made beside the data and takes its place at once. */
 int ha_pg_files_begin_copy(const struct ha_pg_server *server, char *to, size_t size,
                            struct ha_err *err);
+/* One that failed and is not gone on with: it may be as large as the data. */
+void ha_pg_files_drop_copy(const struct ha_pg_server *server);
 int ha_pg_files_take_copy(const struct ha_pg_server *server, struct ha_err *err);
 
 #endif /* HA_AGENTS_POSTGRESQL_FILES_H */

@@ -12,7 +12,12 @@
 
 #include "agents/postgresql/server.h"
 
-#define HA_PG_TRIES_MAX 3 /* of one job for one epoch and upstream; then a person must look */
+/* So many of one job for one epoch and upstream at once; then one after each rest, which doubles up
+ * to an hour. What was in the way may pass (a full disk, an upstream that was cut off), and a copy
+ * that fails for ever must not keep the upstream busy. */
+#define HA_PG_TRIES_MAX 3
+#define HA_PG_REST_MS 60000u
+#define HA_PG_REST_DOUBLED_MAX 6u
 
 enum ha_pg_job_kind { HA_PG_JOB_NONE, HA_PG_JOB_REWIND, HA_PG_JOB_COPY };
 
@@ -21,8 +26,14 @@ struct ha_pg_job_ask {
     uint64_t epoch;
     char host[HA_HOST_SIZE]; /* where from */
     uint16_t port;
-    uint32_t timeline; /* REWIND: of the own data, and where the other left it; 0: keep no tail */
+    uint32_t timeline; /* COPY: of the own data, and where the other left it; 0: keep no tail */
     uint64_t fork;
+    const char *source;   /* REWIND: who that is; a line, and the history of ... */
+    uint32_t up_timeline; /* ... this timeline. Borrowed for the call */
+    bool unopened;        /* REWIND: its epoch never opened: nothing of its timeline is shared */
+    bool was_primary;     /* REWIND: its data is a primary's, and no standby's */
+    bool at_rest;         /* REWIND: the data was shut down in order ... */
+    uint64_t checkpoint;  /* ... and this is its last one */
     uint64_t tail_bytes_max;
     uint32_t deadline_ms;
 };
@@ -38,9 +49,15 @@ struct ha_pg_job { /* embedded; private but for the results */
     struct ha_err err;
     char tail[HA_ERR_TEXT_SIZE]; /* where the diverged tail is */
     uint32_t tries;              /* for this ask */
-    uint64_t start_ms;
+    uint64_t start_ms, end_ms;
     uv_work_t work;
-    bool working; /* `work` is lent */
+    bool working;                 /* `work` is lent */
+    char *source;                 /* of the ask */
+    bool resumed;                 /* an earlier one was interrupted */
+    struct ha_pg_control control; /* REWIND: as it was recovered */
+    uint64_t redone;              /* REWIND: the last record of a server that crashed */
+    uint32_t apart; /* what was written after this timeline was left is nobody else's; 0: not so */
+    bool is_twin;   /* its timeline has the number of the source's, and is another one */
     int step;
     struct ha_process_run *process;
     void (*idle_cb)(struct ha_pg_job *job); /* told once after a stop, when nothing is lent */
@@ -50,8 +67,10 @@ struct ha_pg_job { /* embedded; private but for the results */
 void ha_pg_job_init(struct ha_pg_job *job, uv_loop_t *loop, const struct ha_pg_server *server);
 
 /* Begin, or join the one of the same kind, epoch and source. HA_EBUSY: another one is still being
- * canceled; HA_EFULL: it was tried often enough, `err` says how the last try ended. */
+ * canceled; HA_EFULL: it was tried often and rests, `err` says how the last try ended. */
 int ha_pg_job_start(struct ha_pg_job *job, const struct ha_pg_job_ask *ask);
+/* Until it may be tried once more. */
+uint64_t ha_pg_job_rest_ms(const struct ha_pg_job *job);
 
 void ha_pg_job_cancel(struct ha_pg_job *job);
 

@@ -96,6 +96,62 @@ int ha_pg_history_fork(uint32_t newest, const char *text, uint32_t timeline, uin
     return HA_ENOENT;
 }
 
+/* The next timeline of a history, its own one last. */
+static bool next_timeline(const char **at, uint32_t newest, uint32_t *timeline, uint64_t *end)
+{
+    if (*timeline == newest)
+        return false;
+    if (!next_line(at, timeline, end)) {
+        *timeline = newest;
+        *end = UINT64_MAX;
+    }
+    return true;
+}
+
+int ha_pg_history_common(uint32_t a, const char *a_text, uint32_t b, const char *b_text,
+                         uint32_t *ret_timeline, uint64_t *ret_fork)
+{
+    uint32_t a_timeline = 0, b_timeline = 0;
+    uint64_t a_end = 0, b_end = 0, a_begin = 0, b_begin = 0;
+
+    *ret_timeline = 0;
+    while (next_timeline(&a_text, a, &a_timeline, &a_end) &&
+           next_timeline(&b_text, b, &b_timeline, &b_end) && a_timeline == b_timeline &&
+           a_begin == b_begin) {
+        *ret_timeline = a_timeline;
+        *ret_fork = a_end < b_end ? a_end : b_end;
+        if (a_end != b_end)
+            break;
+        a_begin = a_end;
+        b_begin = b_end;
+    }
+    return *ret_timeline != 0 ? HA_OK : HA_ENOENT;
+}
+
+int ha_pg_history_parent(const char *text, uint32_t *ret_timeline, uint64_t *ret_fork)
+{
+    *ret_timeline = 0;
+    while (next_line(&text, ret_timeline, ret_fork))
+        continue;
+    return *ret_timeline != 0 ? HA_OK : HA_ENOENT;
+}
+
+int ha_pg_history_set_apart(const char *text, uint32_t parent, char *to, size_t size)
+{
+    uint32_t timeline;
+    uint64_t end;
+    int rc = HA_OK;
+
+    to[0] = '\0';
+    while (rc == HA_OK && next_line(&text, &timeline, &end)) {
+        if (timeline == parent)
+            end += 8; /* records begin at multiples of it */
+        rc = ha_text_append(to, size, "%" PRIu32 "\t%" PRIX64 "/%" PRIX64 "\tset apart\n", timeline,
+                            end >> 32, end & UINT32_MAX);
+    }
+    return rc;
+}
+
 /* --- files ------------------------------------------------------------------------------------ */
 
 /* True where the page that ends at or holds @lsn - 1 is in this segment file and not left over from
@@ -123,7 +179,7 @@ static bool page_timeline(int dir, const char *name, uint64_t lsn, uint32_t segm
 }
 
 /* Of all files for the segment, those of the highest timeline hold what was received last. */
-static uint32_t timeline_at(int wal, uint64_t lsn, uint32_t segment_size)
+static uint32_t timeline_at(int wal, uint64_t lsn, uint32_t segment_size, uint32_t *ret_file)
 {
     int fd = openat(wal, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
@@ -151,6 +207,7 @@ static uint32_t timeline_at(int wal, uint64_t lsn, uint32_t segment_size)
         }
     }
     (void)closedir(dir); /* only read */
+    *ret_file = best_file;
     return best;
 }
 
@@ -175,10 +232,26 @@ static bool read_history(int wal, uint32_t timeline, char *text)
     return true;
 }
 
+bool ha_pg_history_read(const char *data_dir, uint32_t timeline, char *text)
+{
+    char path[HA_PG_PATH_SIZE + 8];
+    bool found;
+    int wal;
+
+    (void)snprintf(path, sizeof(path), "%s/pg_wal", data_dir);
+    wal = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (wal < 0)
+        return false;
+    found = read_history(wal, timeline, text);
+    (void)close(wal); /* only read */
+    return found;
+}
+
 void ha_pg_lineage_read(const struct ha_pg_lineage_ask *ask, struct ha_lineage *ret,
                         uint32_t *ret_timeline)
 {
-    uint32_t timeline = ask->timeline;
+    uint32_t timeline = ask->timeline, file = 0;
+    uint64_t fork;
     char path[HA_PG_PATH_SIZE + 8];
     char *text = malloc(HA_PG_HISTORY_SIZE);
     int wal;
@@ -189,7 +262,12 @@ void ha_pg_lineage_read(const struct ha_pg_lineage_ask *ask, struct ha_lineage *
     wal = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (wal >= 0 && text != NULL) {
         if (timeline == 0 && ask->lsn > 0 && ask->segment_size >= (1u << 20))
-            timeline = timeline_at(wal, ask->lsn, ask->segment_size);
+            timeline = timeline_at(wal, ask->lsn, ask->segment_size, &file);
+        /* The page with the fork has the header it had before; what follows the fork in the new
+         * timeline's file is of that one. */
+        if (timeline != 0 && file > timeline && read_history(wal, file, text) &&
+            ha_pg_history_fork(file, text, timeline, &fork) == HA_OK && ask->lsn > fork)
+            timeline = file;
         if (timeline != 0 && read_history(wal, timeline, text) &&
             ha_pg_lineage_parse(ask->system, timeline, text, ret) == HA_OK)
             *ret_timeline = timeline;

@@ -32,6 +32,23 @@ int ha_pg_lineage_parse(uint64_t system, uint32_t timeline, const char *text,
  * it is that one. HA_ENOENT: it is not among its ancestors. */
 int ha_pg_history_fork(uint32_t newest, const char *text, uint32_t timeline, uint64_t *ret);
 
+/* The last timeline that both histories share, and where the first of them leaves it; UINT64_MAX:
+ * nowhere, they are one. Two promotions that did not know of each other give one number to two
+ * timelines: what forked elsewhere is another one. HA_ENOENT: nothing is shared. */
+int ha_pg_history_common(uint32_t a, const char *a_text, uint32_t b, const char *b_text,
+                         uint32_t *ret_timeline, uint64_t *ret_fork);
+
+/* The timeline that the newest one of a history came from, and where. HA_ENOENT: it is the first.
+ */
+int ha_pg_history_parent(const char *text, uint32_t *ret_timeline, uint64_t *ret_fork);
+
+/* The history @text, but that @parent seems to have been left later: whoever compares forks then
+ * takes what came after it for another's. HA_EFULL. */
+int ha_pg_history_set_apart(const char *text, uint32_t parent, char *to, size_t size);
+
+/* Blocking: the history of a timeline, of HA_PG_HISTORY_SIZE; empty for the first. */
+bool ha_pg_history_read(const char *data_dir, uint32_t timeline, char *text);
+
 /* Blocking: read what is needed below data_dir. count 0: it cannot be told; *ret_timeline too. */
 void ha_pg_lineage_read(const struct ha_pg_lineage_ask *ask, struct ha_lineage *ret,
                         uint32_t *ret_timeline);
@@ -41,7 +58,8 @@ void ha_pg_lineage_read(const struct ha_pg_lineage_ask *ask, struct ha_lineage *
 struct ha_pg_lineage_cache {
     uint64_t run_id, system, lsn;
     uint32_t timeline;
-    struct ha_lineage lineage; /* count 0: none */
+    struct ha_lineage lineage;   /* count 0: none */
+    struct ha_diverged diverged; /* as noted when this run of the server began */
 };
 
 bool ha_pg_lineage_find(const struct ha_pg_lineage_cache *cache, uint64_t run_id,

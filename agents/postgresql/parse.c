@@ -45,3 +45,29 @@ bool ha_pg_lsn(const char *text, uint64_t *ret)
     *ret = high << 32 | low;
     return true;
 }
+
+static uint32_t big_endian(const unsigned char *bytes)
+{
+    return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 | (uint32_t)bytes[2] << 8 | bytes[3];
+}
+
+bool ha_pg_asks_in_clear(const unsigned char *bytes, size_t size)
+{
+    enum { HEADER = 5, CLEARTEXT = 3 };
+
+    while (size > 0) {
+        bool is_request = bytes[0] == 'R';
+        uint32_t length;
+
+        if (size < HEADER + (is_request ? 4 : 0))
+            return is_request;
+        if (is_request && big_endian(bytes + HEADER) == CLEARTEXT)
+            return true;
+        length = big_endian(bytes + 1);
+        if (length >= size) /* it counts itself, and not the first byte */
+            return is_request;
+        bytes += length + 1;
+        size -= length + 1;
+    }
+    return false;
+}

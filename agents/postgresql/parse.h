@@ -18,4 +18,8 @@ uint64_t ha_pg_hex(const char *text, size_t digits, const char **ret_end);
 /* "X/X". */
 bool ha_pg_lsn(const char *text, uint64_t *ret);
 
+/* What a server says next while it has not let us in: whether it asks for the password in clear, or
+ * may be about to, by a request that is not all here. */
+bool ha_pg_asks_in_clear(const unsigned char *bytes, size_t size);
+
 #endif /* HA_AGENTS_POSTGRESQL_PARSE_H */

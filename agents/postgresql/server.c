@@ -10,14 +10,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "agents/engine.h"
+#include "agents/postgresql/files_parts.h"
 #include "agents/postgresql/parse.h"
 #include "lib/base/text.h"
 #include "lib/io/pidwatch.h"
 
 #define CHILDREN_MAX 4096
+#define CHECK_FILE "hafailover.check"
 
 static int take(char *to, size_t size, const char *from, const char *what, struct ha_err *err)
 {
@@ -62,6 +65,9 @@ int ha_pg_server_init(struct ha_pg_server *server, const struct ha_link_spec *sp
         rc = take(server->start_command, sizeof(server->start_command), spec->start_command,
                   "start_command", err);
     if (rc == HA_OK)
+        rc = take(server->stop_command, sizeof(server->stop_command), spec->stop_command,
+                  "stop_command", err);
+    if (rc == HA_OK)
         rc = take(server->replication_user, sizeof(server->replication_user),
                   spec->replication_user, "replication_user", err);
     if (rc == HA_OK)
@@ -78,7 +84,27 @@ int ha_pg_server_init(struct ha_pg_server *server, const struct ha_link_spec *sp
         (server->data_dir[0] != '/' || ha_text_format(server->work_dir, sizeof(server->work_dir),
                                                       "%s-hafailover", server->data_dir) != HA_OK))
         return ha_err_set(err, HA_EINVAL, "data_dir is not an absolute path, or too long");
+    server->resolved = size == 0;
     return find_user(server, spec->os_user, err);
+}
+
+void ha_pg_server_find(const char *data_dir, char ret[HA_PG_PATH_SIZE])
+{
+    char real[PATH_MAX];
+
+    /* Where there is no data yet it will be where the agent's file says. */
+    if (realpath(data_dir, real) == NULL || strlen(real) + sizeof("-hafailover") > HA_PG_PATH_SIZE)
+        (void)ha_text_copy(real, sizeof(real), data_dir);
+    (void)ha_text_copy(ret, HA_PG_PATH_SIZE, real);
+}
+
+void ha_pg_server_found(struct ha_pg_server *server, const char *real)
+{
+    if (server->resolved)
+        return;
+    server->resolved = true;
+    (void)ha_text_copy(server->data_dir, sizeof(server->data_dir), real);
+    (void)ha_text_format(server->work_dir, sizeof(server->work_dir), "%s-hafailover", real);
 }
 
 /* --- processes -------------------------------------------------------------------------------- */
@@ -112,14 +138,22 @@ static int32_t parent_of(const char *pid)
     return at != NULL ? (int32_t)ha_pg_number(at + 2) : 0;
 }
 
-static bool is_zombie(long pid)
+/* As in /proc; 0: no such process. */
+static char state_of(long pid)
 {
     char name[24], text[256];
     const char *at;
 
     (void)snprintf(name, sizeof(name), "%ld", pid);
     at = pid > 1 ? stat_of(name, text) : NULL;
-    return at != NULL && (*at == 'Z' || *at == 'X');
+    return at != NULL ? *at : '\0';
+}
+
+static bool is_zombie(long pid)
+{
+    char state = state_of(pid);
+
+    return state == 'Z' || state == 'X';
 }
 
 bool ha_pg_server_lives(int32_t pid, uint64_t start)
@@ -127,6 +161,14 @@ bool ha_pg_server_lives(int32_t pid, uint64_t start)
     uint64_t now = 0;
 
     return ha_pid_start_time(pid, &now) == HA_OK && now == start && !is_zombie(pid);
+}
+
+bool ha_pg_server_is_stopped(int32_t pid, uint64_t start)
+{
+    uint64_t now = 0;
+    char state = state_of(pid);
+
+    return (state == 'T' || state == 't') && ha_pid_start_time(pid, &now) == HA_OK && now == start;
 }
 
 /* The process a lock file names; 0: none. */
@@ -158,13 +200,12 @@ static bool works_in(const char *pid, const char *real)
     return strcmp(where, real) == 0;
 }
 
-/* Not somebody's shell that happens to stand there. */
-static bool is_server(const struct ha_pg_server *server, const char *pid)
+static bool runs(const struct ha_pg_server *server, const char *pid, const char *name)
 {
     char path[HA_PG_PATH_SIZE + 16], program[PATH_MAX], want[PATH_MAX];
     ssize_t length;
 
-    (void)snprintf(path, sizeof(path), "%s/postgres", server->bin_dir);
+    (void)snprintf(path, sizeof(path), "%s/%s", server->bin_dir, name);
     if (realpath(path, want) == NULL)
         return false;
     (void)snprintf(path, sizeof(path), "/proc/%.20s/exe", pid);
@@ -173,6 +214,45 @@ static bool is_server(const struct ha_pg_server *server, const char *pid)
         return false;
     program[length] = '\0';
     return strcmp(program, want) == 0;
+}
+
+/* Whether a process was given this argument. */
+static bool was_given(const char *pid, const char *argument)
+{
+    char path[64], text[4096];
+    ssize_t size;
+    int fd;
+
+    (void)snprintf(path, sizeof(path), "/proc/%.20s/cmdline", pid);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    size = read(fd, text, sizeof(text) - 1);
+    (void)close(fd); /* only read */
+    if (size <= 0)
+        return false;
+    text[size] = '\0';
+    for (const char *at = text; at < text + size; at += strlen(at) + 1)
+        if (strcmp(at, argument) == 0)
+            return true;
+    return false;
+}
+
+/* A tool of an agent that was killed goes on by itself, in the files of the next one's. */
+static bool is_orphan(const struct ha_pg_server *server, const char *pid)
+{
+    char copy[HA_PG_PATH_SIZE + 8];
+
+    (void)snprintf(copy, sizeof(copy), "%s/copy", server->work_dir);
+    return (was_given(pid, server->data_dir) || was_given(pid, copy)) &&
+           (runs(server, pid, "pg_rewind") || runs(server, pid, "pg_basebackup")) &&
+           parent_of(pid) != getpid();
+}
+
+/* Not somebody's shell that happens to stand there. */
+static bool is_server(const struct ha_pg_server *server, const char *pid, const char *real)
+{
+    return works_in(pid, real) && runs(server, pid, "postgres");
 }
 
 int32_t ha_pg_server_pid(const struct ha_pg_server *server)
@@ -192,23 +272,29 @@ int32_t ha_pg_server_pid(const struct ha_pg_server *server)
 int ha_pg_server_sweep(const struct ha_pg_server *server)
 {
     char path[HA_PG_PATH_SIZE + 32], real[PATH_MAX];
+    /* Without data a copy that an earlier agent began may still be under way. */
+    bool has_data = realpath(server->data_dir, real) != NULL, any = false;
     const struct dirent *entry;
-    bool any = false;
     DIR *dir;
 
-    if (realpath(server->data_dir, real) == NULL)
-        return HA_OK;
     if (ha_pg_server_pid(server) != 0)
         return HA_EEXIST;
+    if (ha_pg_file_is_late()) /* what would be found may be somebody else's start or job by now */
+        return HA_ECANCELED;
     dir = opendir("/proc");
     if (dir == NULL)
         return HA_EIO;
     while ((entry = readdir(dir)) != NULL) {
         pid_t pid = (pid_t)ha_pg_number(entry->d_name);
 
-        if (pid <= 1 || pid == getpid() || !works_in(entry->d_name, real) ||
-            !is_server(server, entry->d_name))
+        if (pid <= 1 || pid == getpid() ||
+            (!(has_data && is_server(server, entry->d_name, real)) &&
+             !is_orphan(server, entry->d_name)))
             continue;
+        if (ha_pg_file_is_late()) {
+            (void)closedir(dir); /* only read */
+            return HA_ECANCELED;
+        }
         any = true;
         (void)kill(pid, SIGKILL);
     }
@@ -220,6 +306,8 @@ int ha_pg_server_sweep(const struct ha_pg_server *server)
     /* The server would take a process that nobody has waited for yet for a living one. */
     if (server->socket_lock[0] != '\0' && is_zombie(locked_by(server->socket_lock)))
         (void)unlink(server->socket_lock); /* the start tells, if it is still in the way */
+    if (ha_pg_file_is_late())
+        return HA_ECANCELED;
     (void)snprintf(path, sizeof(path), "%s/postmaster.pid", server->data_dir);
     return unlink(path) == 0 || errno == ENOENT ? HA_OK : HA_EIO;
 }
@@ -253,7 +341,10 @@ int ha_pg_server_run(const struct ha_pg_server *server, struct ha_process_run **
                      uv_loop_t *loop, const char *const *argv, uint32_t deadline_ms,
                      ha_process_cb cb, void *data)
 {
-    static const char *const env[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", NULL};
+    /* libpq from version 16 on: whoever asks gets no password in clear; a server that is started
+     * with it goes by it as well. */
+    static const char *const env[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C",
+                                      "PGREQUIREAUTH=!password", NULL};
     const char *args[24];
     char program[HA_PG_PATH_SIZE * 2];
     struct ha_process_options options = {
@@ -276,6 +367,48 @@ int ha_pg_server_run(const struct ha_pg_server *server, struct ha_process_run **
         args[count++] = argv[i];
     args[count] = NULL;
     return ha_process_start(ret, loop, &options, cb, data);
+}
+
+/* --- its disk --------------------------------------------------------------------------------- */
+
+static int cannot_write(struct ha_err *err, int number)
+{
+    return ha_err_set(err, HA_EIO, "its data directory takes no write: %s",
+                      strerrorname_np(number));
+}
+
+int ha_pg_server_try_write(const struct ha_pg_server *server, struct ha_err *err)
+{
+    static const char block[8192];
+    int dir = open(server->data_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), fd;
+    struct statvfs room;
+    int number = 0;
+    char state;
+
+    if (dir < 0)
+        return cannot_write(err, errno);
+    /* Whoever is connected goes on being served, and nobody else is let in. */
+    state = state_of(ha_pg_server_pid(server));
+    if (state == 'T' || state == 't') {
+        (void)close(dir); /* only read */
+        return ha_err_set(err, HA_EIO, "its postmaster is stopped: nobody can connect");
+    }
+    /* Emptied first: a block that the disk has set aside already shows nothing. */
+    fd = openat(dir, CHECK_FILE, O_CREAT | O_WRONLY | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        number = errno;
+    else if (server->set_ids && fchown(fd, server->uid, server->gid) != 0)
+        number = errno;
+    else if (write(fd, block, sizeof(block)) != (ssize_t)sizeof(block))
+        number = errno != 0 ? errno : ENOSPC;
+    else if (fdatasync(fd) != 0)
+        number = errno;
+    else if (fstatvfs(fd, &room) == 0 && room.f_bavail * room.f_frsize < sizeof(block))
+        number = ENOSPC; /* what is left is kept for root */
+    if (fd >= 0)
+        (void)close(fd); /* synced, or failed already */
+    (void)close(dir);    /* only read */
+    return number == 0 ? HA_OK : cannot_write(err, number);
 }
 
 /* --- what its tools say ----------------------------------------------------------------------- */
@@ -308,6 +441,7 @@ int ha_pg_control_parse(const char *text, struct ha_pg_control *ret)
     ret->system = ha_pg_number(system);
     ret->timeline = (uint32_t)ha_pg_number(timeline);
     ret->clean = starts(state, "shut down\n");
+    ret->at_rest = starts(state, "shut down");
     ret->was_primary = ret->clean || starts(state, "in production") ||
                        starts(state, "shutting down") || starts(state, "in crash recovery");
     return HA_OK;
