@@ -27,7 +27,8 @@ static bool is_known(const struct ha_held *held)
 static bool is_primary(const struct ha_held *held, uint64_t now_ms)
 {
     return held->epoch != HA_EPOCH_NONE && held->serving && !held->giving_up &&
-           held->sample.role == HA_ROLE_PRIMARY && ha_held_lease_end_ms(held) > now_ms &&
+           held->sample.role == HA_ROLE_PRIMARY &&
+           (ha_held_lease_end_ms(held) > now_ms || ha_held_hold_end_ms(held) > now_ms) &&
            held->lease_until_ms > now_ms && held->gate_until_ms > now_ms;
 }
 
@@ -66,6 +67,35 @@ static uint32_t linked(const struct ha_agent_view *view)
 
 /* What it does and why, as a sentence */
 
+/* Of the set that may keep its lease: those who promise now, or do not. */
+static bool is_of_hold(const struct ha_held *held, uint32_t peer, bool promising, uint64_t now_ms)
+{
+    uint32_t id = held->settings.peers[peer].id;
+
+    return id <= HA_MEMBERS_MAX && held->epoch != HA_EPOCH_NONE &&
+           held->hold.terms.epoch == held->epoch &&
+           (held->hold.terms.set.members >> id & 1u) != 0 &&
+           (!promising || held->hold.given_ms[id] > now_ms);
+}
+
+static void tell_held(const struct ha_agent_view *view, const struct ha_held *held,
+                      char text[HA_TEXT_SIZE])
+{
+    const char *between = " ";
+
+    (void)ha_text_format(text, HA_TEXT_SIZE,
+                         "primary of epoch %" PRIu64 ": takes writes, lease for %" PRIu64
+                         " ms, held by agents for want of watchers since %" PRIu64 " s:",
+                         held->epoch, left(held->lease_until_ms, view->now_ms),
+                         (view->now_ms - held->hold.since_ms) / 1000);
+    for (uint32_t i = 0; i < held->settings.peer_count; i++) {
+        if (!is_of_hold(held, i, true, view->now_ms))
+            continue;
+        (void)ha_text_append(text, HA_TEXT_SIZE, "%s%s", between, held->settings.peers[i].agent);
+        between = ", ";
+    }
+}
+
 static void tell_holder(const struct ha_agent_view *view, const struct ha_held *held,
                         char text[HA_TEXT_SIZE])
 {
@@ -79,6 +109,8 @@ static void tell_holder(const struct ha_agent_view *view, const struct ha_held *
                              "holds epoch %" PRIu64 " but takes no writes: %" PRIu32 " of %" PRIu32
                              " watchers promise, a majority must",
                              held->epoch, promises(held, view->now_ms), view->watcher_count);
+    else if (held->hold.since_ms != 0)
+        tell_held(view, held, text);
     else if (count <= few)
         (void)ha_text_format(
             text, HA_TEXT_SIZE,
@@ -151,6 +183,28 @@ static json_t *number(uint64_t value)
     return json_integer(value > INT64_MAX ? INT64_MAX : (json_int_t)value);
 }
 
+/* Whose promises may keep its lease, and what it promised others. */
+static json_t *hold_of(const struct ha_held *held, uint64_t now_ms)
+{
+    json_t *one = json_object(), *members = json_array(), *promising = json_array();
+
+    for (uint32_t i = 0; i < held->settings.peer_count; i++) {
+        const char *name = held->settings.peers[i].name;
+
+        if (is_of_hold(held, i, false, now_ms))
+            (void)json_array_append_new(members, json_string(name));
+        if (is_of_hold(held, i, true, now_ms))
+            (void)json_array_append_new(promising, json_string(name));
+    }
+    set(one, "members", members);
+    set(one, "promising", promising);
+    set(one, "holding", json_boolean(held->hold.since_ms != 0));
+    set(one, "holding_ms",
+        held->hold.since_ms != 0 ? number(now_ms - held->hold.since_ms) : json_null());
+    set(one, "promised_ms", number(left(held->hold.until_ms, now_ms)));
+    return one;
+}
+
 static json_t *service_of(const struct ha_agent_view *view, const struct ha_held *held)
 {
     uint64_t now_ms = view->now_ms;
@@ -173,6 +227,7 @@ static json_t *service_of(const struct ha_agent_view *view, const struct ha_held
     set(one, "given_up", number(held->given_up));
     set(one, "lease_left_ms", number(left(held->lease_until_ms, now_ms)));
     set(one, "promises", number(promises(held, now_ms)));
+    set(one, "hold", hold_of(held, now_ms));
     set(one, "gate_open", json_boolean(held->gate_until_ms > now_ms));
     set(one, "gate_left_ms", number(left(held->gate_until_ms, now_ms)));
     set(one, "vip", json_string(held->settings.vip));
@@ -212,7 +267,7 @@ static void answer_status(const struct ha_agent_view *view, struct ha_agent_repl
     set(answer, "services", services);
     reply->status = 200;
     reply->type = "application/json";
-    reply->body = json_dumps(answer, JSON_INDENT(2));
+    reply->body = ha_json_dump(answer, JSON_INDENT(2));
     json_decref(answer);
 }
 
@@ -253,6 +308,11 @@ static uint64_t value_vip(const struct ha_held *held, uint64_t now_ms)
     return held->vip_held;
 }
 
+static uint64_t value_held(const struct ha_held *held, uint64_t now_ms)
+{
+    return is_primary(held, now_ms) && held->hold.since_ms != 0;
+}
+
 static const struct {
     const char *name, *help;
     uint64_t (*value)(const struct ha_held *held, uint64_t now_ms);
@@ -262,6 +322,8 @@ static const struct {
     {"answering", "1 while the database answers its agent.", value_answering},
     {"epoch", "The epoch it holds; 0: none.", value_epoch},
     {"lease_left_milliseconds", "What is left of its lease.", value_lease},
+    {"lease_held_by_agents", "1 while its lease rests on other agents, not on watchers.",
+     value_held},
     {"gate_left_milliseconds", "How long its port stays open.", value_gate},
     {"vip_held", "1 while the virtual IP is here.", value_vip},
 };

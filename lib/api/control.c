@@ -12,6 +12,8 @@
 #include "lib/core/cluster.h"
 #include "lib/core/watcher.h"
 #include "lib/wire/config.h"
+#include "lib/wire/json.h"
+#include "lib/wire/snapshot.h"
 
 #define HISTORY_DEFAULT 20u
 #define BODY_MAX 4096u /* of a JSON body; the configuration has its own limit */
@@ -29,7 +31,7 @@ enum ha_api_role ha_api_role_of(const char *peer, bool is_local)
 
 void ha_reply_json(struct ha_api_reply *reply, int status, json_t *json)
 {
-    char *body = json != NULL ? json_dumps(json, JSON_INDENT(2)) : NULL;
+    char *body = ha_json_dump(json, JSON_INDENT(2));
 
     json_decref(json);
     free(reply->body);
@@ -87,8 +89,9 @@ static int status_of(int code)
 static void refuse(struct ha_api_reply *reply, int status, int code, const char *text)
 {
     ha_reply_json(reply, status,
-                  json_pack("{s:s,s:s}", "error", text[0] != '\0' ? text : ha_code_text(code),
-                            "code", ha_code_text(code)));
+                  json_pack("{s:o,s:s}", "error",
+                            ha_json_text(text[0] != '\0' ? text : ha_code_text(code)), "code",
+                            ha_code_text(code)));
 }
 
 void ha_refuse(struct ha_api_reply *reply, int code, const char *text)
@@ -166,7 +169,49 @@ static void get_status(const struct ha_call *call)
 
 static void get_watchers(const struct ha_call *call)
 {
-    ha_reply_json(call->reply, 200, json_pack("{s:o}", "watchers", ha_render_watchers(call->view)));
+    const struct ha_cluster *cluster = &call->view->watcher->cluster;
+    char digest[17];
+
+    /* Two watchers that name the same index must name the same digest. */
+    (void)ha_text_format(digest, sizeof(digest), "%016" PRIx64, ha_snapshot_digest(cluster));
+    ha_reply_json(call->reply, 200,
+                  json_pack("{s:I,s:s,s:b,s:o}", "index", (json_int_t)cluster->index, "digest",
+                            digest, "settling", ha_cluster_is_settling(cluster), "watchers",
+                            ha_render_watchers(call->view)));
+}
+
+/* Whether there is, or was, a service of that name: what happened outlives it. */
+static bool was_ever(const struct ha_cluster *cluster, const char *service)
+{
+    const uint64_t decisions = cluster->decision_last, notices = cluster->notice_last;
+
+    if (ha_cluster_service_named(cluster, service) != NULL)
+        return true;
+    for (uint64_t id = decisions; id > 0 && decisions - id < HA_HISTORY_MAX; id--) {
+        const struct ha_decision *decision = ha_cluster_decision(cluster, id);
+
+        if (decision != NULL && strcmp(decision->service_name, service) == 0)
+            return true;
+    }
+    for (uint64_t seq = notices; seq > 0 && notices - seq < HA_EVENTS_MAX; seq--) {
+        const struct ha_notice *notice = ha_cluster_event(cluster, seq);
+
+        if (notice != NULL && strcmp(notice->service_name, service) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* The service whose records are asked for, NULL: all; false: refused already. */
+static bool take_service(const struct ha_call *call, const char **ret)
+{
+    *ret = ha_call_arg(call, "service");
+    /* One that has just started knows of few, and who follows must not be sent away. */
+    if (*ret == NULL || !call->view->watcher->caught_up ||
+        was_ever(&call->view->watcher->cluster, *ret))
+        return true;
+    ha_refuse(call->reply, HA_ENOENT, "there is no service of that name; `status` lists them");
+    return false;
 }
 
 /* A number of the query, left alone when it is not given; false: refused already. */
@@ -186,14 +231,14 @@ static void get_events(const struct ha_call *call)
 {
     uint64_t last = call->view->watcher->cluster.notice_last;
     uint64_t count = HISTORY_DEFAULT, after = UINT64_MAX;
+    const char *service;
 
     if (!take_number(call, "count", HA_EVENTS_MAX, &count) ||
-        !take_number(call, "after", INT64_MAX, &after))
+        !take_number(call, "after", INT64_MAX, &after) || !take_service(call, &service))
         return;
     if (after == UINT64_MAX) /* the last ones */
         after = last > count ? last - count : 0;
-    ha_reply_json(call->reply, 200,
-                  ha_render_events(call->view, ha_call_arg(call, "service"), after, count));
+    ha_reply_json(call->reply, 200, ha_render_events(call->view, service, after, count));
 }
 
 /* The state as the log keeps it: the shell answers before it comes here. */
@@ -210,11 +255,11 @@ static void get_webhooks(const struct ha_call *call)
 static void get_history(const struct ha_call *call)
 {
     uint64_t count = HISTORY_DEFAULT;
+    const char *service;
 
-    if (!take_number(call, "count", HA_HISTORY_MAX, &count))
+    if (!take_number(call, "count", HA_HISTORY_MAX, &count) || !take_service(call, &service))
         return;
-    ha_reply_json(call->reply, 200,
-                  ha_render_history(call->view, ha_call_arg(call, "service"), (uint32_t)count));
+    ha_reply_json(call->reply, 200, ha_render_history(call->view, service, (uint32_t)count));
 }
 
 static void get_decision(const struct ha_call *call)
@@ -364,13 +409,19 @@ static void get_health(const struct ha_call *call)
     ha_reply_text(call->reply, 200, strdup("ok\n"));
 }
 
-/* Ready: a leader is heard and this watcher has applied what it named. */
+/* Ready: a leader is heard, and this watcher has applied what it named and promises. Who restarts
+ * one after another goes on then: two that do not promise are a lease that ends. */
 static void get_ready(const struct ha_call *call)
 {
+    const struct ha_watcher *watcher = call->view->watcher;
+
     if (call->view->leader[0] == '\0')
         ha_reply_text(call->reply, 503, strdup("no leader is known\n"));
-    else if (!call->view->watcher->caught_up)
+    else if (!watcher->caught_up)
         ha_reply_text(call->reply, 503, strdup("not caught up with the leader yet\n"));
+    else if (call->view->now_ms < watcher->blind_until_ms)
+        ha_reply_text(call->reply, 503,
+                      strdup("promises of the last run may be outstanding: none is given yet\n"));
     else
         ha_reply_text(call->reply, 200, strdup("ready\n"));
 }
@@ -426,7 +477,7 @@ static bool path_matches(const char *pattern, const char *path, char name[HA_NAM
         return false;
     memset(name, 0, HA_NAME_SIZE);
     memcpy(name, path + head, size);
-    return true;
+    return ha_text_is_name(name, HA_NAME_SIZE); /* numbers are too */
 }
 
 void ha_api_handle(const struct ha_api_request *request, const struct ha_api_view *view,
@@ -469,9 +520,9 @@ void ha_api_finish(struct ha_api_reply *reply, const struct ha_api_view *view, u
         ha_refuse(reply, code, text);
         return;
     }
-    json = json_pack("{s:b,s:I,s:I,s:I,s:s}", "ok", 1, "index", (json_int_t)index, "config_version",
+    json = json_pack("{s:b,s:I,s:I,s:I,s:o}", "ok", 1, "index", (json_int_t)index, "config_version",
                      (json_int_t)cluster->config_version, "seq", (json_int_t)cluster->notice_last,
-                     "text", text);
+                     "text", ha_json_text(text));
     /* What to follow: the record that this entry has opened. */
     if (reply->command.kind == HA_COMMAND_BEGIN)
         service = ha_cluster_service_const(cluster, reply->command.u.begin.ref.service);

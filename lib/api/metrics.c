@@ -118,6 +118,82 @@ static void put_ready(FILE *out, const struct ha_api_view *view, const struct ha
          ha_view_ready(view->watcher, service, view->now_ms, why));
 }
 
+static void put_sync(FILE *out, const struct ha_api_view *view, const struct ha_service *service,
+                     const char *name, uint64_t (*value)(const struct ha_sync_view *sync))
+{
+    struct ha_sync_view sync;
+
+    ha_view_sync(view->watcher, service, view->now_ms, &sync);
+    if (sync.managed)
+        line(out, name, service, NULL, value(&sync));
+}
+
+static uint64_t is_alone(const struct ha_sync_view *sync)
+{
+    return sync->alone;
+}
+
+static uint64_t needed(const struct ha_sync_view *sync)
+{
+    return sync->need;
+}
+
+static uint64_t replicating(const struct ha_sync_view *sync)
+{
+    return (uint64_t)__builtin_popcount(sync->replicating);
+}
+
+static uint64_t missing(const struct ha_sync_view *sync)
+{
+    return sync->missing;
+}
+
+static void put_alone(FILE *out, const struct ha_api_view *view, const struct ha_service *service)
+{
+    put_sync(out, view, service, "service_alone", is_alone);
+}
+
+static void put_hold(FILE *out, const struct ha_api_view *view, const struct ha_service *service,
+                     const char *name, bool missing)
+{
+    struct ha_hold_view hold;
+
+    ha_view_hold(view->watcher, service, view->now_ms, &hold);
+    if (!hold.wanted)
+        return;
+    line(out, name, service, NULL,
+         missing ? (uint64_t)__builtin_popcount(hold.members & ~hold.promising) +
+                       (hold.in_force ? 0 : 1)
+                 : hold.holding);
+}
+
+static void put_hold_missing(FILE *out, const struct ha_api_view *view,
+                             const struct ha_service *service)
+{
+    put_hold(out, view, service, "hold_missing", true);
+}
+
+static void put_held(FILE *out, const struct ha_api_view *view, const struct ha_service *service)
+{
+    put_hold(out, view, service, "lease_held_by_agents", false);
+}
+
+static void put_needed(FILE *out, const struct ha_api_view *view, const struct ha_service *service)
+{
+    put_sync(out, view, service, "sync_needed", needed);
+}
+
+static void put_replicating(FILE *out, const struct ha_api_view *view,
+                            const struct ha_service *service)
+{
+    put_sync(out, view, service, "sync_replicating", replicating);
+}
+
+static void put_missing(FILE *out, const struct ha_api_view *view, const struct ha_service *service)
+{
+    put_sync(out, view, service, "proof_missing", missing);
+}
+
 static void put_candidates(FILE *out, const struct ha_api_view *view,
                            const struct ha_service *service)
 {
@@ -233,12 +309,25 @@ static const struct {
     {"service_steady", "gauge", "1 while nothing is under way.", put_steady},
     {"service_paused", "gauge", "1 while an operator's pause is in force.", put_paused},
     {"service_ready", "gauge", "1 while somebody could take over.", put_ready},
+    {"service_alone", "gauge", "1 while writes are, or were, acknowledged by the primary alone.",
+     put_alone},
+    {"sync_needed", "gauge", "Replicas that must have a write before it is acknowledged.",
+     put_needed},
+    {"sync_replicating", "gauge", "Replicas that count and replicate now.", put_replicating},
+    {"proof_missing", "gauge",
+     "Replicas that are missing to show what was acknowledged, were the primary lost now.",
+     put_missing},
     {"candidates_ready", "gauge", "Members that could be promoted now.", put_candidates},
     {"member_up", "gauge", "1 while most watchers say that it is up.", put_up},
     {"member_primary", "gauge", "1 for a member that is a primary.", put_primary},
     {"agent_heard", "gauge", "1 while this watcher hears the member's agent.", put_agent},
     {"member_lag_bytes", "gauge", "Bytes behind the primary.", put_lag},
     {"lease_left_milliseconds", "gauge", "What is left of the primary's lease.", put_lease},
+    {"hold_missing", "gauge",
+     "Agents whose promise is missing to keep the lease, were the watchers lost now.",
+     put_hold_missing},
+    {"lease_held_by_agents", "gauge", "1 while the lease rests on other agents, not on watchers.",
+     put_held},
 };
 
 char *ha_render_metrics(const struct ha_api_view *view)

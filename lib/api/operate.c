@@ -6,6 +6,7 @@
 #include "lib/api/render.h"
 #include "lib/base/text.h"
 #include "lib/core/switchover.h"
+#include "lib/core/sync.h"
 #include "lib/core/watcher.h"
 
 /* The member @name, HA_MEMBER_NONE for ""; false: refused already. */
@@ -27,7 +28,7 @@ static bool find_target(const struct ha_call *call, const struct ha_service *ser
 }
 
 static void put_begin(const struct ha_call *call, const struct ha_service *service,
-                      enum ha_reason reason, uint32_t target, const char *why)
+                      enum ha_reason reason, uint32_t target, bool accept_loss, const char *why)
 {
     struct ha_command *command = ha_call_write(call, HA_COMMAND_BEGIN);
     char author[HA_NAME_SIZE];
@@ -37,8 +38,9 @@ static void put_begin(const struct ha_call *call, const struct ha_service *servi
     command->u.begin.reason = reason;
     command->u.begin.target = target;
     command->u.begin.noticed_ms = call->view->wall_ms;
-    (void)ha_text_format(command->u.begin.text, HA_TEXT_SIZE, "asked for by %s%s%.120s", author,
-                         why[0] != '\0' ? ": " : "", why);
+    (void)ha_text_format(command->u.begin.text, HA_TEXT_SIZE, "asked for by %s%s%s%.120s", author,
+                         accept_loss ? ", who ACCEPTS LOSS" : "", why[0] != '\0' ? ": " : "", why);
+    command->u.begin.accept_loss = accept_loss;
 }
 
 void ha_post_failover(const struct ha_call *call)
@@ -57,6 +59,16 @@ void ha_post_failover(const struct ha_call *call)
                    &why) ||
         !find_target(call, service, to, &target))
         goto out;
+    /* What was acknowledged is given up: whoever does that says why, and it is kept. */
+    if (accept_loss != 0 && why[0] == '\0' &&
+        ha_sync_is_managed(service->config.engine, service->config.durability)) {
+        (void)ha_text_format(text, sizeof(text),
+                             "%s is %s: to accept the loss of acknowledged writes needs a reason "
+                             "(--why)",
+                             service->config.name, ha_durability_text(service->config.durability));
+        ha_refuse(call->reply, HA_EINVAL, text);
+        goto out;
+    }
     ha_plan_failover(call->view->watcher, service, target, accept_loss != 0, call->view->now_ms,
                      &plan);
     /* A follower that has just started may not hear every agent yet, and this is an emergency. */
@@ -67,8 +79,7 @@ void ha_post_failover(const struct ha_call *call)
         ha_refuse(call->reply, HA_EDENIED, text);
         goto out;
     }
-    put_begin(call, service, HA_REASON_OPERATOR, target, why);
-    call->reply->command.u.begin.accept_loss = accept_loss != 0;
+    put_begin(call, service, HA_REASON_OPERATOR, target, accept_loss != 0, why);
 out:
     json_decref(body);
 }
@@ -91,7 +102,7 @@ void ha_post_switchover(const struct ha_call *call)
     if (dry_run != 0 || !plan.ok)
         ha_reply_json(call->reply, plan.ok ? 200 : 409, ha_render_plan(call->view, service, &plan));
     else
-        put_begin(call, service, HA_REASON_SWITCHOVER, target, why);
+        put_begin(call, service, HA_REASON_SWITCHOVER, target, false, why);
 out:
     json_decref(body);
 }

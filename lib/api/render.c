@@ -135,6 +135,55 @@ static const char *primary_name(const struct ha_service *service)
     return ha_service_member_name(service, service->open_member);
 }
 
+static json_t *names_of(const struct ha_service *service, uint32_t members)
+{
+    json_t *list = json_array();
+
+    for (uint32_t i = 0; i < service->config.member_count; i++)
+        if ((members >> service->members[i].id & 1u) != 0)
+            (void)json_array_append_new(list, json_string(service->config.members[i].name));
+    return list;
+}
+
+/* Whose word the primary waits for; null where it waits for nobody. */
+static json_t *sync_of(const struct ha_api_view *view, const struct ha_service *service)
+{
+    struct ha_sync_view sync;
+    json_t *one;
+
+    ha_view_sync(view->watcher, service, view->now_ms, &sync);
+    if (!sync.managed)
+        return json_null();
+    one = json_object();
+    set(one, "needed", number(sync.need));
+    set(one, "members", names_of(service, sync.members));
+    set(one, "replicating", names_of(service, sync.replicating));
+    set(one, "in_force", json_boolean(sync.in_force));
+    set(one, "alone", json_boolean(sync.alone));
+    set(one, "missing", number(sync.missing));
+    set(one, "text", ha_json_text(sync.text));
+    return one;
+}
+
+/* Whose promises keep the lease when the watchers are lost; null where it is fenced then. */
+static json_t *hold_of(const struct ha_api_view *view, const struct ha_service *service)
+{
+    struct ha_hold_view hold;
+    json_t *one;
+
+    ha_view_hold(view->watcher, service, view->now_ms, &hold);
+    if (!hold.wanted)
+        return json_null();
+    one = json_object();
+    set(one, "members", names_of(service, hold.members));
+    set(one, "promising", names_of(service, hold.promising));
+    set(one, "in_force", json_boolean(hold.in_force));
+    set(one, "holding", json_boolean(hold.holding));
+    set(one, "holding_ms", number_or_null(hold.holding_ms, hold.holding));
+    set(one, "text", ha_json_text(hold.text));
+    return one;
+}
+
 static json_t *service_of(const struct ha_api_view *view, const struct ha_service *service)
 {
     const struct ha_service_config *config = &service->config;
@@ -157,6 +206,8 @@ static json_t *service_of(const struct ha_api_view *view, const struct ha_servic
         set(one, "paused_why", ha_json_text(service->paused_why));
         set(one, "paused_until", time_of(service->paused_until_ms));
     }
+    set(one, "sync", sync_of(view, service));
+    set(one, "hold", hold_of(view, service));
     set(one, "automatic", json_boolean(config->automatic));
     set(one, "deleting", json_boolean(service->deleting));
     set(one, "ready", json_boolean(ha_view_ready(view->watcher, service, view->now_ms, text)));
@@ -173,6 +224,17 @@ static json_t *service_of(const struct ha_api_view *view, const struct ha_servic
     return one;
 }
 
+/* Names of the webhooks whose notices go unencrypted. */
+static json_t *in_the_clear(const struct ha_cluster *cluster)
+{
+    json_t *list = json_array();
+
+    for (uint32_t at = 0; at < cluster->webhook_count; at++)
+        if (ha_webhook_is_in_the_clear(&cluster->webhooks[at]))
+            (void)json_array_append_new(list, json_string(cluster->webhooks[at].name));
+    return list;
+}
+
 json_t *ha_render_status(const struct ha_api_view *view, const char *service)
 {
     const struct ha_cluster *cluster = &view->watcher->cluster;
@@ -186,8 +248,11 @@ json_t *ha_render_status(const struct ha_api_view *view, const char *service)
         number_or_null(view->staleness_ms, view->staleness_ms != UINT64_MAX));
     set(status, "index", number(cluster->index));
     set(status, "caught_up", json_boolean(view->watcher->caught_up));
+    set(status, "promises",
+        json_boolean(view->watcher->caught_up && view->now_ms >= view->watcher->blind_until_ms));
     set(status, "config_version", number(cluster->config_version));
     set(status, "notices_waiting", number(cluster->notice_count));
+    set(status, "webhooks_in_the_clear", in_the_clear(cluster));
     set(status, "watchers", ha_render_watchers(view));
     for (uint32_t i = 0; i < HA_SERVICES_MAX; i++) {
         const struct ha_service *one = &cluster->services[i];
@@ -265,6 +330,20 @@ static const char *outcome_of(const struct ha_cluster *cluster, const struct ha_
     return service->state == HA_STATE_NO_CANDIDATE ? "no-candidate" : "under-way";
 }
 
+/* Null until the old primary came back. */
+static json_t *found_of(const struct ha_diverged *found)
+{
+    json_t *one;
+
+    if (found->epoch == HA_EPOCH_NONE)
+        return json_null();
+    one = json_object();
+    set(one, "lost_bytes", number(found->bytes));
+    set(one, "epoch", number(found->epoch));
+    set(one, "kept", json_string(ha_kept_text(found->kept)));
+    return one;
+}
+
 json_t *ha_render_decision(const struct ha_api_view *view, const struct ha_decision *decision)
 {
     const struct ha_service *service =
@@ -293,6 +372,7 @@ json_t *ha_render_decision(const struct ha_api_view *view, const struct ha_decis
     set(one, "noticed_ms", number(decision->stages.noticed_ms));
     set(one, "stages_ms", stages_of(&decision->stages));
     set(one, "lost_bytes", number(decision->lost_bytes));
+    set(one, "found", found_of(&decision->found));
     set(one, "candidates", fits_of(decision));
     set(one, "text", ha_json_text(decision->text));
     return one;
@@ -390,6 +470,7 @@ json_t *ha_render_webhooks(const struct ha_api_view *view)
         set(one, "name", json_string(cluster->webhooks[at].name));
         set(one, "service", text_or_null(cluster->webhooks[at].service));
         set(one, "waiting", number(waiting));
+        set(one, "in_the_clear", json_boolean(ha_webhook_is_in_the_clear(&cluster->webhooks[at])));
         (void)json_array_append_new(list, one);
     }
     set(answer, "webhooks", list);
@@ -431,6 +512,7 @@ json_t *ha_render_why_not(const struct ha_api_view *view, const struct ha_servic
     set(answer, "served_by", json_string(view->watcher->options.name));
     set(answer, "state", json_string(ha_state_text(service->state)));
     set(answer, "primary", text_or_null(primary_name(service)));
+    set(answer, "sync", sync_of(view, service));
     set(answer, "due", json_boolean(count == 0));
     set(answer, "reasons", list);
     set(answer, "would_promote", text_or_null(ha_service_member_name(service, plan.target)));

@@ -177,6 +177,43 @@ bool ha_text_is_name(const char *text, size_t size)
     return true;
 }
 
+/* Unicode 15, table 3-7: what may follow a first byte. */
+size_t ha_text_utf8(const char *text, size_t size)
+{
+    const uint8_t *at = (const uint8_t *)text;
+    uint8_t low = 0x80, high = 0xbf;
+    size_t length;
+
+    if (size == 0)
+        return 0;
+    if (at[0] < 0x80)
+        return 1;
+    if (at[0] >= 0xc2 && at[0] <= 0xdf)
+        length = 2;
+    else if (at[0] >= 0xe0 && at[0] <= 0xef)
+        length = 3;
+    else if (at[0] >= 0xf0 && at[0] <= 0xf4)
+        length = 4;
+    else
+        return 0;
+    /* No overlong forms, surrogates or code points past the last. */
+    if (at[0] == 0xe0)
+        low = 0xa0;
+    else if (at[0] == 0xed)
+        high = 0x9f;
+    else if (at[0] == 0xf0)
+        low = 0x90;
+    else if (at[0] == 0xf4)
+        high = 0x8f;
+    for (size_t i = 1; i < length; i++) {
+        if (i == size || at[i] < low || at[i] > high)
+            return 0;
+        low = 0x80;
+        high = 0xbf;
+    }
+    return length;
+}
+
 int ha_text_host_port(const char *text, char *host, size_t host_size, uint16_t *ret_port,
                       uint16_t port_default)
 {

@@ -36,6 +36,9 @@ int ha_text_bool(const char *text, bool *ret);
 /* A name: 1 to @size-1 characters of a-z A-Z 0-9 . _ -, starting with a letter or digit. */
 bool ha_text_is_name(const char *text, size_t size);
 
+/* Length of the well-formed UTF-8 sequence that @text begins with; 0: there is none, or no byte. */
+size_t ha_text_utf8(const char *text, size_t size);
+
 /* Split "host:port", "[v6]:port" or "host" (then @port_default, 0 meaning a port is required).
  * HA_EINVAL, or HA_EFULL when the host does not fit. */
 int ha_text_host_port(const char *text, char *host, size_t host_size, uint16_t *ret_port,
