@@ -107,18 +107,66 @@ static int set_value(const struct ha_ini_field *field, const char *value, char *
     HA_UNREACHABLE();
 }
 
-int ha_ini_set(const struct ha_ini_section *section, const struct ha_ini_line *line,
-               struct ha_err *err)
+/* The element of that name, a new one if there is none yet; NULL and *err when it cannot be. */
+static void *find_element(const struct ha_ini_list *list, void *settings,
+                          const struct ha_ini_line *line, struct ha_err *err)
 {
-    for (size_t i = 0; i < section->count; i++) {
+    char *first = (char *)settings + list->at, *element;
+    uint32_t count;
+
+    if (!ha_text_is_name(line->name, HA_NAME_SIZE)) {
+        ha_err_set(err, HA_EINVAL, "the section wants a name: [%s NAME]", line->kind);
+        return NULL;
+    }
+    memcpy(&count, (char *)settings + list->count, sizeof(count));
+    for (uint32_t i = 0; i < count; i++) {
+        if (strcmp(first + i * list->size, line->name) == 0)
+            return first + i * list->size;
+    }
+    if (count == list->max) {
+        ha_err_set(err, HA_EFULL, "more than %zu of them", list->max);
+        return NULL;
+    }
+    element = first + count++ * list->size;
+    memcpy((char *)settings + list->count, &count, sizeof(count));
+    if (list->fresh != NULL)
+        memcpy(element, list->fresh, list->size);
+    (void)ha_text_copy(element, HA_NAME_SIZE, line->name);
+    return element;
+}
+
+static int take_field(const struct ha_ini_section *section, char *base,
+                      const struct ha_ini_line *line, struct ha_err *err)
+{
+    uint32_t seen;
+
+    memcpy(&seen, base + section->seen, sizeof(seen));
+    for (size_t i = 0; i < section->field_count; i++) {
         const struct ha_ini_field *field = &section->fields[i];
 
         if (strcmp(field->key, line->key) != 0)
             continue;
-        if ((*section->seen & (1u << i)) != 0)
+        if ((seen & (1u << i)) != 0)
             return ha_err_set(err, HA_EEXIST, "said twice");
-        *section->seen |= 1u << i;
-        return set_value(field, line->value, (char *)section->base + field->at, err);
+        seen |= 1u << i;
+        memcpy(base + section->seen, &seen, sizeof(seen));
+        return set_value(field, line->value, base + field->at, err);
     }
     return ha_err_set(err, HA_ENOENT, "unknown key");
+}
+
+int ha_ini_take(const struct ha_ini_section *sections, size_t count, void *settings,
+                const struct ha_ini_line *line, struct ha_err *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct ha_ini_section *section = &sections[i];
+        void *base = settings;
+
+        if (strcmp(section->kind, line->kind) != 0)
+            continue;
+        if (section->list.max > 0)
+            base = find_element(&section->list, settings, line, err);
+        return base != NULL ? take_field(section, base, line, err) : err->code;
+    }
+    return ha_err_set(err, HA_ENOENT, "unknown section");
 }

@@ -39,22 +39,34 @@ struct ha_ini_field {
     size_t at, size; /* in the struct of the section */
 };
 
-/* What a section may hold, and where it goes. */
+/* "[kind]", whose fields are in the settings themselves; or "[kind NAME]", whose fields are in the
+ * element of a list that begins with that name. */
 struct ha_ini_section {
+    const char *kind;
     const struct ha_ini_field *fields;
-    size_t count;
-    void *base;     /* struct of the section */
-    uint32_t *seen; /* a bit per field already set */
+    size_t field_count;
+    size_t seen; /* where, in the same struct as the fields, a uint32_t has a bit per field set */
+    struct ha_ini_list {
+        size_t at, max; /* where the elements are in the settings, and how many; max 0: no list */
+        size_t count;   /* where the uint32_t is that counts them */
+        size_t size;    /* of an element, which begins with char[HA_NAME_SIZE] */
+        const void *fresh; /* what a new element is copied from; NULL: zeroes */
+    } list;
 };
 
-/* Set line->key in the section. HA_ENOENT: no such key. HA_EEXIST: said twice. HA_EINVAL: bad
- * value. */
-int ha_ini_set(const struct ha_ini_section *section, const struct ha_ini_line *line,
-               struct ha_err *err);
+/* Set line->key of the section of @sections that line->kind and line->name say. HA_ENOENT: no such
+ * section or key. HA_EEXIST: said twice. HA_EFULL: too many names. HA_EINVAL: bad name or value. */
+int ha_ini_take(const struct ha_ini_section *sections, size_t count, void *settings,
+                const struct ha_ini_line *line, struct ha_err *err);
 
 #define HA_INI_FIELD(type, owner, member, key)                                                \
     {                                                                                         \
         (key), (type), offsetof(struct owner, member), sizeof(((struct owner *)NULL)->member) \
     }
+
+#define HA_INI_LIST(owner, member, counter, new_element)                                   \
+    .list = {offsetof(struct owner, member), HA_ARRAY_LEN(((struct owner *)NULL)->member), \
+             offsetof(struct owner, counter), sizeof(((struct owner *)NULL)->member[0]),   \
+             (new_element)}
 
 #endif /* HA_CMD_COMMON_INI_H */

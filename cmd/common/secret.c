@@ -29,6 +29,15 @@ int ha_secret_text_read(const char *path, char ret_text[HA_SECRET_TEXT_SIZE], st
     return code;
 }
 
+size_t ha_secret_size(const void *data, size_t size)
+{
+    const uint8_t *bytes = data;
+
+    while (size > 0 && (bytes[size - 1] == '\n' || bytes[size - 1] == '\r'))
+        size--;
+    return size;
+}
+
 static int psk_new(const char *path, const char *name, bool key_is_secret, struct ha_tls **ret,
                    struct ha_err *err)
 {

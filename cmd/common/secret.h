@@ -31,4 +31,8 @@ void ha_security_reload(struct ha_tls *tls);
 /* A context for clients of databases; @ca_file may be empty: the system's. */
 int ha_login_tls_new(const char *ca_file, struct ha_tls **ret, struct ha_err *err);
 
+/* The size of a key without the ends of lines behind it, which an editor may have put there. Any
+ * other byte may be part of it. */
+size_t ha_secret_size(const void *data, size_t size);
+
 #endif /* HA_CMD_COMMON_SECRET_H */

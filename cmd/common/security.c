@@ -14,12 +14,15 @@ static const struct ha_ini_field fields[] = {
     HA_INI_FIELD(HA_INI_TEXT, ha_security, cert_file, "cert_file"),
 };
 
+static const struct ha_ini_section section = {.kind = "tls",
+                                              .fields = fields,
+                                              .field_count = HA_ARRAY_LEN(fields),
+                                              .seen = offsetof(struct ha_security, seen)};
+
 int ha_security_set(struct ha_security *security, const struct ha_ini_line *line,
                     struct ha_err *err)
 {
-    int code = ha_ini_set(
-        &(struct ha_ini_section){fields, HA_ARRAY_LEN(fields), security, &security->seen}, line,
-        err);
+    int code = ha_ini_take(&section, 1, security, line, err);
 
     if (code != HA_OK || strcmp(line->key, "mode") != 0)
         return code;

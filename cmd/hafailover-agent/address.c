@@ -17,10 +17,11 @@
 
 #define NICS_MAX 8u
 #define NS_PER_MS 1000000u
-/* Duplicate detection: 120 ms, inside what a failover without the old host's word waits anyway. */
+/* Duplicate detection: 120 ms, while the database is promoted; it counts for FREE_MS. */
 #define DAD_PROBES 3u
 #define DAD_INTERVAL_MS 40u
 #define DAD_WAIT_MS 40u
+#define FREE_MS 500u
 #define PEACE_MS 5000u  /* without such a host: there is none any more */
 #define DEFEND_MS 1000u /* between announcements against another host that uses the address */
 
@@ -43,6 +44,7 @@ struct address {
     bool detecting; /* dad is lent out */
     bool wanted;
     struct ha_dad dad;
+    uint64_t free_ms; /* boot clock: when a look found nobody; 0: none did */
     uv_timer_t timer; /* announcements */
     unsigned announced;
     uint64_t claimed_ms;
@@ -225,6 +227,7 @@ static void on_dad(struct ha_dad *dad, int result)
         part_closed(address->addresses);
         return;
     }
+    address->free_ms = result == HA_OK ? ha_clock_boot_ms() : 0;
     if (!address->wanted || result == HA_ECANCELED)
         return;
     if (result == HA_EEXIST) {
@@ -251,6 +254,19 @@ static bool detect(struct address *address)
     return address->detecting;
 }
 
+void ha_addresses_look(struct ha_addresses *addresses, uint32_t service)
+{
+    struct address *address = find(addresses, service);
+
+    if (address != NULL && address->nic != NULL && !address->held && !address->detecting)
+        (void)detect(address); /* else the claim does */
+}
+
+static bool was_free(const struct address *address)
+{
+    return address->free_ms != 0 && ha_clock_boot_ms() - address->free_ms < FREE_MS;
+}
+
 void ha_addresses_claim(struct ha_addresses *addresses, const struct ha_effect_vip *vip)
 {
     struct address *address = find(addresses, vip->service);
@@ -261,7 +277,7 @@ void ha_addresses_claim(struct ha_addresses *addresses, const struct ha_effect_v
     address->until_ms = ha_clock_boot_ms() + vip->valid_ms;
     if (address->detecting)
         return;
-    if (!address->held && vip->probe_first && detect(address))
+    if (!address->held && vip->probe_first && !was_free(address) && detect(address))
         return;
     take(address);
 }
@@ -278,6 +294,7 @@ void ha_addresses_release(struct ha_addresses *addresses, uint32_t service)
         return;
     address->wanted = false;
     address->taken = false;
+    address->free_ms = 0;
     address->until_ms = 0;
     (void)uv_timer_stop(&address->timer);
     if (address->detecting)

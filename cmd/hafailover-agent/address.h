@@ -18,7 +18,9 @@ int ha_addresses_open(struct ha_host *host, struct ha_addresses **ret, struct ha
 /* Which address the service has, on which interface; none is fine. */
 void ha_addresses_settings(struct ha_addresses *addresses, const struct ha_settings *settings);
 
-/* The effects VIP_CLAIM and VIP_RELEASE; HA_EVENT_VIP tells the outcome. */
+/* The effects VIP_LOOK, VIP_CLAIM and VIP_RELEASE; HA_EVENT_VIP tells the outcome of the last two.
+ * A look that found nobody spares the claim that follows within half a second its own. */
+void ha_addresses_look(struct ha_addresses *addresses, uint32_t service);
 void ha_addresses_claim(struct ha_addresses *addresses, const struct ha_effect_vip *vip);
 void ha_addresses_release(struct ha_addresses *addresses, uint32_t service);
 

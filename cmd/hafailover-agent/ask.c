@@ -39,8 +39,12 @@ static void on_answer(void *ctx, const struct ha_http_answer *answer)
                 "hafailover-agent\n",
                 asking->socket,
                 answer->err.text[0] != '\0' ? answer->err.text : ha_code_text(answer->code));
-    else
+    else {
         asking->json = json_loadb(answer->body, answer->body_size, 0, NULL);
+        if (asking->json == NULL)
+            fprintf(stderr, "hafailover-agent: %s: status %ld, and no JSON: is that an agent?\n",
+                    asking->socket, answer->status);
+    }
     ha_http_client_close(asking->client, NULL, NULL);
 }
 
@@ -86,7 +90,7 @@ int ha_agent_ask(const struct ha_agent_settings *settings, bool as_json)
     uv_loop_t loop;
 
     if (uv_loop_init(&loop) != 0 || ha_http_client_open(&asking.client, &loop, NULL) != HA_OK) {
-        fprintf(stderr, "hafailover-agent: out of memory\n");
+        fprintf(stderr, "hafailover-agent: no memory, or no more files may be opened\n");
         return EXIT_UNREACHED; /* the program ends: the loop need not */
     }
     if (ha_http_call_start(asking.client, &ask, NULL, on_answer, &asking) != HA_OK)

@@ -13,7 +13,9 @@
 #include "cmd/hafailover-agent/epochs.h"
 #include "cmd/hafailover-agent/gate.h"
 #include "cmd/hafailover-agent/instance.h"
+#include "cmd/hafailover-agent/known.h"
 #include "cmd/hafailover-agent/links.h"
+#include "cmd/hafailover-agent/peers.h"
 #include "cmd/hafailover-agent/serve.h"
 #include "lib/base/err.h"
 #include "lib/base/text.h"
@@ -66,6 +68,7 @@ static void on_drain(void *ctx)
         return;
     if (ha_host_dispatch(host))
         ha_loop_wake(host->loop);
+    ha_databases_reset_clients(host->databases);
     set_tick(host);
 }
 
@@ -87,6 +90,7 @@ static void on_second(uv_timer_t *timer)
         HA_LOG(HA_LOG_ERROR, "gate-class-changed", "class=%s", ha_gate_text(host->core->gate));
     host->core->noteless = !ha_epochs_can_write(host->epochs);
     ha_addresses_check(host->addresses);
+    ha_known_poll(host->known);
 }
 
 static void open_timers(struct ha_host *host)
@@ -143,6 +147,11 @@ static int open_all(struct ha_host *host, struct ha_err *err)
     code = ha_links_open(host, &host->links);
     if (code != HA_OK)
         return ha_err_set(err, code, "links: %s", ha_code_text(code));
+    code = ha_peers_open(host, &host->peers);
+    if (code == HA_OK)
+        code = ha_known_open(host, &host->known);
+    if (code != HA_OK)
+        return ha_err_set(err, code, "other agents: %s", ha_code_text(code));
     code = ha_agent_serve_open(host, &host->serve);
     if (code != HA_OK)
         HA_LOG(HA_LOG_WARN, "api-not-served", "why=%s", ha_code_text(code));
@@ -171,7 +180,8 @@ static void stop(struct ha_host *host, int exit_code)
     (void)ha_notify("STOPPING=1");
     host->open_parts = (host->timers_open ? 2u : 0u) + (host->links != NULL) +
                        (host->databases != NULL) + (host->addresses != NULL) +
-                       (host->epochs != NULL) + (host->serve != NULL);
+                       (host->epochs != NULL) + (host->serve != NULL) + (host->peers != NULL) +
+                       (host->known != NULL);
     if (host->timers_open) {
         uv_close((uv_handle_t *)&host->tick, on_timer_closed);
         uv_close((uv_handle_t *)&host->second, on_timer_closed);
@@ -180,6 +190,10 @@ static void stop(struct ha_host *host, int exit_code)
         ha_agent_serve_close(host->serve, on_part_closed);
     if (host->links != NULL)
         ha_links_close(host->links, on_part_closed);
+    if (host->peers != NULL)
+        ha_peers_close(host->peers, on_part_closed);
+    if (host->known != NULL)
+        ha_known_close(host->known, on_part_closed);
     if (host->databases != NULL)
         ha_databases_close(host->databases, on_part_closed);
     if (host->addresses != NULL)
@@ -210,6 +224,18 @@ static void free_all(struct ha_host *host)
     free(host->spare);
 }
 
+/* A database whose disk hangs keeps its threads until that is over: the others go on with theirs.
+ */
+static void make_threads(const struct ha_agent_settings *settings)
+{
+    enum { OWN = 4, OF_ONE = 6, MOST = 64 };
+    uint32_t count = OWN + OF_ONE * settings->database_count;
+    char text[16];
+
+    (void)ha_text_format(text, sizeof(text), "%" PRIu32, count < MOST ? count : MOST);
+    (void)setenv("UV_THREADPOOL_SIZE", text, 0); /* without memory the usual four */
+}
+
 int ha_host_run(const struct ha_agent_settings *settings)
 {
     struct ha_loop loop;
@@ -217,6 +243,7 @@ int ha_host_run(const struct ha_agent_settings *settings)
     struct ha_loop_hook hook = {.cb = on_drain, .ctx = &host};
     struct ha_err err = {0};
 
+    make_threads(settings);
     if (ha_loop_init(&loop) != HA_OK)
         return 1;
     ha_loop_on_drain(&loop, &hook);

@@ -20,8 +20,10 @@ struct ha_agent_serve;
 struct ha_databases;
 struct ha_epochs;
 struct ha_gates;
+struct ha_known;
 struct ha_links;
 struct ha_loop;
+struct ha_peer_links;
 struct ha_tls;
 
 struct ha_host {
@@ -39,6 +41,8 @@ struct ha_host {
     struct ha_databases *databases;
     struct ha_addresses *addresses;
     struct ha_links *links;
+    struct ha_peer_links *peers;
+    struct ha_known *known;
     struct ha_agent_serve *serve; /* NULL: nothing is served */
 
     uv_timer_t tick;

@@ -9,10 +9,10 @@
 #include "agents/engine.h"
 #include "agents/engines.h"
 #include "agents/host/gate.h"
-#include "agents/host/sock.h"
 #include "cmd/common/secret.h"
 #include "cmd/hafailover-agent/address.h"
 #include "cmd/hafailover-agent/daemon.h"
+#include "cmd/hafailover-agent/resets.h"
 #include "lib/base/err.h"
 #include "lib/base/text.h"
 #include "lib/io/clock.h"
@@ -42,7 +42,8 @@ struct database {
     bool gate_vip;
     uint64_t settle_ms; /* when the slow half of the gate is due, 0: not */
     bool settle_reset;
-    bool close_owed; /* the gate must be closed and is not, as far as is known */
+    bool close_owed;       /* the gate must be closed and is not, as far as is known */
+    uint64_t close_number; /* of the last close that was ordered */
     bool reset_owed;
     bool process_told; /* the core knows of some process */
     int32_t pid;       /* watched; 0: none */
@@ -54,6 +55,8 @@ struct ha_databases {
     struct ha_host *host;
     uint32_t count;
     struct database *all;
+    uint32_t places[HA_SERVICES_MAX]; /* by service id, modulo: where it was joined last */
+    struct ha_resets resets;
     unsigned open_parts;
     void (*close_cb)(struct ha_host *host);
 };
@@ -62,6 +65,10 @@ static void probe(struct database *database);
 
 static struct database *joined(struct ha_databases *databases, uint32_t service)
 {
+    struct database *last = &databases->all[databases->places[service % HA_SERVICES_MAX]];
+
+    if (last->service == service && last->link != NULL)
+        return last;
     for (uint32_t i = 0; i < databases->count; i++) {
         if (databases->all[i].service == service && databases->all[i].link != NULL)
             return &databases->all[i];
@@ -282,7 +289,8 @@ static void tell_closed(struct database *database)
     struct ha_event event = {.kind = HA_EVENT_GATE_CLOSED};
 
     database->close_owed = false;
-    event.u.service = database->service;
+    event.u.gate_closed = (struct ha_event_gate_closed){.service = database->service,
+                                                        .number = database->close_number};
     ha_host_step(database->databases->host, &event);
 }
 
@@ -330,7 +338,6 @@ static void close_gate(struct database *database)
 {
     struct ha_gates *gates = database->databases->host->gates;
     uint16_t port = database->section->port;
-    struct ha_sock_match match = {.port = port};
     struct ha_err err = {0};
     int code;
 
@@ -354,7 +361,7 @@ static void close_gate(struct database *database)
     end_local_clients(database);
     if (database->reset_owed) {
         database->reset_owed = false;
-        (void)ha_sock_kill(&match, NULL, NULL); /* a courtesy: what is left finds the gate closed */
+        ha_resets_owe(&database->databases->resets, port);
     }
     tell_closed(database);
 }
@@ -406,6 +413,7 @@ void ha_databases_gate(struct ha_databases *databases, const struct ha_effect_ga
         return;
     }
     database->reset_owed = gate->reset_clients;
+    database->close_number = gate->number;
     close_gate(database);
 }
 
@@ -419,6 +427,11 @@ static void settle_gate(struct database *database)
         HA_LOG(HA_LOG_WARN, "gate-not-settled", "service=%s why=%s", database->section->service,
                HA_QUOTE(err.text));
     database->settle_reset = false;
+}
+
+void ha_databases_reset_clients(struct ha_databases *databases)
+{
+    ha_resets_flush(&databases->resets);
 }
 
 void ha_databases_poll(struct ha_databases *databases)
@@ -455,6 +468,7 @@ static int open_link(struct database *database, enum ha_engine engine, struct ha
         .bin_dir = section->bin_dir,
         .os_user = section->os_user,
         .start_command = section->start_command,
+        .stop_command = section->stop_command,
         .replication_user = section->replication_user,
         .replication_password = database->replication_password,
     };
@@ -489,6 +503,8 @@ static bool join(struct database *database, const struct ha_settings *settings)
         HA_LOG(HA_LOG_INFO, "database-joined", "service=%s member=%s", settings->service_name,
                settings->member_name);
         database->service = settings->service;
+        database->databases->places[settings->service % HA_SERVICES_MAX] =
+            (uint32_t)(database - database->databases->all);
         database->process_told = false;
         unwatch(database);
     }
@@ -498,6 +514,7 @@ static bool join(struct database *database, const struct ha_settings *settings)
 void ha_databases_settings(struct ha_databases *databases, const struct ha_settings *settings)
 {
     struct ha_host *host = databases->host;
+    const struct ha_held *held = ha_agent_held(host->core, settings->service);
     struct ha_event event = {.kind = HA_EVENT_SETTINGS};
     struct database *database = NULL;
 
@@ -509,7 +526,8 @@ void ha_databases_settings(struct ha_databases *databases, const struct ha_setti
     }
     event.u.settings = settings;
     if (settings->gone) {
-        if (joined(databases, settings->service) != NULL)
+        /* Also where another service has its database already. */
+        if (held != NULL && held->settings.port != 0)
             ha_host_step(host, &event);
         return;
     }
@@ -558,6 +576,7 @@ void ha_databases_close(struct ha_databases *databases, void (*cb)(struct ha_hos
 {
     databases->close_cb = cb;
     databases->open_parts = 1;
+    ha_resets_flush(&databases->resets); /* there is no other turn */
     for (uint32_t i = 0; i < databases->count; i++) {
         struct database *database = &databases->all[i];
         struct ha_link *link = database->link;

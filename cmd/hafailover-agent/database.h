@@ -30,6 +30,9 @@ void ha_databases_gate(struct ha_databases *databases, const struct ha_effect_ga
 /* Each tick: a gate that could not be closed is closed again. */
 void ha_databases_poll(struct ha_databases *databases);
 
+/* At the end of a turn: those of gates that it closed. */
+void ha_databases_reset_clients(struct ha_databases *databases);
+
 /* @cb after the last link has closed; the last touch. */
 void ha_databases_close(struct ha_databases *databases, void (*cb)(struct ha_host *host));
 

@@ -5,6 +5,7 @@
 #include "cmd/hafailover-agent/database.h"
 #include "cmd/hafailover-agent/epochs.h"
 #include "cmd/hafailover-agent/links.h"
+#include "cmd/hafailover-agent/peers.h"
 #include "lib/base/check.h"
 #include "lib/core/effect.h"
 
@@ -31,11 +32,20 @@ static void execute(struct ha_host *host, const struct ha_effect *effect)
     case HA_EFFECT_ACT_CANCEL:
         ha_databases_act_cancel(host->databases, effect->u.service);
         return;
+    case HA_EFFECT_VIP_LOOK:
+        ha_addresses_look(host->addresses, effect->u.service);
+        return;
     case HA_EFFECT_VIP_CLAIM:
         ha_addresses_claim(host->addresses, &effect->u.vip);
         return;
     case HA_EFFECT_VIP_RELEASE:
         ha_addresses_release(host->addresses, effect->u.vip.service);
+        return;
+    case HA_EFFECT_HOLD_ASK:
+        ha_peers_ask(host->peers, &effect->u.hold_ask);
+        return;
+    case HA_EFFECT_HOLD_WORD:
+        ha_peers_word(host->peers, &effect->u.hold_word);
         return;
     case HA_EFFECT_PROPOSE:
     case HA_EFFECT_PROMISE:
@@ -60,5 +70,6 @@ bool ha_host_dispatch(struct ha_host *host)
             execute(host, &list->items[i]);
     }
     ha_links_flush(host->links);
+    ha_peers_flush(host->peers);
     return host->effects->count > 0;
 }

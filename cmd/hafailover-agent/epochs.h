@@ -1,7 +1,8 @@
 /* cmd/hafailover-agent/epochs.h - the durable note of epochs seen, given up and held.
  *
- * Shell, loop thread; writes run off the loop, whole and atomic, one at a time. What could not be
- * written is tried again each second: until then nothing is reported that depends on it. */
+ * Shell, loop thread; writes run off the loop, whole and atomic, one at a time, on a thread that no
+ * disk of a database can keep. What could not be written is tried again each second: until then
+ * nothing is reported that depends on it. */
 #ifndef HA_CMD_HAFAILOVER_AGENT_EPOCHS_H
 #define HA_CMD_HAFAILOVER_AGENT_EPOCHS_H
 

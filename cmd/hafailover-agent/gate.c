@@ -21,16 +21,17 @@ static void want(const struct ha_agent_settings *settings, struct wanted *wanted
 {
     const char *class = settings->gate_class;
     bool any = strcmp(class, "auto") == 0;
+    bool has_cgroup = settings->cgroup[0] != '\0';
     struct stat status;
 
     *wanted = (struct wanted){0};
     for (uint32_t i = 0; i < settings->database_count; i++)
         wanted->ports[i] = settings->databases[i].port;
     wanted->options.pin_dir = settings->pin_dir;
-    wanted->options.cgroup = settings->cgroup[0] != '\0' ? settings->cgroup : NULL;
+    wanted->options.cgroup = has_cgroup ? settings->cgroup : NULL;
     wanted->options.ports = wanted->ports;
     wanted->options.port_count = settings->database_count;
-    wanted->options.want_bpf = any || strstr(class, "bpf") != NULL;
+    wanted->options.want_bpf = (any && has_cgroup) || strstr(class, "bpf") != NULL;
     wanted->options.want_nft = any || strstr(class, "nft") != NULL;
     wanted->options.mount_bpffs = true;
     /* Who owns the agent's state is who the agent runs as. */
@@ -56,8 +57,6 @@ static int load(const struct ha_agent_settings *settings, struct wanted *wanted)
 
     if (!wanted->options.want_bpf && !wanted->options.want_nft)
         return 0;
-    if (is_auto && wanted->options.cgroup == NULL)
-        wanted->options.want_bpf = false;
     if (ha_gates_load(&wanted->options, &err) == HA_OK)
         return 0;
     fprintf(stderr, "hafailover-agent: gate load: %s\n", err.text);
@@ -110,6 +109,8 @@ int ha_gate_command(const struct ha_agent_settings *settings, const char *comman
         return load(settings, &wanted);
     if (strcmp(command, "show") == 0)
         return show(&wanted);
+    /* One that was loaded before the file lost its cgroup stays closed for ever otherwise. */
+    wanted.options.want_bpf = wanted.options.want_bpf || strcmp(settings->gate_class, "auto") == 0;
     if (ha_gates_unload(&wanted.options, &err) == HA_OK)
         return 0;
     fprintf(stderr, "hafailover-agent: gate unload: %s\n", err.text);

@@ -5,13 +5,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cmd/common/said.h"
 #include "cmd/hafailover-agent/daemon.h"
 #include "cmd/hafailover-agent/database.h"
+#include "cmd/hafailover-agent/dispatch.h"
+#include "cmd/hafailover-agent/known.h"
+#include "cmd/hafailover-agent/peers.h"
 #include "lib/base/err.h"
 #include "lib/base/prng.h"
 #include "lib/base/text.h"
 #include "lib/io/clock.h"
 #include "lib/io/dns.h"
+#include "lib/io/file.h"
 #include "lib/io/frames.h"
 #include "lib/io/log.h"
 #include "lib/io/tls.h"
@@ -46,6 +51,8 @@ struct watcher_link {
     uint32_t index; /* in the set, as its hello said */
     uint32_t failures;
     uint64_t dial_ms, since_ms, heard_ms, said_ms;
+    struct ha_said statuses; /* told on this connection */
+    struct ha_said promises; /* got on it */
 };
 
 struct ha_links {
@@ -56,6 +63,9 @@ struct ha_links {
     struct watcher_link all[HA_WATCHERS_MAX];
     uint32_t status_count;
     struct ha_status statuses[HA_DATABASES_MAX]; /* of the next heartbeat, one per service */
+    uint64_t marks[HA_DATABASES_MAX];
+    bool told_now[HA_DATABASES_MAX];     /* in full, to the watcher whose turn it is */
+    uint32_t status_at[HA_SERVICES_MAX]; /* by service id, modulo: where it was put */
     uint8_t *batch_data;
     unsigned open_parts; /* of closing */
     void (*close_cb)(struct ha_host *host);
@@ -100,6 +110,8 @@ static void on_closed(void *ctx)
 
     link->stream = NULL;
     link->frames = NULL;
+    ha_said_free(&link->statuses);
+    ha_said_free(&link->promises);
     if (link->links->close_cb != NULL) {
         link->state = LINK_IDLE;
         part_closed(link->links);
@@ -158,15 +170,78 @@ static void on_hello(struct watcher_link *link, const struct ha_hello_watcher *h
     step_link(link, true);
 }
 
+/* A frame may be about more services than one list of effects holds. */
+static void make_room(struct ha_links *links)
+{
+    if (links->host->effects->count >= HA_EFFECTS_MAX / 2)
+        (void)ha_host_dispatch(links->host); /* once more at the end of the turn */
+}
+
+static void step_promise(struct watcher_link *link, const struct ha_promise *promise)
+{
+    struct ha_event event = {.kind = HA_EVENT_PROMISE};
+
+    event.u.promise = (struct ha_event_promise){.watcher = link->index, .promise = promise};
+    ha_host_step(link->links->host, &event);
+    make_room(link->links);
+}
+
 static void on_promises(struct watcher_link *link, struct ha_batch *batch)
 {
     struct ha_promise promise;
 
-    while (ha_batch_next_promise(batch, &promise)) {
-        struct ha_event event = {.kind = HA_EVENT_PROMISE};
+    while (link->state == LINK_UP && ha_batch_next_promise(batch, &promise)) {
+        struct ha_said_entry *given = ha_said_make(&link->promises, promise.service);
 
-        event.u.promise = (struct ha_event_promise){.watcher = link->index, .promise = &promise};
-        ha_host_step(link->links->host, &event);
+        if (given == NULL) {
+            drop(link, "too many services");
+            return;
+        }
+        given->mark = ha_said_promise_mark(&promise);
+        given->epoch = promise.epoch;
+        given->set_id = promise.set_id;
+        given->set_size = promise.set_size;
+        given->length_ms = promise.length_ms;
+        step_promise(link, &promise);
+    }
+}
+
+static void on_renew(struct watcher_link *link, const struct ha_repeat *repeat)
+{
+    if (repeat->instance != link->links->host->core->instance ||
+        !ha_said_matches(&link->promises, repeat)) {
+        drop(link, "it renews what it has not promised");
+        return;
+    }
+    for (uint32_t i = 0; i < repeat->count; i++) {
+        const struct ha_range *range = &repeat->ranges[i];
+
+        for (uint32_t k = 0; k < range->count && link->state == LINK_UP; k++) {
+            const struct ha_said_entry *given = &link->promises.entries[range->first + k];
+            const struct ha_promise promise = {.service = given->service,
+                                               .epoch = given->epoch,
+                                               .instance = repeat->instance,
+                                               .stamp = repeat->stamp,
+                                               .set_id = given->set_id,
+                                               .set_size = given->set_size,
+                                               .length_ms = given->length_ms};
+
+            step_promise(link, &promise);
+        }
+    }
+}
+
+/* A watcher whose state lagged can make something of these now: in full with the next heartbeat. */
+static void on_tell(struct watcher_link *link, const struct ha_repeat *tell)
+{
+    for (uint32_t i = 0; i < tell->count; i++) {
+        const struct ha_range *range = &tell->ranges[i];
+
+        for (uint32_t k = range->first; k - range->first < range->count; k++)
+            if (k < link->statuses.count)
+                link->statuses.entries[k].fresh = false;
+            else
+                return;
     }
 }
 
@@ -202,10 +277,26 @@ static void on_frame(void *ctx, struct ha_frames *frames, uint8_t type, const ui
         on_hello(link, &message.u.hello_watcher);
         return;
     case HA_MESSAGE_SETTINGS:
+        if (!ha_agent_is_outdated(link->links->host->core, &message.u.settings))
+            ha_known_put(link->links->host->known, &message);
         ha_databases_settings(link->links->host->databases, &message.u.settings);
+        return;
+    case HA_MESSAGE_ALL:
+        ha_known_all(link->links->host->known, &message.u.all);
+        return;
+    case HA_MESSAGE_PEERS:
+        if (ha_peers_take(link->links->host->peers, &message.u.peers))
+            ha_known_put(link->links->host->known, &message);
+        ha_file_wipe(&message, sizeof(message));
         return;
     case HA_MESSAGE_PROMISES:
         on_promises(link, &message.u.promises);
+        return;
+    case HA_MESSAGE_RENEW:
+        on_renew(link, &message.u.repeat);
+        return;
+    case HA_MESSAGE_TELL:
+        on_tell(link, &message.u.repeat);
         return;
     case HA_MESSAGE_ORDER:
         on_order(link, &message.u.order);
@@ -215,6 +306,9 @@ static void on_frame(void *ctx, struct ha_frames *frames, uint8_t type, const ui
     case HA_MESSAGE_HEARTBEATS:
     case HA_MESSAGE_REPORT:
     case HA_MESSAGE_STOPPED:
+    case HA_MESSAGE_REPEAT:
+    case HA_MESSAGE_HOLD_ASKS:
+    case HA_MESSAGE_HOLD_WORDS:
         drop(link, "a message that no watcher sends");
         return;
     }
@@ -270,7 +364,9 @@ static void connect_to(struct watcher_link *link, const struct ha_addr *addr)
         .server_name = name,
         .alpn = HA_ALPN_FRAMES,
         .deadline_ms = CONNECT_MAX_MS,
-        .tuning = {.user_timeout_ms = USER_TIMEOUT_MS, .keepalive_s = KEEPALIVE_S},
+        .tuning = {.user_timeout_ms = USER_TIMEOUT_MS,
+                   .keepalive_s = KEEPALIVE_S,
+                   .send_queue_max = HA_MESSAGE_QUEUE_MAX},
     };
     int code;
 
@@ -314,44 +410,118 @@ static void dial(struct watcher_link *link)
     ha_dns_start(link->links->dns, &link->resolve, host, port, RESOLVE_MAX_MS, on_resolved);
 }
 
-/* Put statuses from @at on into one message; how many it took. */
-static uint32_t fill(struct ha_links *links, uint32_t at, size_t *ret_size)
+static bool is_fresh(const struct ha_links *links, const struct ha_status *status)
 {
+    const struct ha_held *held = ha_agent_held(links->host->core, status->service);
+
+    return held != NULL && ha_said_may_repeat(status, &held->settings);
+}
+
+/* What the watcher was told on this connection and still holds. */
+static const struct ha_said_entry *still_told(const struct watcher_link *link, uint32_t at)
+{
+    const struct ha_links *links = link->links;
+    const struct ha_said_entry *told = ha_said_find(&link->statuses, links->statuses[at].service);
+
+    return told != NULL && told->mark == links->marks[at] && told->fresh &&
+                   is_fresh(links, &links->statuses[at])
+               ? told
+               : NULL;
+}
+
+static void note_told(struct watcher_link *link, uint32_t at)
+{
+    const struct ha_links *links = link->links;
+    struct ha_said_entry *told = ha_said_make(&link->statuses, links->statuses[at].service);
+
+    if (told == NULL) {
+        drop(link, "too many services");
+        return;
+    }
+    told->mark = links->marks[at];
+    told->fresh = is_fresh(links, &links->statuses[at]);
+}
+
+/* Everything that is not as last told, in as many messages as it takes. */
+static void tell_changes(struct watcher_link *link, uint64_t stamp)
+{
+    struct ha_links *links = link->links;
     struct ha_batch_writer batch;
-    uint32_t from = at;
+    uint32_t at = 0;
 
-    ha_batch_begin_heartbeats(&batch, links->batch_data, links->host->core->instance,
-                              ha_clock_boot_ms());
-    while (at < links->status_count) {
-        int code = ha_batch_add_status(&batch, &links->statuses[at]);
+    ha_batch_begin_heartbeats(&batch, links->batch_data, links->host->core->instance, stamp);
+    while (at < links->status_count && link->state == LINK_UP) {
+        int code = still_told(link, at) != NULL ? HA_OK
+                                                : ha_batch_add_status(&batch, &links->statuses[at]);
 
-        if (code == HA_EFULL)
-            break;
+        if (code == HA_EFULL) {
+            send_bytes(link, links->batch_data, ha_batch_end(&batch));
+            ha_batch_begin_heartbeats(&batch, links->batch_data, links->host->core->instance,
+                                      stamp);
+            continue;
+        }
         if (code != HA_OK)
             HA_LOG(HA_LOG_ERROR, "status-not-sent", "service=%u why=%s",
                    links->statuses[at].service, ha_code_text(code));
+        else if (still_told(link, at) == NULL)
+            links->told_now[at] = true;
         at++;
     }
-    *ret_size = ha_batch_end(&batch);
-    return at - from;
+    if (link->state == LINK_UP && (batch.count > 0 || links->status_count == 0))
+        send_bytes(link, links->batch_data, ha_batch_end(&batch));
+}
+
+static void send_repeat(struct watcher_link *link, struct ha_message *message)
+{
+    uint8_t data[64 + sizeof(message->u.repeat)];
+    size_t size;
+
+    if (message->u.repeat.count > 0 &&
+        ha_message_encode(message, data, sizeof(data), &size, NULL) == HA_OK)
+        send_bytes(link, data, size);
+    message->u.repeat.count = 0;
+    message->u.repeat.sum = 0;
+}
+
+static void repeat_the_rest(struct watcher_link *link, uint64_t stamp)
+{
+    struct ha_links *links = link->links;
+    struct ha_message message = {.type = HA_MESSAGE_REPEAT};
+
+    message.u.repeat.instance = links->host->core->instance;
+    message.u.repeat.stamp = stamp;
+    for (uint32_t at = 0; at < links->status_count && link->state == LINK_UP; at++) {
+        const struct ha_said_entry *told = links->told_now[at] ? NULL : still_told(link, at);
+        uint32_t place = told == NULL ? 0 : ha_said_place(&link->statuses, told);
+
+        if (told == NULL || ha_repeat_add(&message.u.repeat, place, told->mark))
+            continue;
+        send_repeat(link, &message);
+        if (link->state == LINK_UP)
+            (void)ha_repeat_add(&message.u.repeat, place, told->mark); /* there is room now */
+    }
+    if (link->state == LINK_UP)
+        send_repeat(link, &message);
 }
 
 static void beat(struct ha_links *links)
 {
-    uint32_t at = 0;
-    size_t size;
+    uint64_t stamp = ha_clock_boot_ms();
 
-    do {
-        uint32_t taken = fill(links, at, &size);
+    for (uint32_t at = 0; at < links->status_count; at++)
+        links->marks[at] = ha_status_mark(&links->statuses[at]);
+    for (uint32_t i = 0; i < links->host->settings->watcher_count; i++) {
+        struct watcher_link *link = &links->all[i];
 
-        at += taken;
-        for (uint32_t i = 0; i < links->host->settings->watcher_count; i++) {
-            if (links->all[i].state == LINK_UP)
-                send_bytes(&links->all[i], links->batch_data, size);
-        }
-        if (taken == 0)
-            break;
-    } while (at < links->status_count);
+        if (link->state != LINK_UP)
+            continue;
+        memset(links->told_now, 0, links->status_count * sizeof(links->told_now[0]));
+        tell_changes(link, stamp);
+        for (uint32_t at = 0; at < links->status_count && link->state == LINK_UP; at++)
+            if (links->told_now[at])
+                note_told(link, at);
+        repeat_the_rest(link, stamp);
+    }
     links->status_count = 0;
 }
 
@@ -363,13 +533,19 @@ void ha_links_flush(struct ha_links *links)
 
 void ha_links_status(struct ha_links *links, const struct ha_status *status)
 {
-    uint32_t at = 0;
+    uint32_t *hint = &links->status_at[status->service % HA_SERVICES_MAX];
+    uint32_t at = *hint;
 
     /* What was true for a part of a turn is told to nobody. */
-    while (at < links->status_count && links->statuses[at].service != status->service)
-        at++;
+    if (at >= links->status_count ||
+        (links->statuses[at].service - status->service) % HA_SERVICES_MAX != 0)
+        at = links->status_count; /* none of that rest is there yet */
+    else if (links->statuses[at].service != status->service)
+        for (at = 0; at < links->status_count && links->statuses[at].service != status->service;)
+            at++;
     if (at == HA_DATABASES_MAX)
         return; /* no more services than [database] sections are joined */
+    *hint = at;
     links->statuses[at] = *status;
     if (at == links->status_count)
         links->status_count++;

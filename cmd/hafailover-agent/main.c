@@ -11,6 +11,7 @@
 #include "cmd/hafailover-agent/gate.h"
 #include "cmd/hafailover-agent/settings.h"
 #include "lib/base/err.h"
+#include "lib/io/heap.h"
 #include "lib/io/log.h"
 
 #define EXIT_SETTINGS 2 /* the service manager should not restart: a person must look */
@@ -90,17 +91,11 @@ int main(int argc, char *argv[])
         NULL};
     static struct ha_agent_settings settings;
     struct arguments arguments = {.path = "/etc/hafailover/hafailover-agent.conf"};
-    enum ha_log_level level;
     struct ha_err err = {0};
 
     argp_parse(&argp, argc, argv, 0, NULL, &arguments);
     if (ha_agent_settings_read(&settings, arguments.path, &err) != HA_OK) {
         fprintf(stderr, "hafailover-agent: %s\n", err.text);
-        return EXIT_SETTINGS;
-    }
-    if (ha_log_level_parse(settings.log_level, &level) != HA_OK) {
-        fprintf(stderr, "hafailover-agent: %s: [log] level = %s is unknown\n", arguments.path,
-                settings.log_level);
         return EXIT_SETTINGS;
     }
     if (arguments.check) {
@@ -111,6 +106,7 @@ int main(int argc, char *argv[])
         return ha_agent_ask(&settings, arguments.json || isatty(STDOUT_FILENO) == 0);
     if (arguments.gate != NULL)
         return ha_gate_command(&settings, arguments.gate);
-    ha_log_init("hafailover-agent", level);
+    ha_heap_init();
+    ha_log_init("hafailover-agent", settings.log_level);
     return ha_host_run(&settings);
 }

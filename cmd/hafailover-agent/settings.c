@@ -1,7 +1,6 @@
 #include "cmd/hafailover-agent/settings.h"
 
 #include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "agents/host/gate.h"
@@ -26,7 +25,7 @@ static const struct ha_ini_field vip_fields[] = {
 };
 
 static const struct ha_ini_field log_fields[] = {
-    HA_INI_FIELD(HA_INI_NAME, ha_agent_settings, log_level, "level"),
+    HA_INI_FIELD(HA_INI_NAME, ha_agent_settings, log_level_text, "level"),
 };
 
 static const struct ha_ini_field database_fields[] = {
@@ -46,84 +45,29 @@ static const struct ha_ini_field database_fields[] = {
     HA_INI_FIELD(HA_INI_TEXT, ha_database_settings, stop_command, "stop_command"),
 };
 
-static int add_watcher(struct ha_agent_settings *settings, const struct ha_ini_line *line,
-                       struct ha_err *err)
-{
-    struct ha_watcher_setting *watcher;
-    char host[HA_ADDRESS_SIZE];
-    uint16_t port;
-
-    if (settings->watcher_count == HA_WATCHERS_MAX)
-        return ha_err_set(err, HA_EFULL, "more than %d watchers", HA_WATCHERS_MAX);
-    if (!ha_text_is_name(line->key, HA_NAME_SIZE))
-        return ha_err_set(err, HA_EINVAL, "not a name");
-    if (ha_text_host_port(line->value, host, sizeof(host), &port, 0) != HA_OK)
-        return ha_err_set(err, HA_EINVAL, "\"%s\" is not host:port", line->value);
-    for (uint32_t i = 0; i < settings->watcher_count; i++) {
-        if (strcmp(settings->watchers[i].name, line->key) == 0)
-            return ha_err_set(err, HA_EEXIST, "said twice");
-    }
-    watcher = &settings->watchers[settings->watcher_count++];
-    (void)ha_text_copy(watcher->name, sizeof(watcher->name), line->key);
-    return ha_text_copy(watcher->address, sizeof(watcher->address), line->value);
-}
-
-static int set_database(struct ha_agent_settings *settings, const struct ha_ini_line *line,
-                        struct ha_err *err)
-{
-    struct ha_database_settings *one = NULL;
-
-    if (!ha_text_is_name(line->name, HA_NAME_SIZE))
-        return ha_err_set(err, HA_EINVAL, "the section wants a name: [database SERVICE]");
-    for (uint32_t i = 0; i < settings->database_count; i++) {
-        if (strcmp(settings->databases[i].service, line->name) == 0)
-            one = &settings->databases[i];
-    }
-    if (one == NULL) {
-        if (settings->database_count == HA_DATABASES_MAX)
-            return ha_err_set(err, HA_EFULL, "too many [database]");
-        one = &settings->databases[settings->database_count++];
-        (void)ha_text_copy(one->service, sizeof(one->service), line->name);
-    }
-    return ha_ini_set(
-        &(struct ha_ini_section){database_fields, HA_ARRAY_LEN(database_fields), one, &one->seen},
-        line, err);
-}
+static const struct ha_ini_section sections[] = {
+    {"agent", agent_fields, HA_ARRAY_LEN(agent_fields),
+     .seen = offsetof(struct ha_agent_settings, seen_agent)},
+    {"gate", gate_fields, HA_ARRAY_LEN(gate_fields),
+     .seen = offsetof(struct ha_agent_settings, seen_gate)},
+    {"vip", vip_fields, HA_ARRAY_LEN(vip_fields),
+     .seen = offsetof(struct ha_agent_settings, seen_vip)},
+    {"log", log_fields, HA_ARRAY_LEN(log_fields),
+     .seen = offsetof(struct ha_agent_settings, seen_log)},
+    {"database", database_fields, HA_ARRAY_LEN(database_fields),
+     .seen = offsetof(struct ha_database_settings, seen),
+     HA_INI_LIST(ha_agent_settings, databases, database_count, NULL)},
+};
 
 static int on_line(void *arg, const struct ha_ini_line *line, struct ha_err *err)
 {
     struct ha_agent_settings *settings = arg;
 
-    if (strcmp(line->kind, "agent") == 0)
-        return ha_ini_set(&(struct ha_ini_section){agent_fields, HA_ARRAY_LEN(agent_fields),
-                                                   settings, &settings->seen_agent},
-                          line, err);
     if (strcmp(line->kind, "watchers") == 0)
-        return add_watcher(settings, line, err);
+        return ha_watchers_add(settings->watchers, &settings->watcher_count, line, err);
     if (strcmp(line->kind, "tls") == 0)
         return ha_security_set(&settings->security, line, err);
-    if (strcmp(line->kind, "gate") == 0)
-        return ha_ini_set(&(struct ha_ini_section){gate_fields, HA_ARRAY_LEN(gate_fields), settings,
-                                                   &settings->seen_gate},
-                          line, err);
-    if (strcmp(line->kind, "vip") == 0)
-        return ha_ini_set(&(struct ha_ini_section){vip_fields, HA_ARRAY_LEN(vip_fields), settings,
-                                                   &settings->seen_vip},
-                          line, err);
-    if (strcmp(line->kind, "log") == 0)
-        return ha_ini_set(&(struct ha_ini_section){log_fields, HA_ARRAY_LEN(log_fields), settings,
-                                                   &settings->seen_log},
-                          line, err);
-    if (strcmp(line->kind, "database") == 0)
-        return set_database(settings, line, err);
-    return ha_err_set(err, HA_ENOENT, "unknown section");
-}
-
-static int by_name(const void *a, const void *b)
-{
-    const struct ha_watcher_setting *left = a, *right = b;
-
-    return strcmp(left->name, right->name); /* total: names are unique */
+    return ha_ini_take(sections, HA_ARRAY_LEN(sections), settings, line, err);
 }
 
 static int check_databases(const struct ha_agent_settings *settings, struct ha_err *err)
@@ -154,7 +98,6 @@ static int check(struct ha_agent_settings *settings, struct ha_err *err)
         return ha_err_set(err, HA_EINVAL, "[agent] name is missing");
     if (settings->watcher_count == 0)
         return ha_err_set(err, HA_EINVAL, "[watchers] is missing");
-    qsort(settings->watchers, settings->watcher_count, sizeof(settings->watchers[0]), by_name);
     if (strcmp(settings->api_listen, "none") != 0 && !ha_security_is_local(settings->api_listen))
         return ha_err_set(err, HA_EINVAL,
                           "[agent] api_listen = %s is not a loopback address with a port, or none",
@@ -166,12 +109,12 @@ static int check(struct ha_agent_settings *settings, struct ha_err *err)
     code = check_databases(settings, err);
     if (code == HA_OK)
         code = ha_security_check(&settings->security, "key_file", err);
-    for (uint32_t i = 0; code == HA_OK && i < settings->watcher_count; i++) {
-        if (settings->security.mode == HA_SECURITY_PLAIN &&
-            !ha_security_is_local(settings->watchers[i].address))
-            code = ha_err_set(err, HA_EINVAL, "[tls] mode = plain: %s is not a loopback address",
-                              settings->watchers[i].address);
-    }
+    if (code == HA_OK)
+        code = ha_watchers_check(settings->watchers, settings->watcher_count,
+                                 settings->security.mode == HA_SECURITY_PLAIN, err);
+    if (code == HA_OK &&
+        ha_log_level_parse(settings->log_level_text, &settings->log_level) != HA_OK)
+        code = ha_err_set(err, HA_EINVAL, "[log] level = %s is unknown", settings->log_level_text);
     return code;
 }
 
@@ -185,7 +128,7 @@ int ha_agent_settings_read(struct ha_agent_settings *settings, const char *path,
         .api_listen = "127.0.0.1:7401",
         .gate_class = "auto",
         .pin_dir = HA_GATE_PIN_DIR,
-        .log_level = "info",
+        .log_level_text = "info",
     };
     code = ha_ini_read(path, on_line, settings, err);
     if (code != HA_OK)

@@ -9,15 +9,16 @@
 
 #include "cmd/common/ini.h"
 #include "cmd/common/security.h"
+#include "cmd/common/watchers.h"
 #include "lib/core/limits.h"
+#include "lib/io/log.h"
 
 struct ha_err;
 
-#define HA_ADDRESS_SIZE 280u
 #define HA_DATABASES_MAX 1024u /* of one host */
 
-struct ha_database_settings { /* [database SERVICE] */
-    char service[HA_NAME_SIZE];
+struct ha_database_settings {   /* [database SERVICE] */
+    char service[HA_NAME_SIZE]; /* first: see ha_ini_section */
     uint32_t seen;
     char socket[HA_PATH_SIZE]; /* UNIX socket, or ... */
     char host[HA_HOST_SIZE];   /* ... a local address */
@@ -35,11 +36,6 @@ struct ha_database_settings { /* [database SERVICE] */
     char stop_command[HA_PATH_SIZE];
 };
 
-struct ha_watcher_setting {
-    char name[HA_NAME_SIZE];
-    char address[HA_ADDRESS_SIZE]; /* host:port */
-};
-
 struct ha_agent_settings {
     uint32_t seen_agent, seen_gate, seen_vip, seen_log;
     char name[HA_NAME_SIZE];
@@ -53,7 +49,8 @@ struct ha_agent_settings {
     char pin_dir[HA_PATH_SIZE];
     char cgroup[HA_PATH_SIZE];
     char vip_interface[HA_NAME_SIZE];
-    char log_level[8];
+    char log_level_text[8];
+    enum ha_log_level log_level;
     uint32_t database_count;
     struct ha_database_settings databases[HA_DATABASES_MAX];
 };
