@@ -5,12 +5,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cmd/common/said.h"
 #include "cmd/hafailoverd/daemon.h"
+#include "cmd/hafailoverd/dispatch.h"
+#include "cmd/hafailoverd/peers.h"
 #include "lib/base/bytes.h"
 #include "lib/base/err.h"
 #include "lib/base/text.h"
 #include "lib/core/effect.h"
 #include "lib/io/clock.h"
+#include "lib/io/file.h"
 #include "lib/io/frames.h"
 #include "lib/io/log.h"
 #include "lib/wire/message.h"
@@ -21,6 +25,7 @@
 #define SUSPECT_AFTER_MS 1000u /* a silent connection may lose its place to a waiting one */
 #define PEER_PREFIX "agent/"
 #define FRAME_TYPE 1u
+#define ORDERS_WAIT_MAX (256u << 10) /* bytes */
 
 enum conn_state {
     CONN_HELLO,   /* nothing said yet */
@@ -45,13 +50,19 @@ struct conn {
     uint64_t since_ms, heard_ms;
     uint32_t sent_count, sent_size;
     struct sent *sent;
+    uint64_t peers_hash;     /* of the peers as last pushed */
+    uint64_t all_hash;       /* likewise, of which services there are */
+    struct ha_said statuses; /* that it told */
+    struct ha_said promises; /* that it was given */
 };
 
 struct ha_agents {
     struct ha_daemon *daemon;
-    struct conn *conns; /* closing ones too */
-    struct conn *batch_conn;
+    struct conn *conns;      /* closing ones too */
+    struct conn *batch_conn; /* whose promises wait to be sent ... */
+    bool batch_renews;       /* ... in `renewed`, else in `batch` */
     struct ha_batch_writer batch;
+    struct ha_message renewed;
     uint8_t *batch_data;
     uint8_t *frame_data; /* of single messages */
     void (*close_cb)(struct ha_daemon *daemon);
@@ -82,6 +93,8 @@ static void on_closed(void *ctx)
         }
     }
     free(conn->sent);
+    ha_said_free(&conn->statuses);
+    ha_said_free(&conn->promises);
     free(conn);
     finish_close(agents);
 }
@@ -215,11 +228,46 @@ static void push_gone(struct conn *conn)
     conn->sent_count = kept;
 }
 
+/* Before the settings: an agent keeps both, and what it does by these needs them. */
+static void push_peers(struct conn *conn)
+{
+    const struct ha_daemon *daemon = conn->agents->daemon;
+    struct ha_message message = {.type = HA_MESSAGE_PEERS};
+    uint64_t hash;
+
+    ha_peers_make(&message.u.peers, &daemon->core->cluster, conn->name, daemon->tls);
+    hash = ha_hash(HA_HASH_START, &message.u.peers, sizeof(message.u.peers));
+    /* Also that there are none: what it knows may be older. */
+    if (hash != conn->peers_hash) {
+        conn->peers_hash = hash;
+        send_message(conn, &message);
+    }
+    ha_file_wipe(&message, sizeof(message));
+}
+
+/* After the settings: it may know one from before this connection that is no more. */
+static void push_all(struct conn *conn)
+{
+    struct ha_message message = {.type = HA_MESSAGE_ALL};
+    struct ha_all *all = &message.u.all;
+    uint64_t hash;
+
+    all->config_version = conn->agents->daemon->core->cluster.config_version;
+    for (uint32_t i = 0; i < conn->sent_count && all->count < HA_SERVICES_MAX; i++)
+        all->services[all->count++] = conn->sent[i].service;
+    hash = ha_hash(HA_HASH_START, all, sizeof(*all));
+    if (hash == conn->all_hash)
+        return;
+    conn->all_hash = hash;
+    send_message(conn, &message);
+}
+
 static void push_settings(struct conn *conn)
 {
     const struct ha_watcher *core = conn->agents->daemon->core;
     uint32_t cursor = 0, service, member;
 
+    push_peers(conn);
     for (uint32_t i = 0; i < conn->sent_count; i++)
         conn->sent[i].wanted = false;
     while (conn->state == CONN_SERVED &&
@@ -241,6 +289,8 @@ static void push_settings(struct conn *conn)
     }
     if (conn->state == CONN_SERVED)
         push_gone(conn);
+    if (conn->state == CONN_SERVED)
+        push_all(conn);
 }
 
 static void say_hello(struct conn *conn)
@@ -296,21 +346,82 @@ static void on_hello(struct conn *conn, const struct ha_hello_agent *hello)
     conn->state = CONN_WAITING;
 }
 
+/* A frame may be about more services than one list of effects holds. */
+static void make_room(struct ha_agents *agents)
+{
+    if (agents->daemon->effects->count >= HA_EFFECTS_MAX / 2)
+        (void)ha_dispatch_drain(agents->daemon->dispatch); /* once more at the end of the turn */
+}
+
 static void on_heartbeats(struct conn *conn, struct ha_batch *batch)
 {
     struct ha_heartbeat heartbeat;
 
-    while (conn->state == CONN_SERVED && ha_batch_next_heartbeat(batch, &heartbeat)) {
+    while ((conn->state == CONN_SERVED || conn->state == CONN_WAITING) &&
+           ha_batch_next_heartbeat(batch, &heartbeat)) {
         struct ha_event event = {.kind = HA_EVENT_HEARTBEAT};
+        struct ha_said_entry *told = ha_said_make(&conn->statuses, heartbeat.status.service);
 
         if (heartbeat.instance != conn->instance) {
             refuse(conn, "a heartbeat of another instance than the hello named");
             return;
         }
+        if (told == NULL) {
+            refuse(conn, "too many services");
+            return;
+        }
         event.u.heartbeat =
             (struct ha_event_heartbeat){.agent = conn->name, .heartbeat = &heartbeat};
-        (void)ha_daemon_step(conn->agents->daemon, &event, NULL); /* HA_OK for this kind */
+        told->member = heartbeat.status.member;
+        told->mark = ha_status_mark(&heartbeat.status);
+        /* Those of a waiting connection count for nothing; they are asked for again in its turn. */
+        told->taken = conn->state == CONN_SERVED &&
+                      ha_daemon_step(conn->agents->daemon, &event, NULL) == HA_OK;
+        make_room(conn->agents);
     }
+}
+
+/* What was told to a watcher whose state lagged may mean something to it by now. */
+static void ask_anew(struct conn *conn, struct ha_message *tell)
+{
+    if (tell->u.repeat.count > 0)
+        send_message(conn, tell);
+    tell->u.repeat.count = 0;
+}
+
+static void on_repeat(struct conn *conn, const struct ha_repeat *repeat)
+{
+    struct ha_message tell = {.type = HA_MESSAGE_TELL};
+
+    if (conn->state != CONN_SERVED)
+        return;
+    if (repeat->instance != conn->instance || !ha_said_matches(&conn->statuses, repeat)) {
+        refuse(conn, "it repeats what it has not told");
+        return;
+    }
+    for (uint32_t i = 0; i < repeat->count; i++) {
+        const struct ha_range *range = &repeat->ranges[i];
+
+        for (uint32_t k = 0; k < range->count && conn->state == CONN_SERVED; k++) {
+            struct ha_said_entry *told = &conn->statuses.entries[range->first + k];
+            struct ha_event event = {.kind = HA_EVENT_SAME};
+
+            event.u.same = (struct ha_event_same){.agent = conn->name,
+                                                  .service = told->service,
+                                                  .member = told->member,
+                                                  .instance = repeat->instance,
+                                                  .stamp = repeat->stamp};
+            if (told->taken)
+                told->taken = ha_daemon_step(conn->agents->daemon, &event, NULL) == HA_OK;
+            if (!told->taken && !ha_repeat_add(&tell.u.repeat, range->first + k, 0)) {
+                ask_anew(conn, &tell);
+                (void)ha_repeat_add(&tell.u.repeat, range->first + k, 0); /* there is room now */
+            }
+            make_room(conn->agents);
+        }
+    }
+    if (conn->state == CONN_SERVED)
+        ask_anew(conn, &tell);
 }
 
 static void on_frame(void *ctx, struct ha_frames *frames, uint8_t type, const uint8_t *data,
@@ -333,8 +444,10 @@ static void on_frame(void *ctx, struct ha_frames *frames, uint8_t type, const ui
         on_hello(conn, &message.u.hello_agent);
         return;
     case HA_MESSAGE_HEARTBEATS:
-        /* Those of a waiting connection are not counted: it is not served. */
         on_heartbeats(conn, &message.u.heartbeats);
+        return;
+    case HA_MESSAGE_REPEAT:
+        on_repeat(conn, &message.u.repeat);
         return;
     case HA_MESSAGE_REPORT:
         HA_LOG(HA_LOG_INFO, "agent-report", "agent=%s text=%s", conn->name,
@@ -346,6 +459,12 @@ static void on_frame(void *ctx, struct ha_frames *frames, uint8_t type, const ui
     case HA_MESSAGE_PROMISES:
     case HA_MESSAGE_ORDER:
     case HA_MESSAGE_STOPPED:
+    case HA_MESSAGE_RENEW:
+    case HA_MESSAGE_TELL:
+    case HA_MESSAGE_PEERS:
+    case HA_MESSAGE_HOLD_ASKS:
+    case HA_MESSAGE_HOLD_WORDS:
+    case HA_MESSAGE_ALL:
         refuse(conn, "a message that no agent sends");
         return;
     }
@@ -389,27 +508,82 @@ void ha_agents_flush(struct ha_agents *agents)
     if (conn == NULL)
         return;
     agents->batch_conn = NULL;
-    send_bytes(conn, agents->batch_data, ha_batch_end(&agents->batch));
+    if (agents->batch_renews)
+        send_message(conn, &agents->renewed);
+    else
+        send_bytes(conn, agents->batch_data, ha_batch_end(&agents->batch));
+}
+
+/* The same promise as before on this connection: named by its place. */
+static void renew(struct ha_agents *agents, struct conn *conn, const struct ha_promise *promise,
+                  const struct ha_said_entry *given)
+{
+    struct ha_repeat *repeat = &agents->renewed.u.repeat;
+    uint32_t place = ha_said_place(&conn->promises, given);
+
+    for (unsigned tries = 0; tries < 2; tries++) {
+        if (agents->batch_conn != conn || !agents->batch_renews ||
+            repeat->stamp != promise->stamp) {
+            ha_agents_flush(agents);
+            agents->renewed.type = HA_MESSAGE_RENEW;
+            *repeat = (struct ha_repeat){.instance = promise->instance, .stamp = promise->stamp};
+            agents->batch_conn = conn;
+            agents->batch_renews = true;
+        }
+        if (ha_repeat_add(repeat, place, given->mark))
+            return;
+        ha_agents_flush(agents);
+    }
+}
+
+static int promise_in_full(struct ha_agents *agents, struct conn *conn,
+                           const struct ha_promise *promise)
+{
+    int code = HA_EFULL;
+
+    for (unsigned tries = 0; tries < 2; tries++) {
+        if (agents->batch_conn != conn || agents->batch_renews) {
+            ha_agents_flush(agents);
+            ha_batch_begin_promises(&agents->batch, agents->batch_data);
+            agents->batch_conn = conn;
+            agents->batch_renews = false;
+        }
+        code = ha_batch_add_promise(&agents->batch, promise);
+        if (code != HA_EFULL)
+            break;
+        ha_agents_flush(agents);
+    }
+    return code;
 }
 
 void ha_agents_promise(struct ha_agents *agents, const struct ha_promise *promise)
 {
+    uint64_t mark = ha_said_promise_mark(promise);
     struct conn *conn = agents->conns;
+    struct ha_said_entry *given;
 
     while (conn != NULL && (conn->state != CONN_SERVED || conn->instance != promise->instance))
         conn = conn->next;
     if (conn == NULL)
         return;
-    for (unsigned tries = 0; tries < 2; tries++) {
-        if (agents->batch_conn != conn) {
-            ha_agents_flush(agents);
-            ha_batch_begin_promises(&agents->batch, agents->batch_data);
-            agents->batch_conn = conn;
-        }
-        if (ha_batch_add_promise(&agents->batch, promise) != HA_EFULL)
-            return;
-        ha_agents_flush(agents);
+    given = ha_said_find(&conn->promises, promise->service);
+    if (given != NULL && given->mark == mark) {
+        /* Two heartbeats of one millisecond: the same promise in every respect. */
+        if (given->stamp != promise->stamp)
+            renew(agents, conn, promise, given);
+        given->stamp = promise->stamp;
+        return;
     }
+    /* What waits to be renewed goes out first: it is proven by the marks as they were. */
+    if (promise_in_full(agents, conn, promise) != HA_OK || conn->state == CONN_CLOSING)
+        return;
+    given = ha_said_make(&conn->promises, promise->service);
+    if (given == NULL) {
+        refuse(conn, "too many services");
+        return;
+    }
+    given->mark = mark;
+    given->stamp = promise->stamp;
 }
 
 void ha_agents_order(struct ha_agents *agents, const struct ha_effect_order *order)
@@ -417,7 +591,8 @@ void ha_agents_order(struct ha_agents *agents, const struct ha_effect_order *ord
     struct conn *conn = served_of(agents, order->agent);
     struct ha_message message = {.type = HA_MESSAGE_ORDER};
 
-    if (conn == NULL)
+    /* Behind so much that it has not read it would come late, and the core repeats it. */
+    if (conn == NULL || ha_stream_queued(ha_frames_stream(conn->frames)) > ORDERS_WAIT_MAX)
         return;
     HA_LOG(HA_LOG_DEBUG, "order", "agent=%s service=%u kind=%s epoch=%" PRIu64, order->agent,
            order->order.service, ha_order_kind_text(order->order.kind), order->order.epoch);

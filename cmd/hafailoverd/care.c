@@ -160,7 +160,7 @@ static int check_join(struct care *care, const char *path, uint32_t *ret_id)
                           path, names, settings->name, settings->name);
     if (!is_same)
         return ha_err_set(&care->err, HA_EDENIED, "[peers] must name exactly %s", names);
-    if ((care->cluster->spoke >> (*ret_id - 1) & 1u) != 0)
+    if (ha_cluster_has_spoken(care->cluster, *ret_id - 1))
         return ha_err_set(&care->err, HA_EDENIED,
                           "%s has taken part in this set before, and may have given votes that a "
                           "new directory forgets: replace it by a watcher with a new name",
@@ -173,6 +173,7 @@ int ha_care_join(const struct ha_daemon_settings *settings, const char *path)
     struct care care;
     uint32_t own_id = 0;
     int code = open_care(&care, settings);
+    bool is_old = false;
     int result;
 
     if (code == HA_OK)
@@ -184,11 +185,17 @@ int ha_care_join(const struct ha_daemon_settings *settings, const char *path)
     if (code == HA_OK)
         code = ha_raft_sow(settings->data_dir, own_id, &care.seed, &care.err);
     if (code == HA_OK)
+        is_old = ha_cluster_was_before(care.cluster, own_id - 1);
+    if (code == HA_OK && !is_old)
         code = note_nothing_promised(&care);
     if (code == HA_OK)
         printf("%s is watcher %s now, with everything up to index %" PRIu64
                ". Start hafailoverd, and never use this backup for another machine.\n",
                settings->data_dir, settings->name, care.seed.index);
+    if (code == HA_OK && is_old)
+        printf("It was a watcher before, and has forgotten what it promised: it promises nothing "
+               "for %u s.\n",
+               HA_LEASE_MAX_MS / 1000);
     result = code == HA_OK ? 0 : refuse(&care);
     close_care(&care);
     return result;

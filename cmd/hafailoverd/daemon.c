@@ -26,6 +26,7 @@
 #include "lib/io/loop.h"
 #include "lib/io/notify.h"
 #include "lib/io/tls.h"
+#include "lib/wire/message.h"
 
 #define TICK_MAX_MS 100u
 #define POLL_MS 100u
@@ -190,7 +191,9 @@ static int open_listener(struct ha_daemon *daemon, struct ha_err *err)
 {
     struct ha_listener_options options = {
         .tls = daemon->tls,
-        .tuning = {.user_timeout_ms = USER_TIMEOUT_MS, .keepalive_s = KEEPALIVE_S},
+        .tuning = {.user_timeout_ms = USER_TIMEOUT_MS,
+                   .keepalive_s = KEEPALIVE_S,
+                   .send_queue_max = HA_MESSAGE_QUEUE_MAX},
         .on_stream = on_stream,
         .ctx = daemon,
     };
@@ -224,14 +227,12 @@ static int open_core(struct ha_daemon *daemon, uint32_t promise_max_ms)
     daemon->core = calloc(1, sizeof(*daemon->core));
     daemon->effects = calloc(1, sizeof(*daemon->effects));
     daemon->config_in = calloc(1, sizeof(*daemon->config_in));
-    daemon->spare = calloc(1, sizeof(*daemon->spare));
-    if (daemon->core == NULL || daemon->effects == NULL || daemon->config_in == NULL ||
-        daemon->spare == NULL)
+    if (daemon->core == NULL || daemon->effects == NULL || daemon->config_in == NULL)
         return HA_ENOMEM;
     (void)ha_text_copy(options.name, sizeof(options.name), daemon->settings->name);
     for (uint32_t i = 0; i < daemon->settings->peer_count; i++)
         (void)ha_text_copy(options.watchers[i], HA_NAME_SIZE, daemon->settings->peers[i].name);
-    ha_watcher_init(daemon->core, &options);
+    ha_watcher_init_zeroed(daemon->core, &options);
     return HA_OK;
 }
 
@@ -372,7 +373,6 @@ static void free_all(struct ha_daemon *daemon)
     free(daemon->core);
     free(daemon->effects);
     free(daemon->config_in);
-    free(daemon->spare);
 }
 
 int ha_daemon_run(const struct ha_daemon_settings *settings, bool bootstrap)
@@ -398,6 +398,7 @@ int ha_daemon_run(const struct ha_daemon_settings *settings, bool bootstrap)
     } else {
         HA_LOG(HA_LOG_INFO, "started", "name=%s version=%s set=%016" PRIx64, settings->name,
                HA_VERSION, daemon.set_id);
+        (void)ha_notify("STATUS=waits for a majority, and for the end of its last run's promises");
         if (daemon.set.must_wait)
             HA_LOG(HA_LOG_WARN, "waiting",
                    "why=\"the watchers before are lost: what they promised must run out first\" "

@@ -46,8 +46,7 @@ struct ha_daemon {
     struct ha_watcher *core;
     struct ha_effects *effects;  /* filled by steps, emptied by dispatch */
     struct ha_config *config_in; /* where a committed configuration is decoded */
-    struct ha_cluster *spare;    /* where a snapshot is decoded before it replaces the state */
-    bool topology_changed;       /* configuration or services: prober and agents must look */
+    bool topology_changed;       /* what prober and agents go by: they must look */
     uint64_t malformed_count;    /* entries that could not be decoded */
     bool peer_heard[HA_WATCHERS_MAX];
     bool timers_open;

@@ -247,8 +247,11 @@ static void execute(struct ha_dispatch *dispatch, const struct ha_effect *effect
     case HA_EFFECT_PROBE:
     case HA_EFFECT_ACT:
     case HA_EFFECT_ACT_CANCEL:
+    case HA_EFFECT_VIP_LOOK:
     case HA_EFFECT_VIP_CLAIM:
     case HA_EFFECT_VIP_RELEASE:
+    case HA_EFFECT_HOLD_ASK:
+    case HA_EFFECT_HOLD_WORD:
         break; /* an agent's */
     }
     HA_UNREACHABLE();

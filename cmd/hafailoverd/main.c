@@ -9,6 +9,7 @@
 #include "cmd/hafailoverd/daemon.h"
 #include "cmd/hafailoverd/settings.h"
 #include "lib/base/err.h"
+#include "lib/io/heap.h"
 #include "lib/io/log.h"
 
 #define EXIT_SETTINGS 2 /* the service manager should not restart: a person must look */
@@ -108,17 +109,11 @@ int main(int argc, char *argv[])
         NULL};
     static struct ha_daemon_settings settings;
     struct arguments arguments = {.path = "/etc/hafailover/hafailoverd.conf"};
-    enum ha_log_level level;
     struct ha_err err = {0};
 
     argp_parse(&argp, argc, argv, 0, NULL, &arguments);
     if (ha_daemon_settings_read(&settings, arguments.path, &err) != HA_OK) {
         fprintf(stderr, "hafailoverd: %s\n", err.text);
-        return EXIT_SETTINGS;
-    }
-    if (ha_log_level_parse(settings.log_level, &level) != HA_OK) {
-        fprintf(stderr, "hafailoverd: %s: [log] level = %s is unknown\n", arguments.path,
-                settings.log_level);
         return EXIT_SETTINGS;
     }
     if (arguments.check) {
@@ -127,6 +122,7 @@ int main(int argc, char *argv[])
     }
     if (arguments.word_count > 0)
         return care(&arguments, &settings);
-    ha_log_init("hafailoverd", level);
+    ha_heap_init();
+    ha_log_init("hafailoverd", settings.log_level);
     return ha_daemon_run(&settings, arguments.bootstrap);
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cmd/common/secret.h"
 #include "cmd/hafailoverd/breaker.h"
 #include "cmd/hafailoverd/daemon.h"
 #include "lib/base/err.h"
@@ -426,8 +427,7 @@ static int read_keys(struct ha_notifier *notifier, struct ha_err *err)
 
         if (code != HA_OK)
             return ha_err_prefix(err, code, "[secret %s]", settings->secrets[i].name);
-        while (key->size > 0 && strchr("\r\n", key->data[key->size - 1]) != NULL)
-            key->size--; /* what an editor put behind it is not the key */
+        key->size = ha_secret_size(key->data, key->size);
     }
     return HA_OK;
 }

@@ -8,6 +8,7 @@
 #include "agents/engines.h"
 #include "cmd/common/secret.h"
 #include "cmd/hafailoverd/daemon.h"
+#include "cmd/hafailoverd/pace.h"
 #include "lib/base/err.h"
 #include "lib/base/text.h"
 #include "lib/io/clock.h"
@@ -17,11 +18,17 @@
 
 #define PROBE_TIMEOUT_MIN_MS 100u
 #define PROBE_TIMEOUT_MAX_MS 5000u
+#define TURN_MS 20u /* thousands of members share one timer */
+#define TURNS 64u
+#define PROBES_MAX 64u        /* under way at the same time ... */
+#define PROBE_HOLD_MS TURN_MS /* ... each counted for so long */
 
-/* One member under watch. It is freed when its link and its timer have closed. */
+/* One member under watch. It is freed when its link has closed. */
 struct target {
     struct ha_prober *prober;
     struct target *next;
+    struct target *after; /* of the same turn */
+    uint64_t turn;        /* when it is looked at next */
     uint32_t service, member;
     struct ha_member_config config; /* what the link was opened with */
     enum ha_engine engine;
@@ -30,9 +37,9 @@ struct target {
     uint64_t probed_ms; /* when the last one began */
     const struct ha_engine_ops *ops;
     struct ha_link *link;
-    uv_timer_t timer;
-    unsigned open_handles; /* link and timer */
-    bool probing, again;
+    struct ha_pace_place place;
+    bool probing;
+    bool lost;   /* the connection, since the last probe began: it is asked with the next turn */
     bool wanted; /* mark of refresh */
 };
 
@@ -45,6 +52,15 @@ struct ha_prober {
     struct ha_daemon *daemon;
     struct ha_dns *dns; /* members may be named by host name; NULL once it has closed */
     struct target *targets;
+    struct target *turns[TURNS]; /* by turn, modulo */
+    uint64_t turn;               /* the next one */
+    uint64_t now_ms;             /* of this turn of the loop: nobody loses a place before all
+                                  * sockets were looked at, however long the turn takes */
+    uint32_t spread;
+    struct ha_pace pace;           /* of all probes but those that a lost connection asks for */
+    uint8_t kept[HA_SERVICES_MAX]; /* of a refresh: members that have a target, by slot */
+    uv_timer_t timer;
+    bool timer_open;
     unsigned open_targets; /* closing ones too */
     struct login logins[HA_CREDENTIALS_MAX];
     void (*close_cb)(struct ha_daemon *daemon);
@@ -66,7 +82,7 @@ static void finish_close(struct ha_prober *prober)
     void (*cb)(struct ha_daemon * daemon) = prober->close_cb;
     struct ha_daemon *daemon = prober->daemon;
 
-    if (cb == NULL || prober->open_targets > 0)
+    if (cb == NULL || prober->open_targets > 0 || prober->timer_open)
         return;
     if (prober->dns != NULL) {
         ha_dns_close(prober->dns, on_dns_closed, prober);
@@ -79,40 +95,70 @@ static void finish_close(struct ha_prober *prober)
     cb(daemon);
 }
 
-static void on_part_closed(struct target *target)
+static void on_link_closed(void *data)
 {
+    struct target *target = data;
     struct ha_prober *prober = target->prober;
 
-    assert(target->open_handles > 0);
-    target->open_handles--;
-    if (target->open_handles > 0)
-        return;
     assert(prober->open_targets > 0);
     prober->open_targets--;
     free(target);
     finish_close(prober);
 }
 
-static void on_link_closed(void *data)
-{
-    on_part_closed(data);
-}
-
 static void on_timer_closed(uv_handle_t *handle)
 {
-    on_part_closed(handle->data);
+    struct ha_prober *prober = handle->data;
+
+    prober->timer_open = false;
+    finish_close(prober);
+}
+
+/* Turns */
+
+static void look_later(struct target *target, uint64_t turn)
+{
+    struct target **first = &target->prober->turns[turn % TURNS];
+
+    target->turn = turn;
+    target->after = *first;
+    *first = target;
+}
+
+static void look_no_more(struct target *target)
+{
+    struct target **at = &target->prober->turns[target->turn % TURNS];
+
+    while (*at != target)
+        at = &(*at)->after;
+    *at = target->after;
+}
+
+static uint64_t turns_of(const struct target *target)
+{
+    return target->probe_ms <= TURN_MS ? 1 : target->probe_ms / TURN_MS;
 }
 
 static void close_target(struct target *target)
 {
     struct ha_link *link = target->link;
 
+    look_no_more(target);
+    ha_pace_leave(&target->prober->pace, &target->place);
     target->link = NULL;
-    uv_close((uv_handle_t *)&target->timer, on_timer_closed);
     target->ops->close(link, on_link_closed);
 }
 
 static void probe(struct target *target);
+
+/* Those that wait, as far as there is room. */
+static void let_in(struct ha_prober *prober)
+{
+    struct ha_pace_place *place;
+
+    while ((place = ha_pace_next(&prober->pace, prober->now_ms)) != NULL)
+        probe(place->owner);
+}
 
 static void on_probed(void *data, const struct ha_probed *probed)
 {
@@ -122,13 +168,11 @@ static void on_probed(void *data, const struct ha_probed *probed)
     target->probing = false;
     if (target->link == NULL || probed->code != HA_OK)
         return; /* closing */
+    ha_pace_leave(&target->prober->pace, &target->place);
     event.u.probed = (struct ha_event_probed){
         .service = target->service, .member = target->member, .sample = &probed->sample};
     (void)ha_daemon_step(target->prober->daemon, &event, NULL); /* HA_OK for this kind */
-    if (target->again) {
-        target->again = false;
-        probe(target);
-    }
+    let_in(target->prober);
 }
 
 static void probe(struct target *target)
@@ -137,29 +181,64 @@ static void probe(struct target *target)
         return;
     if (target->ops->probe(target->link, target->timeout_ms, on_probed) == HA_OK)
         target->probing = true;
+    target->lost = false;
     target->probed_ms = ha_clock_mono_ms();
 }
 
-/* A broken connection is a hint, not a verdict: whether anybody still listens is asked at once. */
+/* A broken connection is a hint, not a verdict: whether anybody still listens is asked at once, and
+ * waits for nobody; but one that hangs up on each probe would be asked without end. */
 static void on_lost(void *data, enum ha_answer how, const char *text)
 {
     struct target *target = data;
 
     HA_LOG(HA_LOG_DEBUG, "member-connection-lost", "service=%u member=%s how=%s text=%s",
            target->service, target->config.name, ha_answer_text(how), HA_QUOTE(text));
-    if (target->probing)
-        target->again = true;
-    else
+    if (ha_clock_mono_ms() - target->probed_ms >= TURN_MS) {
         probe(target);
+        return;
+    }
+    target->lost = true;
+    look_no_more(target);
+    look_later(target, target->prober->turn);
+}
+
+static void take_turn(struct ha_prober *prober)
+{
+    struct target *target = prober->turns[prober->turn % TURNS], *after;
+
+    prober->turns[prober->turn % TURNS] = NULL;
+    for (; target != NULL; target = after) {
+        after = target->after;
+        if (target->turn > prober->turn) { /* in a later round */
+            look_later(target, target->turn);
+            continue;
+        }
+        /* Before anything that may end it. */
+        look_later(target, prober->turn + turns_of(target));
+        if (!target->probing &&
+            (target->lost ||
+             ha_watcher_wants_probe(prober->daemon->core, target->service, target->member,
+                                    target->probed_ms, prober->now_ms)) &&
+            ha_pace_enter(&prober->pace, &target->place, prober->now_ms))
+            probe(target);
+    }
+    prober->turn++;
 }
 
 static void on_timer(uv_timer_t *timer)
 {
-    struct target *target = timer->data;
+    struct ha_prober *prober = timer->data;
+    uint64_t due;
 
-    if (ha_watcher_wants_probe(target->prober->daemon->core, target->service, target->member,
-                               target->probed_ms, ha_clock_mono_ms()))
-        probe(target);
+    prober->now_ms = ha_clock_mono_ms();
+    due = prober->now_ms / TURN_MS;
+    /* After a stall each is looked at once, not once for each turn that was missed. */
+    if (due > prober->turn + TURNS)
+        prober->turn = due - TURNS;
+    while (prober->turn <= due && prober->close_cb == NULL)
+        take_turn(prober);
+    if (prober->close_cb == NULL)
+        let_in(prober);
 }
 
 static int open_link(struct target *target)
@@ -194,15 +273,6 @@ static int open_link(struct target *target)
     return code;
 }
 
-static struct target *find(struct ha_prober *prober, uint32_t service, uint32_t member)
-{
-    for (struct target *target = prober->targets; target != NULL; target = target->next) {
-        if (target->service == service && target->member == member)
-            return target;
-    }
-    return NULL;
-}
-
 static uint32_t timeout_of(const struct ha_service_config *config)
 {
     uint32_t ms = config->down_after_ms / 2;
@@ -228,6 +298,7 @@ static void add(struct ha_prober *prober, const struct ha_service *service, uint
     if (target == NULL)
         return; /* tried again at the next change */
     target->prober = prober;
+    target->place.owner = target;
     target->service = service->id;
     target->member = service->members[at].id;
     target->config = service->config.members[at];
@@ -242,13 +313,10 @@ static void add(struct ha_prober *prober, const struct ha_service *service, uint
         free(target);
         return;
     }
-    (void)uv_timer_init(prober->daemon->uv, &target->timer); /* cannot fail */
-    target->timer.data = target;
-    target->open_handles = 2;
     target->next = prober->targets;
     prober->targets = target;
     prober->open_targets++;
-    (void)uv_timer_start(&target->timer, on_timer, 0, target->probe_ms);
+    look_later(target, prober->turn + prober->spread++ % turns_of(target));
 }
 
 /* Whether the open link still is what the configuration wants; a new pace needs no new link. */
@@ -263,19 +331,25 @@ static bool keep(struct target *target, const struct ha_service *service, uint32
     target->timeout_ms = timeout_of(&service->config);
     if (target->probe_ms != service->config.probe_ms) {
         target->probe_ms = service->config.probe_ms;
-        (void)uv_timer_start(&target->timer, on_timer, target->probe_ms, target->probe_ms);
+        look_no_more(target);
+        look_later(target, target->prober->turn + turns_of(target));
     }
     target->config = *config;
     return true;
 }
 
+_Static_assert(HA_MEMBERS_MAX <= 8, "a bit of kept per member");
+
 static void mark_wanted(struct ha_prober *prober, const struct ha_cluster *cluster)
 {
+    memset(prober->kept, 0, sizeof(prober->kept));
     for (struct target *target = prober->targets; target != NULL; target = target->next) {
         const struct ha_service *service = ha_cluster_service_const(cluster, target->service);
         int at = service != NULL ? ha_service_member_at(service, target->member) : -1;
 
         target->wanted = at >= 0 && keep(target, service, (uint32_t)at);
+        if (target->wanted)
+            prober->kept[target->service % HA_SERVICES_MAX] |= (uint8_t)(1u << (uint32_t)at);
     }
 }
 
@@ -300,7 +374,7 @@ void ha_prober_refresh(struct ha_prober *prober)
         if (!service->used)
             continue;
         for (uint32_t at = 0; at < service->config.member_count; at++) {
-            if (find(prober, service->id, service->members[at].id) == NULL)
+            if ((prober->kept[service->id % HA_SERVICES_MAX] & 1u << at) == 0)
                 add(prober, service, at);
         }
     }
@@ -315,6 +389,7 @@ int ha_prober_open(struct ha_daemon *daemon, struct ha_prober **ret, struct ha_e
     if (prober == NULL)
         return ha_err_set(err, HA_ENOMEM, "no memory for the prober");
     prober->daemon = daemon;
+    prober->pace = (struct ha_pace){.max = PROBES_MAX, .hold_ms = PROBE_HOLD_MS};
     for (uint32_t i = 0; i < settings->credentials_count && code == HA_OK; i++) {
         const struct ha_credentials *one = &settings->credentials[i];
 
@@ -336,6 +411,11 @@ int ha_prober_open(struct ha_daemon *daemon, struct ha_prober **ret, struct ha_e
         free(prober);
         return code;
     }
+    prober->turn = ha_clock_mono_ms() / TURN_MS;
+    (void)uv_timer_init(daemon->uv, &prober->timer); /* cannot fail */
+    prober->timer.data = prober;
+    prober->timer_open = true;
+    (void)uv_timer_start(&prober->timer, on_timer, TURN_MS, TURN_MS);
     *ret = prober;
     return HA_OK;
 }
@@ -344,6 +424,7 @@ void ha_prober_close(struct ha_prober *prober, void (*cb)(struct ha_daemon *daem
 {
     assert(cb != NULL && prober->close_cb == NULL);
     prober->close_cb = cb;
+    uv_close((uv_handle_t *)&prober->timer, on_timer_closed);
     prober->open_targets++; /* held until all are asked, whatever closes meanwhile */
     while (prober->targets != NULL) {
         struct target *target = prober->targets;

@@ -16,14 +16,25 @@
 #include "lib/wire/message.h"
 #include "lib/wire/snapshot.h"
 
+#define EXIT_HUNG 1  /* the disk: what is stored is sound, and a start finds out more */
 #define EXIT_FATAL 3 /* the log can no longer be trusted: do not restart without looking */
+
+/* Of how many services agents may keep the lease: it decides what they are told of each other. */
+static uint32_t kept_count(const struct ha_cluster *cluster)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < HA_SERVICES_MAX; i++)
+        count += cluster->services[i].used && cluster->services[i].hold.count > 0;
+    return count;
+}
 
 static void apply(void *ctx, const struct ha_raft_entry *entry)
 {
     struct ha_daemon *daemon = ctx;
     const struct ha_cluster *cluster = &daemon->core->cluster;
     uint64_t version = cluster->config_version;
-    uint32_t services = cluster->service_count;
+    uint32_t services = cluster->service_count, kept = kept_count(cluster);
     struct ha_command command = {.kind = HA_COMMAND_NOTHING};
     struct ha_event event = {.kind = HA_EVENT_COMMITTED};
     struct ha_err err = {0};
@@ -48,7 +59,8 @@ static void apply(void *ctx, const struct ha_raft_entry *entry)
     HA_LOG(code == HA_OK ? HA_LOG_DEBUG : HA_LOG_INFO, "applied",
            "index=%" PRIu64 " kind=%s result=%s text=%s", entry->index,
            ha_command_kind_text(command.kind), ha_code_text(code), HA_QUOTE(err.text));
-    if (version != cluster->config_version || services != cluster->service_count)
+    if (version != cluster->config_version || services != cluster->service_count ||
+        kept != kept_count(cluster))
         daemon->topology_changed = true;
     ha_dispatch_applied(daemon->dispatch, entry->index, code, err.text);
     if (command.kind == HA_COMMAND_REPLACE && code == HA_OK)
@@ -58,11 +70,19 @@ static void apply(void *ctx, const struct ha_raft_entry *entry)
 static int snapshot(void *ctx, void **ret_data, size_t *ret_size)
 {
     struct ha_daemon *daemon = ctx;
-    size_t size = ha_snapshot_size(&daemon->core->cluster);
-    void *data = size > 0 ? malloc(size) : NULL;
     struct ha_err err = {0};
-    int code = data != NULL ? HA_OK : HA_ENOMEM;
+    size_t size;
+    void *data;
+    int code;
 
+    /* The entry that ends this set must be met again by a start before the move is done: under a
+     * snapshot it would be forgotten, and the state of the next set go on in the log of this one.
+     */
+    if (daemon->move != NULL)
+        return HA_EBUSY;
+    size = ha_snapshot_size(&daemon->core->cluster);
+    data = size > 0 ? malloc(size) : NULL;
+    code = data != NULL ? HA_OK : HA_ENOMEM;
     if (code == HA_OK)
         code = ha_snapshot_encode(&daemon->core->cluster, data, size, &size, &err);
     if (code != HA_OK) {
@@ -76,23 +96,40 @@ static int snapshot(void *ctx, void **ret_data, size_t *ret_size)
     return HA_OK;
 }
 
-static int restore(void *ctx, const void *data, size_t size, uint64_t index)
+static int take_state(struct ha_daemon *daemon, const void *data, size_t size, uint64_t index,
+                      struct ha_cluster *state)
 {
-    struct ha_daemon *daemon = ctx;
     struct ha_event event = {.kind = HA_EVENT_RESTORED};
     struct ha_err err = {0};
-    int code = ha_snapshot_decode(data, size, daemon->spare, &err);
+    int code = ha_snapshot_decode(data, size, state, &err);
 
     if (code != HA_OK) {
         HA_LOG(HA_LOG_ERROR, "restore-failed", "index=%" PRIu64 " why=%s", index, err.text);
         return code;
     }
-    daemon->core->cluster = *daemon->spare;
+    if (state->set_id != 0 && state->set_id != daemon->set_id) {
+        HA_LOG(HA_LOG_ERROR, "restore-failed",
+               "index=%" PRIu64
+               " why=\"this is the state of another set of watchers: move the data "
+               "directory away and join again with a new backup\"",
+               index);
+        return HA_ESTALE;
+    }
+    daemon->core->cluster = *state;
     daemon->topology_changed = true;
     (void)ha_daemon_step(daemon, &event, NULL); /* HA_OK for this kind */
     HA_LOG(HA_LOG_INFO, "restored", "index=%" PRIu64 " config=%" PRIu64, index,
            daemon->core->cluster.config_version);
     return HA_OK;
+}
+
+static int restore(void *ctx, const void *data, size_t size, uint64_t index)
+{
+    struct ha_cluster *state = calloc(1, sizeof(*state)); /* megabytes, needed once in a while */
+    int code = state == NULL ? HA_ENOMEM : take_state(ctx, data, size, index, state);
+
+    free(state);
+    return code;
 }
 
 static void role(void *ctx, bool is_leader, uint64_t term)
@@ -135,7 +172,7 @@ static void fatal(void *ctx, int code, const char *why)
 {
     (void)ctx;
     HA_LOG(HA_LOG_ERROR, "fatal", "code=%s why=%s", ha_code_text(code), HA_QUOTE(why));
-    _exit(EXIT_FATAL);
+    _exit(code == HA_ETIMEDOUT ? EXIT_HUNG : EXIT_FATAL);
 }
 
 uint64_t ha_replica_cluster_id(const struct ha_daemon *daemon)

@@ -10,12 +10,14 @@
 #include "lib/base/err.h"
 #include "lib/base/text.h"
 #include "lib/io/clock.h"
+#include "lib/io/heap.h"
 #include "lib/io/http_server.h"
 #include "lib/io/listener.h"
 #include "lib/io/log.h"
 
 #define WRITE_MAX_MS 5000u
 #define WAITING_MAX 256u
+#define LARGE ((size_t)256 * 1024) /* an answer about hundreds of services */
 
 /* A write that waits for the log. Its HTTP request may be gone already. */
 struct waiting {
@@ -79,8 +81,14 @@ static void make_view(const struct ha_serve *serve, struct ha_api_view *view)
 
 static void answer(struct ha_http_request *http, struct ha_api_reply *reply)
 {
-    ha_http_reply(http, (unsigned)reply->status, reply->type,
-                  reply->body != NULL ? reply->body : "", reply->body_size);
+    static const char no_memory[] = "{\"error\": \"out of memory\", \"code\": \"out of memory\"}";
+
+    if (reply->body != NULL)
+        ha_http_reply(http, (unsigned)reply->status, reply->type, reply->body, reply->body_size);
+    else
+        ha_http_reply(http, 500, "application/json", no_memory, sizeof(no_memory) - 1);
+    if (reply->body_size >= LARGE) /* it was made from some ten times as much */
+        ha_heap_trim();
 }
 
 /* Take @waiting out of the list, answer if somebody still listens, and free it. */

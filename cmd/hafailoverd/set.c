@@ -34,8 +34,8 @@ static const char *short_name(const struct ha_raft_peer *peer)
     return slash == NULL ? peer->name : slash + 1;
 }
 
-static const struct ha_peer_setting *setting_of(const struct ha_daemon_settings *settings,
-                                                const char *name)
+static const struct ha_watcher_setting *setting_of(const struct ha_daemon_settings *settings,
+                                                   const char *name)
 {
     for (uint32_t i = 0; i < settings->peer_count; i++)
         if (strcmp(settings->peers[i].name, name) == 0)
@@ -54,8 +54,8 @@ static bool take_peers(struct ha_daemon *daemon, const struct ha_raft_set *set)
     settings->peer_count = set->count;
     for (uint32_t i = 0; i < set->count; i++) {
         const char *name = short_name(&set->peers[i]);
-        const struct ha_peer_setting *known = setting_of(&before, name);
-        struct ha_peer_setting *peer = &settings->peers[i];
+        const struct ha_watcher_setting *known = setting_of(&before, name);
+        struct ha_watcher_setting *peer = &settings->peers[i];
 
         memset(peer, 0, sizeof(*peer));
         (void)ha_text_copy(peer->name, sizeof(peer->name), name);
@@ -108,7 +108,7 @@ static void name_next(const struct ha_daemon *daemon, const struct ha_raft_entry
     (void)ha_text_format(ret->gone, sizeof(ret->gone), "watcher/%s", command->old_name);
     for (uint32_t i = 0; i < ret->count; i++) {
         const char *name = cluster->watchers[i];
-        const struct ha_peer_setting *known = setting_of(daemon->settings, name);
+        const struct ha_watcher_setting *known = setting_of(daemon->settings, name);
 
         ret->peers[i].id = i + 1;
         (void)ha_text_format(ret->peers[i].name, sizeof(ret->peers[i].name), "watcher/%s", name);

@@ -1,7 +1,6 @@
 #include "cmd/hafailoverd/settings.h"
 
 #include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "lib/base/err.h"
@@ -24,7 +23,7 @@ static const struct ha_ini_field raft_fields[] = {
 };
 
 static const struct ha_ini_field log_fields[] = {
-    HA_INI_FIELD(HA_INI_NAME, ha_daemon_settings, log_level, "level"),
+    HA_INI_FIELD(HA_INI_NAME, ha_daemon_settings, log_level_text, "level"),
 };
 
 static const struct ha_ini_field credentials_fields[] = {
@@ -55,146 +54,47 @@ static int add_listen(struct ha_daemon_settings *settings, const char *value, st
     return ha_text_copy(settings->listen[settings->listen_count++], HA_ADDRESS_SIZE, value);
 }
 
-static int add_peer(struct ha_daemon_settings *settings, const struct ha_ini_line *line,
-                    struct ha_err *err)
-{
-    struct ha_peer_setting *peer;
-    char host[HA_ADDRESS_SIZE];
-    uint16_t port;
+static const struct ha_fence_setting fresh_fence = {.deadline_ms = FENCE_DEADLINE_MS};
 
-    if (settings->peer_count == HA_WATCHERS_MAX)
-        return ha_err_set(err, HA_EFULL, "more than %d watchers", HA_WATCHERS_MAX);
-    if (!ha_text_is_name(line->key, HA_NAME_SIZE))
-        return ha_err_set(err, HA_EINVAL, "not a name");
-    if (ha_text_host_port(line->value, host, sizeof(host), &port, 0) != HA_OK)
-        return ha_err_set(err, HA_EINVAL, "\"%s\" is not host:port", line->value);
-    for (uint32_t i = 0; i < settings->peer_count; i++) {
-        if (strcmp(settings->peers[i].name, line->key) == 0)
-            return ha_err_set(err, HA_EEXIST, "said twice");
-    }
-    peer = &settings->peers[settings->peer_count++];
-    (void)ha_text_copy(peer->name, sizeof(peer->name), line->key);
-    return ha_text_copy(peer->address, sizeof(peer->address), line->value);
-}
-
-static int set_credentials(struct ha_daemon_settings *settings, const struct ha_ini_line *line,
-                           struct ha_err *err)
-{
-    struct ha_credentials *one = NULL;
-
-    if (!ha_text_is_name(line->name, HA_NAME_SIZE))
-        return ha_err_set(err, HA_EINVAL, "the section wants a name: [credentials NAME]");
-    for (uint32_t i = 0; i < settings->credentials_count; i++) {
-        if (strcmp(settings->credentials[i].name, line->name) == 0)
-            one = &settings->credentials[i];
-    }
-    if (one == NULL) {
-        if (settings->credentials_count == HA_CREDENTIALS_MAX)
-            return ha_err_set(err, HA_EFULL, "too many [credentials]");
-        one = &settings->credentials[settings->credentials_count++];
-        (void)ha_text_copy(one->name, sizeof(one->name), line->name);
-    }
-    return ha_ini_set(&(struct ha_ini_section){credentials_fields, HA_ARRAY_LEN(credentials_fields),
-                                               one, &one->seen},
-                      line, err);
-}
-
-static int set_secret(struct ha_daemon_settings *settings, const struct ha_ini_line *line,
-                      struct ha_err *err)
-{
-    struct ha_secret *one = NULL;
-
-    if (!ha_text_is_name(line->name, HA_NAME_SIZE))
-        return ha_err_set(err, HA_EINVAL, "the section wants a name: [secret NAME]");
-    for (uint32_t i = 0; i < settings->secret_count; i++) {
-        if (strcmp(settings->secrets[i].name, line->name) == 0)
-            one = &settings->secrets[i];
-    }
-    if (one == NULL) {
-        if (settings->secret_count == HA_SECRETS_MAX)
-            return ha_err_set(err, HA_EFULL, "too many [secret]");
-        one = &settings->secrets[settings->secret_count++];
-        (void)ha_text_copy(one->name, sizeof(one->name), line->name);
-    }
-    return ha_ini_set(
-        &(struct ha_ini_section){secret_fields, HA_ARRAY_LEN(secret_fields), one, &one->seen}, line,
-        err);
-}
-
-static int set_fence(struct ha_daemon_settings *settings, const struct ha_ini_line *line,
-                     struct ha_err *err)
-{
-    struct ha_fence_setting *one = NULL;
-
-    if (!ha_text_is_name(line->name, HA_NAME_SIZE))
-        return ha_err_set(err, HA_EINVAL, "the section wants a name: [fence NAME]");
-    for (uint32_t i = 0; i < settings->fence_count; i++) {
-        if (strcmp(settings->fences[i].name, line->name) == 0)
-            one = &settings->fences[i];
-    }
-    if (one == NULL) {
-        if (settings->fence_count == HA_FENCES_MAX)
-            return ha_err_set(err, HA_EFULL, "too many [fence]");
-        one = &settings->fences[settings->fence_count++];
-        (void)ha_text_copy(one->name, sizeof(one->name), line->name);
-        one->deadline_ms = FENCE_DEADLINE_MS;
-    }
-    return ha_ini_set(
-        &(struct ha_ini_section){fence_fields, HA_ARRAY_LEN(fence_fields), one, &one->seen}, line,
-        err);
-}
+static const struct ha_ini_section sections[] = {
+    {"watcher", watcher_fields, HA_ARRAY_LEN(watcher_fields),
+     .seen = offsetof(struct ha_daemon_settings, seen_watcher)},
+    {"raft", raft_fields, HA_ARRAY_LEN(raft_fields),
+     .seen = offsetof(struct ha_daemon_settings, seen_raft)},
+    {"log", log_fields, HA_ARRAY_LEN(log_fields),
+     .seen = offsetof(struct ha_daemon_settings, seen_log)},
+    {"credentials", credentials_fields, HA_ARRAY_LEN(credentials_fields),
+     .seen = offsetof(struct ha_credentials, seen),
+     HA_INI_LIST(ha_daemon_settings, credentials, credentials_count, NULL)},
+    {"secret", secret_fields, HA_ARRAY_LEN(secret_fields), .seen = offsetof(struct ha_secret, seen),
+     HA_INI_LIST(ha_daemon_settings, secrets, secret_count, NULL)},
+    {"fence", fence_fields, HA_ARRAY_LEN(fence_fields),
+     .seen = offsetof(struct ha_fence_setting, seen),
+     HA_INI_LIST(ha_daemon_settings, fences, fence_count, &fresh_fence)},
+};
 
 static int on_line(void *arg, const struct ha_ini_line *line, struct ha_err *err)
 {
     struct ha_daemon_settings *settings = arg;
 
-    if (strcmp(line->kind, "watcher") == 0) {
-        if (strcmp(line->key, "listen") == 0)
-            return add_listen(settings, line->value, err);
-        return ha_ini_set(&(struct ha_ini_section){watcher_fields, HA_ARRAY_LEN(watcher_fields),
-                                                   settings, &settings->seen_watcher},
-                          line, err);
-    }
+    if (strcmp(line->kind, "watcher") == 0 && strcmp(line->key, "listen") == 0)
+        return add_listen(settings, line->value, err);
     if (strcmp(line->kind, "peers") == 0)
-        return add_peer(settings, line, err);
+        return ha_watchers_add(settings->peers, &settings->peer_count, line, err);
     if (strcmp(line->kind, "tls") == 0)
         return ha_security_set(&settings->security, line, err);
-    if (strcmp(line->kind, "raft") == 0)
-        return ha_ini_set(&(struct ha_ini_section){raft_fields, HA_ARRAY_LEN(raft_fields), settings,
-                                                   &settings->seen_raft},
-                          line, err);
-    if (strcmp(line->kind, "log") == 0)
-        return ha_ini_set(&(struct ha_ini_section){log_fields, HA_ARRAY_LEN(log_fields), settings,
-                                                   &settings->seen_log},
-                          line, err);
-    if (strcmp(line->kind, "credentials") == 0)
-        return set_credentials(settings, line, err);
-    if (strcmp(line->kind, "secret") == 0)
-        return set_secret(settings, line, err);
-    if (strcmp(line->kind, "fence") == 0)
-        return set_fence(settings, line, err);
-    return ha_err_set(err, HA_ENOENT, "unknown section");
-}
-
-static int by_name(const void *a, const void *b)
-{
-    const struct ha_peer_setting *left = a, *right = b;
-
-    return strcmp(left->name, right->name); /* total: names are unique */
+    return ha_ini_take(sections, HA_ARRAY_LEN(sections), settings, line, err);
 }
 
 /* Plain text is for tests on one host: nothing of it may be reachable from another. */
-static int check_plain(const struct ha_daemon_settings *settings, struct ha_err *err)
+static int check_listen(const struct ha_daemon_settings *settings, struct ha_err *err)
 {
-    for (uint32_t i = 0; i < settings->listen_count; i++) {
+    bool is_plain = settings->security.mode == HA_SECURITY_PLAIN;
+
+    for (uint32_t i = 0; is_plain && i < settings->listen_count; i++) {
         if (!ha_security_is_local(settings->listen[i]))
             return ha_err_set(err, HA_EINVAL, "[tls] mode = plain: %s is not a loopback address",
                               settings->listen[i]);
-    }
-    for (uint32_t i = 0; i < settings->peer_count; i++) {
-        if (!ha_security_is_local(settings->peers[i].address))
-            return ha_err_set(err, HA_EINVAL, "[tls] mode = plain: %s is not a loopback address",
-                              settings->peers[i].address);
     }
     return HA_OK;
 }
@@ -233,7 +133,12 @@ static int check(struct ha_daemon_settings *settings, struct ha_err *err)
                           SOCKET_PATH_MAX);
     if (settings->peer_count == 0)
         return ha_err_set(err, HA_EINVAL, "[peers] is missing: all watchers, this one too");
-    qsort(settings->peers, settings->peer_count, sizeof(settings->peers[0]), by_name);
+    code = check_listen(settings, err);
+    if (code == HA_OK)
+        code = ha_watchers_check(settings->peers, settings->peer_count,
+                                 settings->security.mode == HA_SECURITY_PLAIN, err);
+    if (code != HA_OK)
+        return code;
     for (settings->self = 0; settings->self < settings->peer_count; settings->self++) {
         if (strcmp(settings->peers[settings->self].name, settings->name) == 0)
             break;
@@ -250,8 +155,9 @@ static int check(struct ha_daemon_settings *settings, struct ha_err *err)
     code = check_fences(settings, err);
     if (code == HA_OK)
         code = ha_security_check(&settings->security, "secret_file", err);
-    if (code == HA_OK && settings->security.mode == HA_SECURITY_PLAIN)
-        code = check_plain(settings, err);
+    if (code == HA_OK &&
+        ha_log_level_parse(settings->log_level_text, &settings->log_level) != HA_OK)
+        code = ha_err_set(err, HA_EINVAL, "[log] level = %s is unknown", settings->log_level_text);
     return code;
 }
 
@@ -266,7 +172,7 @@ int ha_daemon_settings_read(struct ha_daemon_settings *settings, const char *pat
         .data_dir = "/var/lib/hafailover",
         .election_ms = 300,
         .heartbeat_ms = 50,
-        .log_level = "info",
+        .log_level_text = "info",
     };
     code = ha_ini_read(path, on_line, settings, err);
     if (code != HA_OK)

@@ -10,18 +10,20 @@
 
 #include "cmd/common/ini.h"
 #include "cmd/common/security.h"
+#include "cmd/common/watchers.h"
 #include "lib/core/limits.h"
+#include "lib/io/log.h"
 
 struct ha_err;
 
 #define HA_LISTEN_MAX 8u
-#define HA_ADDRESS_SIZE 280u
 #define HA_CREDENTIALS_MAX 64u
 #define HA_SECRETS_MAX 16u
 #define HA_FENCES_MAX 64u
 #define HA_FENCE_COMMAND_SIZE 1024u
 #define HA_FENCE_WORDS_MAX 32u
 
+/* The named ones begin with their name: see ha_ini_section. */
 struct ha_credentials { /* [credentials NAME]: the monitoring role of databases */
     char name[HA_NAME_SIZE];
     uint32_t seen;
@@ -44,11 +46,6 @@ struct ha_fence_setting { /* [fence NAME]: ends the host of a primary */
     uint32_t deadline_ms;
 };
 
-struct ha_peer_setting {
-    char name[HA_NAME_SIZE];
-    char address[HA_ADDRESS_SIZE]; /* host:port */
-};
-
 struct ha_daemon_settings {
     uint32_t seen_watcher, seen_raft, seen_log;
     char name[HA_NAME_SIZE];
@@ -58,11 +55,12 @@ struct ha_daemon_settings {
     char api_socket[HA_PATH_SIZE]; /* at most 107 characters */
     char data_dir[HA_PATH_SIZE];
     uint32_t peer_count; /* sorted by name: the index is that of the set */
-    struct ha_peer_setting peers[HA_WATCHERS_MAX];
+    struct ha_watcher_setting peers[HA_WATCHERS_MAX];
     uint32_t self; /* index of `name` */
     struct ha_security security;
     uint32_t election_ms, heartbeat_ms;
-    char log_level[8];
+    char log_level_text[8];
+    enum ha_log_level log_level;
     uint32_t credentials_count;
     struct ha_credentials credentials[HA_CREDENTIALS_MAX];
     uint32_t secret_count;
