@@ -249,13 +249,31 @@ static bool is_taken(const struct ha_ctl *ctl, json_int_t seq)
     return taken;
 }
 
-static enum ha_exit test_webhook(const struct ha_ctl *ctl, const char *name, uint64_t wait_ms)
+/* One webhook's part of the answer of `webhook test`, into @list; NULL: none. */
+static void tell_taken(const struct ha_ctl *ctl, json_t *list, const char *name, json_int_t seq,
+                       bool taken)
+{
+    if (list != NULL)
+        (void)json_array_append_new(
+            list, json_pack("{s:s,s:I,s:b}", "name", name, "seq", seq, "taken", taken));
+    if (taken && !ctl->json_asked)
+        printf("%s took notice %" JSON_INTEGER_FORMAT "\n", name, seq);
+    if (!taken)
+        fprintf(stderr,
+                "hafailoverctl: %s has not taken notice %" JSON_INTEGER_FORMAT
+                " yet; it is tried again, the log of the leading watcher says why\n",
+                name, seq);
+}
+
+static enum ha_exit test_webhook(const struct ha_ctl *ctl, const char *name, uint64_t wait_ms,
+                                 json_t *list)
 {
     uint64_t until_ms = ha_clock_mono_ms() + wait_ms;
     char path[HA_CTL_PATH_SIZE];
     enum ha_exit result;
     json_int_t seq;
     json_t *answer;
+    bool taken;
 
     (void)ha_text_format(path, sizeof(path), "/v1/webhooks/%s/test", name);
     result = ha_ctl_post(ctl, path, json_object(), &answer);
@@ -263,21 +281,13 @@ static enum ha_exit test_webhook(const struct ha_ctl *ctl, const char *name, uin
         return result;
     seq = json_integer_value(json_object_get(answer, "seq"));
     json_decref(answer);
-    do {
-        if (is_taken(ctl, seq)) {
-            printf("%s took notice %" JSON_INTEGER_FORMAT "\n", name, seq);
-            return HA_EXIT_OK;
-        }
+    while (!(taken = is_taken(ctl, seq)) && ha_clock_mono_ms() < until_ms)
         pause_ms(POLL_MS);
-    } while (ha_clock_mono_ms() < until_ms);
-    fprintf(stderr,
-            "hafailoverctl: %s has not taken notice %" JSON_INTEGER_FORMAT
-            " yet; it is tried again, the log of the leading watcher says why\n",
-            name, seq);
-    return HA_EXIT_UNKNOWN;
+    tell_taken(ctl, list, name, seq, taken);
+    return taken ? HA_EXIT_OK : HA_EXIT_UNKNOWN;
 }
 
-static enum ha_exit test_all_webhooks(const struct ha_ctl *ctl, uint64_t wait_ms)
+static enum ha_exit test_all_webhooks(const struct ha_ctl *ctl, uint64_t wait_ms, json_t *list)
 {
     struct ha_ask ask = {.method = "GET", .path = "/v1/webhooks"};
     enum ha_exit result, one;
@@ -292,11 +302,28 @@ static enum ha_exit test_all_webhooks(const struct ha_ctl *ctl, uint64_t wait_ms
     }
     json_array_foreach(json_object_get(json, "webhooks"), at, webhook)
     {
-        one = test_webhook(ctl, json_string_value(json_object_get(webhook, "name")), wait_ms);
+        one = test_webhook(ctl, json_string_value(json_object_get(webhook, "name")), wait_ms, list);
         if (one != HA_EXIT_OK)
             result = one;
     }
     json_decref(json);
+    return result;
+}
+
+/* One, or each where no name was said. */
+static enum ha_exit test_webhooks(const struct ha_ctl *ctl, uint64_t wait_ms)
+{
+    json_t *list = ctl->json_asked ? json_array() : NULL;
+    enum ha_exit result = ctl->word_count == 1 ? test_all_webhooks(ctl, wait_ms, list)
+                                               : test_webhook(ctl, ctl->words[1], wait_ms, list);
+
+    if (list != NULL && (result == HA_EXIT_OK || json_array_size(list) > 0)) {
+        json_t *answer = json_pack("{s:O}", "webhooks", list);
+
+        ha_ctl_show_json(answer);
+        json_decref(answer);
+    }
+    json_decref(list);
     return result;
 }
 
@@ -314,8 +341,7 @@ enum ha_exit ha_ctl_webhook(const struct ha_ctl *ctl)
         return HA_EXIT_USAGE;
     if (ctl->wait == NULL)
         wait_ms = WAIT_DEFAULT_MS / 4;
-    if (ctl->word_count == 1)
-        return test_all_webhooks(ctl, wait_ms);
-    return ha_ctl_is_name(ctl->words[1]) ? test_webhook(ctl, ctl->words[1], wait_ms)
-                                         : HA_EXIT_USAGE;
+    if (ctl->word_count > 1 && !ha_ctl_is_name(ctl->words[1]))
+        return HA_EXIT_USAGE;
+    return test_webhooks(ctl, wait_ms);
 }

@@ -6,6 +6,7 @@
 
 #include "lib/base/err.h"
 #include "lib/base/text.h"
+#include "lib/io/clock.h"
 #include "lib/io/file.h"
 #include "lib/io/http_client.h"
 #include "lib/io/tls.h"
@@ -15,6 +16,9 @@
 
 struct calling {
     const struct ha_target *target;
+    const char *url; /* NULL: the socket */
+    bool has_next;   /* another watcher is asked if this one does not answer */
+    uint32_t deadline_ms;
     const struct ha_ask *ask;
     struct ha_dns *dns;
     struct ha_http_client *client;
@@ -65,15 +69,31 @@ static void take_answer(struct calling *calling, const struct ha_http_answer *an
     calling->json = NULL;
 }
 
-/* What to do about a watcher that did not answer. */
-static const char *advice(const struct ha_target *target, int code)
+/* Why it did not answer; of a socket the library only says that localhost has no port 80. */
+static const char *reason(const struct calling *calling, const struct ha_http_answer *answer)
 {
+    const char *socket = calling->target->socket;
+
+    if (calling->url == NULL && (answer->code == HA_EUNREACH || answer->code == HA_EREFUSED))
+        return access(socket, F_OK) != 0   ? "there is no such socket"
+               : access(socket, W_OK) != 0 ? "not permitted"
+                                           : "nobody listens there";
+    return answer->err.text[0] != '\0' ? answer->err.text : ha_code_text(answer->code);
+}
+
+/* What to do about a watcher that did not answer. */
+static const char *advice(const struct calling *calling, int code)
+{
+    const struct ha_target *target = calling->target;
+
+    if (calling->has_next)
+        return "; asking the next watcher";
     if (code == HA_ETIMEDOUT)
         return "; ask another watcher, or give it more time with --timeout";
     if (code == HA_EAUTH)
         return "; was the key made for that --name, from this cluster's secret?";
-    if (target->url != NULL)
-        return "; ask another watcher";
+    if (calling->url != NULL)
+        return target->url_count > 1 ? "" : "; ask another watcher, or name several with --url";
     return access(target->socket, F_OK) == 0 && access(target->socket, W_OK) != 0
                ? ": be root or in the group hafailover"
                : "; does hafailoverd run here? Another watcher is asked with --url, --key-file and "
@@ -95,16 +115,14 @@ static void on_client_closed(void *ctx)
 static void on_answer(void *ctx, const struct ha_http_answer *answer)
 {
     struct calling *calling = ctx;
-    const char *where =
-        calling->target->url != NULL ? calling->target->url : calling->target->socket;
+    const char *where = calling->url != NULL ? calling->url : calling->target->socket;
 
     if (answer->code == HA_OK) {
         take_answer(calling, answer);
     } else {
         if (!calling->ask->quiet)
-            fprintf(stderr, "hafailoverctl: %s: %s%s\n", where,
-                    answer->err.text[0] != '\0' ? answer->err.text : ha_code_text(answer->code),
-                    advice(calling->target, answer->code));
+            fprintf(stderr, "hafailoverctl: %s: %s%s\n", where, reason(calling, answer),
+                    advice(calling, answer->code));
         calling->result = answer->code == HA_ETIMEDOUT ? HA_EXIT_UNKNOWN : HA_EXIT_UNREACHABLE;
     }
     ha_http_client_close(calling->client, on_client_closed, calling);
@@ -143,56 +161,131 @@ static bool make_tls(const struct ha_target *target, struct ha_tls **ret)
     return code == HA_OK;
 }
 
-static int start(struct calling *calling, const struct ha_ask *ask, struct ha_tls *tls)
+static int start(struct calling *calling, struct ha_tls *tls)
 {
-    const struct ha_target *target = calling->target;
+    const struct ha_ask *ask = calling->ask;
+    const char *base = calling->url != NULL ? calling->url : "http://localhost";
+    size_t size = strlen(base);
     char url[1024];
     struct ha_http_ask request = {
         .method = ask->method,
         .url = url,
         .body = ask->body,
         .body_size = ask->body_size,
-        .deadline_ms = target->deadline_ms,
+        .deadline_ms = calling->deadline_ms,
         .answer_max = ANSWER_MAX,
-        .unix_socket = target->url == NULL ? target->socket : NULL,
+        .unix_socket = calling->url == NULL ? calling->target->socket : NULL,
         .tls = tls,
         .server_name = tls != NULL ? SERVER_NAME : NULL,
     };
-    size_t size = target->url != NULL ? strlen(target->url) : 0;
 
-    while (size > 0 && target->url[size - 1] == '/')
+    while (size > 0 && base[size - 1] == '/')
         size--;
-    if (ha_text_format(url, sizeof(url), "%.*s%s", (int)size,
-                       target->url != NULL ? target->url : "", ask->path) != HA_OK)
-        return HA_EINVAL;
-    if (target->url == NULL &&
-        ha_text_format(url, sizeof(url), "http://localhost%s", ask->path) != HA_OK)
+    if (ha_text_format(url, sizeof(url), "%.*s%s", (int)size, base, ask->path) != HA_OK)
         return HA_EINVAL;
     return ha_http_call_start(calling->client, &request, NULL, on_answer, calling);
 }
 
-enum ha_exit ha_call(const struct ha_target *target, const struct ha_ask *ask, json_t **ret)
+/* One question to one watcher. */
+static void call_one(struct calling *calling, struct ha_tls *tls)
 {
-    struct calling calling = {.target = target, .ask = ask, .result = HA_EXIT_UNREACHABLE};
-    struct ha_tls *tls = NULL;
     uv_loop_t loop;
     int code;
 
-    *ret = NULL;
-    if (target->url != NULL && !make_tls(target, &tls))
-        return HA_EXIT_USAGE;
-    if (uv_loop_init(&loop) != 0 || ha_dns_open(&calling.dns, &loop) != HA_OK ||
-        ha_http_client_open(&calling.client, &loop, calling.dns) != HA_OK) {
-        fprintf(stderr, "hafailoverctl: out of memory\n");
-        return HA_EXIT_UNREACHABLE; /* the program ends: the loop need not */
+    calling->json = NULL;
+    calling->result = HA_EXIT_UNREACHABLE;
+    if (uv_loop_init(&loop) != 0 || ha_dns_open(&calling->dns, &loop) != HA_OK ||
+        ha_http_client_open(&calling->client, &loop, calling->dns) != HA_OK) {
+        fprintf(stderr, "hafailoverctl: no memory, or no more files may be opened\n");
+        return; /* the program ends: the loop need not */
     }
-    code = start(&calling, ask, tls);
+    code = start(calling, tls);
     if (code != HA_OK) {
-        fprintf(stderr, "hafailoverctl: %s\n", ha_code_text(code));
-        ha_http_client_close(calling.client, on_client_closed, &calling);
+        fprintf(stderr, "hafailoverctl: %s: %s\n",
+                calling->url != NULL ? calling->url : calling->target->socket, ha_code_text(code));
+        ha_http_client_close(calling->client, on_client_closed, calling);
     }
     (void)uv_run(&loop, UV_RUN_DEFAULT); /* until all handles have closed */
     (void)uv_loop_close(&loop);
+}
+
+static void on_nothing(void *ctx, const void *data, size_t size)
+{
+    (void)ctx;
+    (void)data;
+    (void)size;
+}
+
+/* Whether the watcher answers at all; says why not. A write must not be sent to one that may take
+ * it and never say so. */
+static bool is_there(const struct calling *calling, uint32_t deadline_ms, struct ha_tls *tls)
+{
+    const struct ha_ask look = {.method = "GET", .path = "/healthz", .on_bytes = on_nothing};
+    struct calling looking = *calling;
+
+    looking.ask = &look;
+    looking.deadline_ms = deadline_ms;
+    call_one(&looking, tls);
+    json_decref(looking.json);
+    return looking.result != HA_EXIT_UNREACHABLE && looking.result != HA_EXIT_UNKNOWN;
+}
+
+static bool is_for_the_next(const struct ha_ask *ask, enum ha_exit result)
+{
+    return result == HA_EXIT_UNREACHABLE || result == HA_EXIT_NO_QUORUM ||
+           (result == HA_EXIT_UNKNOWN && strcmp(ask->method, "GET") == 0);
+}
+
+static uint32_t rest_of(uint64_t end_ms)
+{
+    const uint64_t now_ms = ha_clock_mono_ms();
+
+    return now_ms < end_ms ? (uint32_t)(end_ms - now_ms) : 1;
+}
+
+/* Each gets its share of the time that is left; who answered last is asked first the next time. */
+static void call_several(struct calling *calling, struct ha_tls *tls)
+{
+    static uint32_t first;
+    const struct ha_target *target = calling->target;
+    const uint64_t end_ms = ha_clock_mono_ms() + target->deadline_ms;
+    const bool is_read = strcmp(calling->ask->method, "GET") == 0;
+
+    for (uint32_t i = 0; i < target->url_count; i++) {
+        const uint32_t at = (first + i) % target->url_count, left = target->url_count - i;
+        const uint32_t rest_ms = rest_of(end_ms);
+
+        json_decref(calling->json);
+        calling->json = NULL;
+        calling->url = target->urls[at];
+        calling->has_next = left > 1;
+        /* The last one too keeps some time for the write itself. */
+        if (!is_read && target->url_count > 1 && !is_there(calling, 1 + rest_ms / (left + 1), tls))
+            continue;
+        calling->deadline_ms = is_read ? 1 + rest_ms / left : rest_of(end_ms);
+        call_one(calling, tls);
+        if (!is_for_the_next(calling->ask, calling->result)) {
+            first = at;
+            return;
+        }
+    }
+}
+
+enum ha_exit ha_call(const struct ha_target *target, const struct ha_ask *ask, json_t **ret)
+{
+    struct calling calling = {.target = target,
+                              .ask = ask,
+                              .deadline_ms = target->deadline_ms,
+                              .result = HA_EXIT_UNREACHABLE};
+    struct ha_tls *tls = NULL;
+
+    *ret = NULL;
+    if (target->url_count > 0 && !make_tls(target, &tls))
+        return HA_EXIT_USAGE;
+    if (target->url_count > 0)
+        call_several(&calling, tls);
+    else
+        call_one(&calling, tls);
     ha_tls_unref(tls);
     *ret = calling.json;
     return calling.result;

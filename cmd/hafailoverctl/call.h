@@ -20,10 +20,13 @@ enum ha_exit {
     HA_EXIT_UNDONE = 6     /* tried, and it ended otherwise than asked */
 };
 
-/* Which watcher, as whom. Strings are borrowed. */
+#define HA_TARGET_URLS_MAX 9
+
+/* Which watchers, as whom. Strings are borrowed. */
 struct ha_target {
-    const char *socket;    /* UNIX socket, or ... */
-    const char *url;       /* ... https://host:port, with ... */
+    const char *socket;                   /* UNIX socket, or ... */
+    const char *urls[HA_TARGET_URLS_MAX]; /* ... https://host:port, asked in turn, with ... */
+    uint32_t url_count;
     const char *key_file;  /* ... the key of ... */
     const char *name;      /* ... "ctl/NAME" */
     const char *ca_file;   /* with certificates: who signs them; else NULL ... */
@@ -45,7 +48,9 @@ struct ha_ask {
     bool quiet;     /* say nothing of what went wrong */
 };
 
-/* Ask, parse the JSON answer into *ret (gives: json_decref; NULL unless HA_EXIT_OK, or a refusal
+/* Ask the first watcher that answers, within deadline_ms in all; a write goes to one that has just
+ * shown that it does, and to no second one where it may have happened. Parse the JSON answer into
+ * *ret (gives: json_decref; NULL unless HA_EXIT_OK, or a refusal
  * that tells more than its sentence), and say on standard error what went wrong. */
 enum ha_exit ha_call(const struct ha_target *target, const struct ha_ask *ask, json_t **ret);
 

@@ -50,6 +50,7 @@ static void on_bytes(void *ctx, const void *data, size_t size)
     }
     if (ha_file_write(backup->path, data, size, 0600, &err) != HA_OK) {
         fprintf(stderr, "hafailoverctl: %s\n", err.text);
+        backup->result = HA_EXIT_USAGE;
         return;
     }
     backup->result = HA_EXIT_OK;

@@ -10,6 +10,7 @@
 #include "cmd/hafailoverctl/care.h"
 #include "cmd/hafailoverctl/keygen.h"
 #include "cmd/hafailoverctl/parts.h"
+#include "cmd/hafailoverctl/prepare.h"
 #include "cmd/hafailoverctl/print.h"
 #include "lib/base/err.h"
 #include "lib/base/text.h"
@@ -176,22 +177,19 @@ static enum ha_exit put_config(const struct ha_ctl *ctl, const char *text, size_
 static enum ha_exit run_apply(const struct ha_ctl *ctl)
 {
     size_t size = 0;
-    char *text = read_file(ctl->file, &size);
+    char *text;
     json_int_t base = 0;
     enum ha_exit result;
-    uint64_t given;
+    uint64_t given = 0;
 
+    if (ctl->base != NULL && !ha_ctl_is_number("--base", ctl->base, INT64_MAX, &given))
+        return HA_EXIT_USAGE;
+    text = read_file(ctl->file, &size);
     if (text == NULL)
         return HA_EXIT_USAGE;
     result = show_diff(ctl, text, size, false, &base);
-    if (result == HA_EXIT_OK && ctl->base != NULL) {
-        if (ha_text_u64(ctl->base, INT64_MAX, &given) == HA_OK)
-            base = (json_int_t)given;
-        else
-            result = HA_EXIT_USAGE;
-    }
     if (result == HA_EXIT_OK)
-        result = put_config(ctl, text, size, base);
+        result = put_config(ctl, text, size, ctl->base != NULL ? (json_int_t)given : base);
     free(text);
     return result;
 }
@@ -257,7 +255,7 @@ static enum ha_exit run_rollback(const struct ha_ctl *ctl)
 static enum ha_exit run_config(const struct ha_ctl *ctl)
 {
     char path[HA_CTL_PATH_SIZE];
-
+    uint64_t version;
     struct ha_ctl as_text = *ctl; /* a configuration is text wherever it goes */
 
     as_text.json = ctl->json_asked;
@@ -267,9 +265,11 @@ static enum ha_exit run_config(const struct ha_ctl *ctl)
         return ha_ctl_get(ctl, "/v1/config/history", ha_print_archive);
     if (strcmp(ctl->words[0], "rollback") == 0 && ctl->word_count == 2)
         return rollback(ctl, ctl->words[1]);
-    if (ctl->word_count > 1 || !ha_ctl_is_name(ctl->words[0]))
+    if (ctl->word_count > 1 || ha_text_u64(ctl->words[0], INT64_MAX, &version) != HA_OK) {
+        fprintf(stderr, "hafailoverctl: config [VERSION | history | rollback VERSION]\n");
         return HA_EXIT_USAGE;
-    (void)ha_text_format(path, sizeof(path), "/v1/config/%s", ctl->words[0]);
+    }
+    (void)ha_text_format(path, sizeof(path), "/v1/config/%" PRIu64, version);
     return ha_ctl_get(&as_text, path, print_text);
 }
 
@@ -328,6 +328,8 @@ const struct ha_ctl_command ha_ctl_commands[] = {
      ha_ctl_lift},
     {"webhook", 0, 2, "[test [NAME]] [--wait DURATION] [--json]",
      "the webhooks, or send a notice to one or each", ha_ctl_webhook},
+    {"member", 1, 2, "prepare [postgresql]",
+     "the SQL that makes the roles hafailover needs in a database", ha_ctl_member},
     {"keygen", 1, 2, "secret FILE | ROLE/NAME --secret FILE --out FILE",
      "make the cluster's secret, or a daemon's key from it", run_keygen},
     {"version", 0, 0, "[--json]", "the version of this program", run_version},

@@ -74,11 +74,14 @@ enum ha_exit ha_ctl_status(const struct ha_ctl *ctl)
 static void print_watchers(const json_t *answer)
 {
     ha_print_watchers(json_object_get(answer, "watchers"));
+    if (json_is_true(json_object_get(answer, "settling")))
+        printf("settling: promises given before the last replacement still count; the next "
+               "replacement has to wait\n");
 }
 
 enum ha_exit ha_ctl_watchers(const struct ha_ctl *ctl)
 {
-    if (ctl->word_count > 0)
+    if (ctl->word_count > 0 || ctl->with != NULL)
         return ha_care_replace(ctl);
     return ha_ctl_get(ctl, "/v1/watchers", print_watchers);
 }

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "cmd/hafailoverctl/commands.h"
+#include "cmd/hafailoverctl/own.h"
 #include "lib/base/err.h"
 #include "lib/base/text.h"
 
@@ -20,6 +21,7 @@ enum {
     OPTION_CERT_FILE,
     OPTION_NAME,
     OPTION_TIMEOUT,
+    OPTION_CONFIG,
     OPTION_JSON,
     OPTION_BASE,
     OPTION_TO,
@@ -45,6 +47,7 @@ static const struct option options[] = {
     {"cert-file", required_argument, NULL, OPTION_CERT_FILE},
     {"name", required_argument, NULL, OPTION_NAME},
     {"timeout", required_argument, NULL, OPTION_TIMEOUT},
+    {"config", required_argument, NULL, OPTION_CONFIG},
     {"json", no_argument, NULL, OPTION_JSON},
     {"table", no_argument, NULL, OPTION_TABLE},
     {"watch", no_argument, NULL, OPTION_WATCH},
@@ -69,8 +72,10 @@ static const struct option options[] = {
 
 static void print_usage(FILE *to)
 {
-    fprintf(to, "Usage: hafailoverctl [--socket PATH | --url https://HOST:PORT --key-file FILE "
-                "--name NAME [--ca-file FILE --cert-file FILE]] [--timeout DURATION] COMMAND\n\n");
+    fprintf(to,
+            "Usage: hafailoverctl [--socket PATH | --url https://HOST:PORT[,...] --key-file FILE "
+            "--name NAME [--ca-file FILE --cert-file FILE]] [--timeout DURATION] [--config FILE] "
+            "COMMAND\n\n");
     for (const struct ha_ctl_command *command = ha_ctl_commands; command->name != NULL; command++)
         fprintf(to, "  %-12s %s\n", command->name, command->help);
     fprintf(to,
@@ -90,7 +95,8 @@ static const struct ha_ctl_command *command_named(const char *name)
     return NULL;
 }
 
-/* False: the value makes no sense, told already. */
+/* False: the value makes no sense, told already. One case for each option.
+ * NOLINTNEXTLINE(readability-function-size) */
 static bool take_option(struct ha_ctl *ctl, int option, const char *value)
 {
     uint64_t ms;
@@ -100,7 +106,9 @@ static bool take_option(struct ha_ctl *ctl, int option, const char *value)
         ctl->target.socket = value;
         return true;
     case OPTION_URL:
-        ctl->target.url = value;
+        return ha_own_add_urls(&ctl->target, value);
+    case OPTION_CONFIG:
+        ctl->config = value;
         return true;
     case OPTION_KEY_FILE:
         ctl->target.key_file = value;
@@ -212,6 +220,20 @@ static bool all_are_for(const struct ha_ctl_command *command, const int *given, 
     return true;
 }
 
+/* What the command line left open is in the file, or the default. False: told already. */
+static bool find_watchers(struct ha_ctl *ctl)
+{
+    struct ha_target *target = &ctl->target;
+
+    if ((target->socket == NULL || ctl->config != NULL) && !ha_own_read(target, ctl->config))
+        return false;
+    if (target->socket == NULL)
+        target->socket = SOCKET_DEFAULT;
+    if (target->deadline_ms == 0)
+        target->deadline_ms = DEADLINE_DEFAULT_MS;
+    return true;
+}
+
 static int run(struct ha_ctl *ctl, int count, char *const words[], bool help)
 {
     const struct ha_ctl_command *command;
@@ -231,7 +253,7 @@ static int run(struct ha_ctl *ctl, int count, char *const words[], bool help)
                command->usage, command->help);
         return HA_EXIT_OK;
     }
-    if (!all_are_for(command, ctl->given, ctl->given_count))
+    if (!all_are_for(command, ctl->given, ctl->given_count) || !find_watchers(ctl))
         return HA_EXIT_USAGE;
     if (count - 1 < command->words_min || count - 1 > command->words_max) {
         fprintf(stderr, "Usage: hafailoverctl %s %s\n", command->name, command->usage);
@@ -244,9 +266,19 @@ static int run(struct ha_ctl *ctl, int count, char *const words[], bool help)
     return (int)result;
 }
 
+/* Half an answer on a full disk is none. */
+static int finish(int result)
+{
+    if (fflush(stdout) == 0 && ferror(stdout) == 0)
+        return result;
+    fprintf(stderr,
+            "hafailoverctl: standard output: what was asked for could not all be written\n");
+    return result == HA_EXIT_OK ? HA_EXIT_USAGE : result;
+}
+
 int main(int argc, char *argv[])
 {
-    struct ha_ctl ctl = {.target = {.socket = SOCKET_DEFAULT, .deadline_ms = DEADLINE_DEFAULT_MS}};
+    struct ha_ctl ctl = {0};
     bool help = false;
     int option;
 
@@ -258,12 +290,12 @@ int main(int argc, char *argv[])
             help = true;
         } else if (option == 'V') {
             printf("hafailoverctl %s\n", HA_VERSION);
-            return HA_EXIT_OK;
+            return finish(HA_EXIT_OK);
         } else if (!take_option(&ctl, option, optarg)) {
             return HA_EXIT_USAGE;
         } else if (ctl.given_count < HA_CTL_GIVEN_MAX) {
             ctl.given[ctl.given_count++] = option;
         }
     }
-    return run(&ctl, argc - optind, argv + optind, help);
+    return finish(run(&ctl, argc - optind, argv + optind, help));
 }

@@ -4,7 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define COLUMNS_MAX 9u
+#include "lib/base/check.h"
+
+#define COLUMNS_MAX 10u
 #define ROWS_MAX 1024u
 #define CELL_SIZE 208u
 
@@ -92,6 +94,23 @@ static void head(struct table *table, const char *const *names)
     next_row(table);
 }
 
+/* Whether it could take over; also where it could, what is worth mending before that day. */
+static void could_cell(struct table *table, unsigned column, const json_t *member)
+{
+    const char *reason = text_of(member, "reason"), *fitness = text_of(member, "fitness");
+    char text[CELL_SIZE];
+
+    if (reason[0] == '\0')
+        reason = fitness;
+    if (!is_true(member, "candidate")) {
+        cell(table, column, reason);
+        return;
+    }
+    (void)snprintf(text, sizeof(text), "yes%s%s", strcmp(reason, fitness) != 0 ? "; " : "",
+                   strcmp(reason, fitness) != 0 ? reason : "");
+    cell(table, column, text);
+}
+
 static void print_members(const json_t *service)
 {
     static const char *const names[] = {"MEMBER", "ADDRESS", "ROLE", "VERDICT",        "LAG",
@@ -100,7 +119,7 @@ static void print_members(const json_t *service)
     const json_t *member;
     size_t at;
 
-    table_begin(&table, 9);
+    table_begin(&table, HA_ARRAY_LEN(names));
     head(&table, names);
     json_array_foreach(json_object_get(service, "members"), at, member)
     {
@@ -116,10 +135,7 @@ static void print_members(const json_t *service)
                        is_true(member, "gate_open") ? "open" : "closed");
         cell(&table, 6, gate);
         cell(&table, 7, is_true(member, "vip_held") ? "held" : "-");
-        cell(&table, 8,
-             is_true(member, "candidate")           ? "yes"
-             : text_of(member, "reason")[0] != '\0' ? text_of(member, "reason")
-                                                    : text_of(member, "fitness"));
+        could_cell(&table, 8, member);
         next_row(&table);
     }
     table_print(&table, "  ");
@@ -130,6 +146,8 @@ static void print_service(const json_t *service)
     const char *primary = text_of(service, "primary");
     const char *vip = text_of(service, "vip");
     const char *why = text_of(service, "why");
+    const char *sync = text_of(json_object_get(service, "sync"), "text");
+    const char *hold = text_of(json_object_get(service, "hold"), "text");
 
     printf("\nservice %s (%s, %s)\n", text_of(service, "name"), text_of(service, "engine"),
            text_of(service, "durability"));
@@ -143,6 +161,10 @@ static void print_service(const json_t *service)
                text_of(service, "paused_why"),
                text_of(service, "paused_until")[0] != '\0' ? text_of(service, "paused_until")
                                                            : "resumed");
+    if (sync[0] != '\0' && strcmp(sync, why) != 0)
+        printf("  %s\n", sync);
+    if (hold[0] != '\0' && strcmp(hold, why) != 0)
+        printf("  %s\n", hold);
     if (why[0] != '\0')
         printf("  %s\n", why);
     if (is_true(service, "ready"))
@@ -162,7 +184,7 @@ void ha_print_watchers(const json_t *watchers)
     const json_t *watcher;
     size_t at;
 
-    table_begin(&table, 4);
+    table_begin(&table, HA_ARRAY_LEN(names));
     head(&table, names);
     json_array_foreach(watchers, at, watcher)
     {
@@ -179,7 +201,7 @@ void ha_print_status(const json_t *status)
 {
     const json_t *stale = json_object_get(status, "staleness_ms");
     const char *leader = text_of(status, "leader");
-    const json_t *service;
+    const json_t *service, *webhook;
     size_t at;
 
     printf("configuration %" JSON_INTEGER_FORMAT ", as %s has it",
@@ -190,6 +212,8 @@ void ha_print_status(const json_t *status)
         printf("; the leader %s was heard %" JSON_INTEGER_FORMAT " ms ago", leader,
                json_integer_value(stale));
     printf("\n");
+    json_array_foreach(json_object_get(status, "webhooks_in_the_clear"), at, webhook) printf(
+        "webhook %s is told in the clear, as insecure = yes allows\n", json_string_value(webhook));
     ha_print_watchers(json_object_get(status, "watchers"));
     json_array_foreach(json_object_get(status, "services"), at, service)
     {
@@ -197,15 +221,26 @@ void ha_print_status(const json_t *status)
     }
 }
 
+/* What the old primary really had, once it came back; until then what was known of it. */
+static void lost_cell(struct table *table, unsigned column, const json_t *decision)
+{
+    const json_t *found = json_object_get(decision, "found");
+
+    if (json_is_object(found))
+        number_cell(table, column, found, "lost_bytes", " B");
+    else
+        number_cell(table, column, decision, "lost_bytes", " B known");
+}
+
 void ha_print_history(const json_t *history)
 {
     static const char *const names[] = {"ID",   "TIME", "SERVICE", "EPOCH", "REASON",
-                                        "FROM", "TO",   "FENCE",   "TOOK"};
+                                        "FROM", "TO",   "FENCE",   "TOOK",  "LOST"};
     struct table table;
     const json_t *decision;
     size_t at;
 
-    table_begin(&table, 9);
+    table_begin(&table, HA_ARRAY_LEN(names));
     head(&table, names);
     json_array_foreach(json_object_get(history, "decisions"), at, decision)
     {
@@ -220,9 +255,29 @@ void ha_print_history(const json_t *history)
         cell(&table, 6, text_of(decision, "to")[0] != '\0' ? text_of(decision, "to") : "-");
         cell(&table, 7, text_of(decision, "fence"));
         number_cell(&table, 8, stages, "opened", " ms");
+        lost_cell(&table, 9, decision);
         next_row(&table);
     }
     table_print(&table, "");
+}
+
+static void print_lost(const json_t *decision)
+{
+    const json_t *found = json_object_get(decision, "found");
+    const char *from = text_of(decision, "from"), *kept = text_of(found, "kept");
+
+    printf("  lost: %" JSON_INTEGER_FORMAT " bytes known at the failover",
+           number_of(decision, "lost_bytes"));
+    if (json_is_object(found))
+        printf("; %" JSON_INTEGER_FORMAT " found when %s came back", number_of(found, "lost_bytes"),
+               from);
+    else if (from[0] != '\0')
+        printf("; %s has told nothing since", from); /* nor does one of Redis */
+    if (number_of(found, "lost_bytes") > 0)
+        printf(", kept there: %s", kept);
+    if (number_of(found, "lost_bytes") > 0 && strcmp(kept, "not kept") != 0)
+        printf(" (tail-%" JSON_INTEGER_FORMAT ")", number_of(found, "epoch"));
+    printf("\n\n");
 }
 
 void ha_print_decision(const json_t *decision)
@@ -252,10 +307,10 @@ void ha_print_decision(const json_t *decision)
     json_array_foreach(json_object_get(decision, "agreeing"), at, one)
         printf(" %s", json_string_value(one));
     printf("\n  fence: %s, waited %" JSON_INTEGER_FORMAT
-           " ms; promotions tried: %" JSON_INTEGER_FORMAT
-           "; known bytes lost: %" JSON_INTEGER_FORMAT "\n\n",
+           " ms; promotions tried: %" JSON_INTEGER_FORMAT "\n",
            text_of(decision, "fence"), number_of(decision, "waited_ms"),
-           number_of(decision, "attempts"), number_of(decision, "lost_bytes"));
+           number_of(decision, "attempts"));
+    print_lost(decision);
     printf("  %s  noticed\n", text_of(decision, "noticed"));
     for (size_t i = 0; i < sizeof(stages) / sizeof(stages[0]); i++) {
         const json_t *value = json_object_get(times, stages[i][0]);
@@ -381,7 +436,7 @@ void ha_print_archive(const json_t *archive)
     const json_t *version;
     size_t at;
 
-    table_begin(&table, 4);
+    table_begin(&table, HA_ARRAY_LEN(names));
     head(&table, names);
     json_array_foreach(json_object_get(archive, "versions"), at, version)
     {
