@@ -36,6 +36,17 @@ engine_set() {
     esac
 }
 
+# What the service of the lab asks of an acknowledged write; strict is PostgreSQL's.
+DURABILITY=$(cat "$RUN/durability" 2>/dev/null || echo "${HAFO_DURABILITY:-async}")
+durability_set() {
+    DURABILITY=$1
+    case $ENGINE.$DURABILITY in
+        *.async | *.sync | postgresql.strict) ;;
+        redis.strict) die "Redis replication cannot give durability strict: see --engine postgresql" ;;
+        *) die "no durability '$DURABILITY' (there are: async sync strict)" ;;
+    esac
+}
+
 say() { printf '%s\n' "$*"; }
 note() { printf '  %s\n' "$*"; }
 die() {
@@ -75,9 +86,10 @@ PROGRAMS=(cmd/hafailoverd/hafailoverd cmd/hafailover-agent/hafailover-agent
 
 binary() {
     case $1 in
-        writer) echo "$BUILD/tests/support/hafailover-writer" ;;
+        writer | switch) echo "$BUILD/tests/support/hafailover-$1" ;;
         *) echo "$BUILD/cmd/$1/$1" ;;
     esac
 }
 
 engine_set "$ENGINE"
+durability_set "$DURABILITY"

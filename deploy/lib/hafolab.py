@@ -65,6 +65,7 @@ class Writer:
     """A client that writes unique keys from HOST to ADDRESS and notes who acknowledged them."""
 
     def __init__(self, lab, name, host, to=VIP, interval_us=1000, extra=()):
+        self.name = name
         self.path = lab.run / "client" / f"writer-{name}.log"
         self.path.unlink(missing_ok=True)
         self._at, self._acks, self._server = 0, [], "?"

@@ -1,6 +1,10 @@
 # deploy/lib/hosts.sh - what runs on each host of the lab, and its configuration files.
 #
 # Everything of a host is in $RUN/HOST. Files are written once; a lab that is up keeps them.
+#
+# For tests: with HAFO_DISK_MB the data of each daemon is on a file system of that size, which can
+# be filled; and where a file $RUN/HOST/clock is, the watcher reads its clocks through
+# tests/support/clock.c, which takes its settings from there.
 # shellcheck shell=bash
 
 host_up() {
@@ -35,6 +39,37 @@ host_start() {
             ;;
         client) ;;
     esac
+}
+
+# --- disks ----------------------------------------------------------------------------------
+
+data_of() { echo "$RUN${HAFO_DISK_MB:+/disk}/$1/data"; }
+
+# The directory of its data exists after this, empty.
+disk_make() {
+    local host=$1
+    if [ -n "${HAFO_DISK_MB:-}" ]; then
+        mkdir -p "$RUN/disk/$host"
+        mountpoint -q "$RUN/disk/$host" ||
+            mount -t tmpfs -o "size=${HAFO_DISK_MB}m,mode=755" hafo-disk "$RUN/disk/$host"
+        ln -sfn "$(data_of "$host")" "$RUN/$host/data"
+        ln -sfn "$(data_of "$host")-hafailover" "$RUN/$host/data-hafailover"
+    fi
+    mkdir -p "$(data_of "$host")"
+}
+
+# Not a byte is free any more, until disk_free.
+disk_fill() {
+    dd if=/dev/zero of="$RUN/disk/$1/filler" bs=1M 2>/dev/null || true
+    dd if=/dev/zero of="$RUN/disk/$1/filler" bs=1 oflag=append conv=notrunc 2>/dev/null || true
+}
+disk_free() { rm -f "$RUN/disk/$1/filler"; }
+
+disks_drop() {
+    local disk
+    for disk in "$RUN"/disk/*; do
+        if mountpoint -q "$disk"; then umount "$disk"; fi
+    done
 }
 
 # --- keys -----------------------------------------------------------------------------------
@@ -87,14 +122,14 @@ peers() {
 }
 
 watcher_configure() {
-    mkdir -p "$RUN/$1/data"
+    disk_make "$1"
     cat >"$RUN/$1/hafailoverd.conf" <<EOF
 [watcher]
 name = $1
 listen = $(address4 "$1"):$WATCHER_PORT
 listen = [$(address6 "$1")]:$WATCHER_PORT
 api_socket = $RUN/$1/hafailoverd.sock
-data_dir = $RUN/$1/data
+data_dir = $(data_of "$1")
 
 [peers]
 $(peers)
@@ -113,11 +148,13 @@ EOF
 # An empty directory becomes a voter only when told to, and only the first start ever says so.
 watcher_start() {
     local command=("$(binary hafailoverd)" -c "$RUN/$1/hafailoverd.conf")
+    [ ! -e "$RUN/$1/clock" ] || command=(env "LD_PRELOAD=$BUILD/tests/support/libhafailover-clock.so"
+        "HAFO_CLOCK=$RUN/$1/clock" "${command[@]}")
     # A resolver of its own, where a test has put one.
     [ ! -e "$RUN/$1/resolv.conf" ] || command=("$LIB/with_resolver" "$RUN/$1/resolv.conf" "${command[@]}")
     if [ ! -e "$RUN/$1/bootstrapped" ]; then
         touch "$RUN/$1/bootstrapped"
-        unit_start "$1" watcher always "$LIB/first" "$RUN/$1/data" "${command[@]}"
+        unit_start "$1" watcher always "$LIB/first" "$(data_of "$1")" "${command[@]}"
     else
         unit_start "$1" watcher always "${command[@]}"
     fi
@@ -136,7 +173,7 @@ database_configure() {
 
 redis_configure() {
     local host=$1
-    mkdir -p "$RUN/$host/data"
+    disk_make "$host"
     cat >"$RUN/$host/redis.conf" <<EOF
 # The quickstart's clients need no password; hafailover has a user of its own.
 bind * -::*
@@ -144,7 +181,7 @@ protected-mode no
 port $DB_PORT
 unixsocket $RUN/$host/redis.sock
 unixsocketperm 700
-dir $RUN/$host/data
+dir $(data_of "$host")
 save 3600 1 300 100
 repl-diskless-sync-delay 0
 repl-backlog-size 64mb
@@ -191,7 +228,7 @@ port = $DB_PORT
 user = hafailover
 password_file = $RUN/database.password
 config_file = $RUN/$1/redis.conf
-data_dir = $RUN/$1/data
+data_dir = $(data_of "$1")
 EOF
 }
 
@@ -219,8 +256,8 @@ redis_start() {
 # Kill it, take its data away and start it, as someone would who does not know of the agent.
 redis_empty() {
     unit_stop "$1" database KILL
-    rm -rf "$RUN/$1/data"
-    mkdir "$RUN/$1/data"
+    rm -rf "$(data_of "$1")"
+    mkdir "$(data_of "$1")"
     redis_start "$1"
 }
 
@@ -254,6 +291,7 @@ services_conf() {
     cat <<EOF
 [service $SERVICE]
 engine = $ENGINE
+durability = $DURABILITY
 vip = $VIP/24
 credentials = database
 # A playground: as many failovers as you like. The default is 5/10min.
@@ -274,6 +312,8 @@ EOF
 url = http://$(address4 client):$HOOK_PORT/
 secret = quickstart
 service = $SERVICE
+# In the clear, to another host: only because all hosts of a lab are on this machine.
+insecure = yes
 EOF
 }
 
@@ -297,6 +337,7 @@ lab_up() {
     local host
     mkdir -p "$RUN/bpf"
     echo "$ENGINE" >"$RUN/engine"
+    echo "$DURABILITY" >"$RUN/durability"
     mountpoint -q "$RUN/bpf" || mount -t bpf bpffs "$RUN/bpf" ||
         note "no bpffs can be mounted here: the gate will be nft alone"
     switch_up
@@ -322,6 +363,7 @@ lab_down() {
     if [ -d "$RUN" ]; then
         cgroup_drop "$(cgroup_of)"
         mountpoint -q "$RUN/cgroup" && umount "$RUN/cgroup"
+        disks_drop
         mountpoint -q "$RUN/bpf" && umount "$RUN/bpf"
         rm -rf "$RUN"
     fi
@@ -334,11 +376,12 @@ lab_down() {
 heal_all() {
     local host unit pid
     uncut_all
-    rm -f "$RUN"/*/*.pid.hold
+    rm -f "$RUN"/*/*.pid.hold "$RUN"/disk/*/filler
     for host in "${WATCHERS[@]}" "${DATABASES[@]}"; do
         for unit in watcher agent database; do
-            pid=$(unit_pid "$host" "$unit")
-            if pid_alive "$pid"; then kill -CONT "$pid" 2>/dev/null || true; fi
+            for pid in $(unit_pids "$host" "$unit"); do
+                if pid_alive "$pid"; then kill -CONT "$pid" 2>/dev/null || true; fi
+            done
         done
         host_start "$host"
     done

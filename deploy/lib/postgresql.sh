@@ -8,21 +8,15 @@ PG_TEMPLATE=$RUN/template
 
 as_postgres() { setpriv --reuid postgres --regid postgres --clear-groups -- "$@"; }
 
-# The roles of hafailover, and one of the clients.
+# The roles of hafailover, as its own command makes them, and one of the clients.
 pg_roles() {
     local secret
     secret=$(cat "$RUN/database.password")
+    "$(binary hafailoverctl)" member prepare postgresql
     cat <<EOF
-CREATE ROLE hafailover LOGIN PASSWORD '$secret' IN ROLE pg_monitor;
-CREATE ROLE hafailover_agent LOGIN REPLICATION PASSWORD '$secret'
-    IN ROLE pg_monitor, pg_checkpoint, pg_signal_backend;
-GRANT EXECUTE ON FUNCTION pg_promote(boolean, integer), pg_reload_conf() TO hafailover_agent;
-GRANT ALTER SYSTEM ON PARAMETER primary_conninfo, primary_slot_name, synchronous_standby_names
-    TO hafailover_agent;
-CREATE ROLE hafailover_replica LOGIN REPLICATION PASSWORD '$secret' IN ROLE pg_checkpoint;
-GRANT EXECUTE ON FUNCTION pg_ls_dir(text, boolean, boolean), pg_stat_file(text, boolean),
-    pg_read_binary_file(text), pg_read_binary_file(text, bigint, bigint, boolean)
-    TO hafailover_replica;
+ALTER ROLE hafailover PASSWORD '$secret';
+ALTER ROLE hafailover_agent PASSWORD '$secret';
+ALTER ROLE hafailover_replica PASSWORD '$secret';
 CREATE ROLE app LOGIN IN ROLE pg_read_all_settings;
 CREATE TABLE writes (prefix text, number bigint, PRIMARY KEY (prefix, number));
 ALTER TABLE writes OWNER TO app;
@@ -74,7 +68,9 @@ pg_configure() {
     local host=$1
     pg_template
     install -d -o postgres -g postgres -m 755 "$RUN/$host/pg"
-    cp -a "$PG_TEMPLATE/data" "$RUN/$host/data"
+    disk_make "$host"
+    rmdir "$(data_of "$host")"
+    cp -a "$PG_TEMPLATE/data" "$(data_of "$host")"
     echo "unix_socket_directories = '$RUN/$host/pg'" |
         as_postgres tee "$RUN/$host/data/host.conf" >/dev/null
 }
@@ -86,7 +82,7 @@ pg_agent_section() {
 socket = $RUN/$1/pg
 port = $DB_PORT
 user = hafailover_agent
-data_dir = $RUN/$1/data
+data_dir = $(data_of "$1")
 bin_dir = $PG_BIN
 os_user = postgres
 replication_user = hafailover_replica
@@ -116,6 +112,6 @@ pg_empty() {
     pids=$(pg_pids "$1")
     # shellcheck disable=SC2086
     [ -z "$pids" ] || kill -KILL $pids 2>/dev/null || true
-    rm -rf "$RUN/$1/data"
-    install -d -o postgres -g postgres -m 700 "$RUN/$1/data"
+    rm -rf "$(data_of "$1")"
+    install -d -o postgres -g postgres -m 700 "$(data_of "$1")"
 }

@@ -38,6 +38,15 @@ unit_pid() {
     fi
 }
 
+# With its children, where a fault hits them together.
+unit_pids() {
+    if [ "$ENGINE.$2" = postgresql.database ]; then
+        pg_pids "$1"
+    else
+        unit_pid "$1" "$2"
+    fi
+}
+
 # A process that has ended counts as gone even while its parent has not yet asked for its status.
 pid_alive() { [ -n "$1" ] && grep -qs '^State:[[:space:]]*[^ZX[:space:]]' "/proc/$1/status"; }
 
