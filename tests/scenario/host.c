@@ -14,7 +14,7 @@ static uint32_t node_of(uint32_t host)
 
 bool stage_gate_is_open(const struct stage *stage, uint32_t host)
 {
-    return stage->now_ms < stage->hosts[host].gate_until_ms;
+    return stage->hosts[host].gate_broken || stage->now_ms < stage->hosts[host].gate_until_ms;
 }
 
 bool stage_takes_writes(const struct stage *stage, uint32_t host)
@@ -35,6 +35,11 @@ static bool is_fed(const struct stage *stage, uint32_t host)
     up = &stage->hosts[db->upstream].db;
     return up->alive && !up->hung && stage_gate_is_open(stage, db->upstream) &&
            stage_reaches(stage, node_of(host), node_of(db->upstream));
+}
+
+bool stage_db_is_fed(const struct stage *stage, uint32_t host, uint32_t from)
+{
+    return stage->hosts[host].db.upstream == from && is_fed(stage, host);
 }
 
 void stage_db_write(struct stage *stage)
@@ -61,6 +66,8 @@ void stage_db_sample(const struct stage *stage, uint32_t host, struct ha_sample 
     ret->link_up = is_fed(stage, host);
     ret->run_id = db->run_id;
     ret->position = db->position;
+    if (stage->engine == HA_ENGINE_POSTGRESQL)
+        ret->sync_id = stage_pg_names(stage, host);
     if (db->role != HA_ROLE_REPLICA || db->upstream >= STAGE_HOSTS)
         return;
     ret->upstream_port = 6379;
@@ -112,7 +119,8 @@ void stage_db_up(struct stage *stage, uint32_t host, bool empty)
     if (empty) {
         db->position =
             (struct ha_position){.lineage = {.count = 1, .steps = {{new_id(stage), UINT64_MAX}}}};
-    } else if (db->role == HA_ROLE_PRIMARY && lineage->count > 0) {
+    } else if (db->role == HA_ROLE_PRIMARY && lineage->count > 0 &&
+               stage->engine == HA_ENGINE_REDIS) {
         /* A primary that starts anew has a history of its own that continues the old one. */
         lineage->steps[1] = (struct ha_lineage_step){lineage->steps[0].id, db->position.offset};
         lineage->steps[0] = (struct ha_lineage_step){new_id(stage), UINT64_MAX};
@@ -136,6 +144,8 @@ static bool act(struct stage *stage, uint32_t host, const struct ha_act *act)
 
     if (!db->alive || db->hung || (db->refuses && act->kind == HA_ORDER_PROMOTE))
         return false;
+    if (stage->engine == HA_ENGINE_POSTGRESQL)
+        stage_pg_act(stage, host, act);
     if (act->kind == HA_ORDER_PROMOTE && db->role != HA_ROLE_PRIMARY) {
         db->role = HA_ROLE_PRIMARY;
         db->upstream = STAGE_HOSTS;
@@ -144,7 +154,8 @@ static bool act(struct stage *stage, uint32_t host, const struct ha_act *act)
         lineage->count = 2;
     } else if (act->kind == HA_ORDER_FOLLOW) {
         db->role = HA_ROLE_REPLICA;
-        db->upstream = (uint32_t)(act->upstream_host[7] - '1');
+        db->upstream =
+            act->upstream_host[0] == '\0' ? STAGE_HOSTS : (uint32_t)(act->upstream_host[7] - '1');
     }
     return true;
 }
@@ -186,7 +197,7 @@ static void execute_one(struct stage *stage, uint32_t host, const struct ha_effe
     case HA_EFFECT_GATE:
         h->gate_until_ms = effect->u.gate.deadline_ms;
         if (effect->u.gate.deadline_ms == 0)
-            (void)stage_send(stage, STAGE_CLOSED, self, self, 1);
+            stage_send(stage, STAGE_CLOSED, self, self, 1)->u.gate_number = effect->u.gate.number;
         return;
     case HA_EFFECT_PERSIST_EPOCHS:
         stage_send(stage, STAGE_NOTED, self, self, 2)->u.epochs = effect->u.epochs;
@@ -204,7 +215,10 @@ static void execute_one(struct stage *stage, uint32_t host, const struct ha_effe
         stage_send(stage, STAGE_VIP, self, self, 1)->u.held = effect->kind == HA_EFFECT_VIP_CLAIM;
         return;
     case HA_EFFECT_ACT_CANCEL:
+    case HA_EFFECT_VIP_LOOK:
         return;
+    case HA_EFFECT_HOLD_ASK:
+    case HA_EFFECT_HOLD_WORD:
     case HA_EFFECT_PROPOSE:
     case HA_EFFECT_PROMISE:
     case HA_EFFECT_ORDER:
@@ -258,10 +272,14 @@ void stage_host_take(struct stage *stage, uint32_t host, const struct stage_mess
         event.u.epochs.service = h->note.service;
         event.u.epochs.epoch_seen = h->note.epoch_seen;
         event.u.epochs.given_up = h->note.given_up;
+        event.u.epochs.sealed = h->note.sealed;
+        event.u.epochs.sync_index = h->note.sync_index;
+        event.u.epochs.hold_index = h->note.hold.index;
         break;
     case STAGE_CLOSED:
         event.kind = HA_EVENT_GATE_CLOSED;
-        event.u.service = h->note.service;
+        event.u.gate_closed = (struct ha_event_gate_closed){.service = h->note.service,
+                                                            .number = message->u.gate_number};
         break;
     case STAGE_SAMPLE:
         sampled(stage, host);

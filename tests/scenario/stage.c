@@ -145,8 +145,11 @@ static void execute_one(struct stage *stage, uint32_t w, const struct ha_effect 
     case HA_EFFECT_PROBE:
     case HA_EFFECT_ACT:
     case HA_EFFECT_ACT_CANCEL:
+    case HA_EFFECT_VIP_LOOK:
     case HA_EFFECT_VIP_CLAIM:
     case HA_EFFECT_VIP_RELEASE:
+    case HA_EFFECT_HOLD_ASK:
+    case HA_EFFECT_HOLD_WORD:
         abort(); /* an agent's effect from a watcher */
     }
 }
@@ -317,6 +320,23 @@ void stage_lead(struct stage *stage, uint32_t w)
     stage->term++;
 }
 
+static void tell_set(struct stage *stage, const struct ha_service *service,
+                     const struct ha_command *command)
+{
+    const struct ha_sync_set *set = &command->u.sync.set;
+    char members[HA_TEXT_SIZE] = "";
+
+    for (uint32_t i = 0; i < service->config.member_count; i++)
+        if ((set->members >> service->members[i].id & 1u) != 0)
+            (void)ha_text_append(members, sizeof(members), "%s%s", members[0] == '\0' ? "" : ", ",
+                                 service->config.members[i].name);
+    if (set->need == 0)
+        stage_say(stage, "log: %s: wait for nobody", ha_command_kind_text(command->kind));
+    else
+        stage_say(stage, "log: %s: any %u of %s", ha_command_kind_text(command->kind), set->need,
+                  members);
+}
+
 /* One line for what an entry did; verdicts only where they changed what people are told. */
 static void tell_entry(struct stage *stage, const struct ha_command *command, int code,
                        const struct ha_err *err)
@@ -337,6 +357,10 @@ static void tell_entry(struct stage *stage, const struct ha_command *command, in
     }
     if (command->kind == HA_COMMAND_POSITIONS || service == NULL)
         return;
+    if (command->kind == HA_COMMAND_SYNC_INTEND || command->kind == HA_COMMAND_SYNC_FORCE) {
+        tell_set(stage, service, command);
+        return;
+    }
     if (command->kind == HA_COMMAND_NONE)
         for (uint32_t i = 0; i < command->u.promote.fit_count; i++)
             stage_say(stage, "log: not %s: %s",
@@ -492,11 +516,14 @@ static void look(struct stage *stage)
     for (uint32_t h = 0; h < STAGE_HOSTS; h++) {
         bool open = stage_takes_writes(stage, h);
 
-        writers += open;
+        /* Where the kernel fails, it is the acknowledgements that count. */
+        writers += open && !stage->hosts[h].gate_broken;
         if (open != stage->was_open[h])
             stage_say(stage, "%c %s writes", (char)('a' + h), open ? "takes" : "takes no more");
         stage->was_open[h] = open;
     }
+    if (stage->durability != HA_DURABILITY_ASYNC)
+        stage_pg_look(stage);
     if (writers <= 1)
         return;
     stage->broken = true;
@@ -517,13 +544,15 @@ void stage_run(struct stage *stage, uint64_t ms)
     }
 }
 
-void stage_open(struct stage *stage, enum ha_gate gate, void (*say_cb)(void *, const char *),
-                void *ctx)
+void stage_open(struct stage *stage, enum ha_gate gate, enum ha_durability durability,
+                void (*say_cb)(void *, const char *), void *ctx)
 {
     memset(stage, 0, sizeof(*stage));
     stage->say_cb = say_cb;
     stage->ctx = ctx;
     stage->gate = gate;
+    stage->durability = durability;
+    stage->engine = durability == HA_DURABILITY_ASYNC ? HA_ENGINE_REDIS : HA_ENGINE_POSTGRESQL;
     stage->leader = STAGE_WATCHERS;
     stage->now_ms = 1000000;
     stage->effects = malloc(sizeof(*stage->effects));
@@ -536,6 +565,7 @@ void stage_open(struct stage *stage, enum ha_gate gate, void (*say_cb)(void *, c
         stage->hosts[h].instance = 0x100 + h;
         stage->hosts[h].db.role = h == 0 ? HA_ROLE_PRIMARY : HA_ROLE_REPLICA;
         stage->hosts[h].db.upstream = h == 0 ? STAGE_HOSTS : 0;
+        stage->hosts[h].db.names.need = 1; /* of nobody, until it is told */
         stage->hosts[h].db.position = (struct ha_position){
             .offset = 1000, .lineage = {.count = 1, .steps = {{77, UINT64_MAX}}}};
         stage->ids = 1000 * (h + 1);

@@ -23,6 +23,11 @@ struct stage_db {
     uint32_t upstream; /* host; STAGE_HOSTS: none */
     uint64_t run_id, pid;
     struct ha_position position;
+    /* PostgreSQL */
+    struct ha_sync_set names; /* whose word it waits for; need 1 of nobody: as promoted */
+    uint64_t names_epoch;     /* the epoch in them */
+    uint64_t name_epoch;      /* a standby's own name */
+    uint64_t served_epoch;    /* since which it has been looked at */
 };
 
 struct stage_host {
@@ -30,6 +35,7 @@ struct stage_host {
     bool agent_up;
     uint32_t life; /* of the agent's process: what was meant for an earlier one is lost */
     uint64_t instance, gate_until_ms, wake_ms;
+    bool gate_broken; /* its kernel lets everything out */
     bool vip, noted;
     struct ha_effect_epochs note;
     struct stage_db db;
@@ -72,6 +78,7 @@ struct stage_message {
         struct ha_effect_epochs epochs;
         struct ha_act act;
         uint32_t persist_ms;
+        uint64_t gate_number;
         struct ha_event_fence_command fence_command;
         bool held;
     } u;
@@ -90,19 +97,26 @@ struct stage {
     uint32_t applied_count;
     enum ha_gate gate; /* class of every host */
     bool power_fails;  /* of the fencing command of every watcher */
-    uint32_t leader;   /* STAGE_WATCHERS: none */
+    enum ha_engine engine;
+    enum ha_durability durability;
+    uint64_t acked_lineage, acked_offset; /* the last write that a client was told of */
+    bool acked_alone;                     /* nothing was promised of it */
+    bool loss_accepted;                   /* by the operator */
+    uint32_t leader;                      /* STAGE_WATCHERS: none */
     uint64_t elect_ms, term;
     struct ha_command *log;
     uint32_t log_count, log_size, told; /* entries already in the transcript */
     bool was_open[STAGE_HOSTS];
+    const char *was_acked[STAGE_HOSTS]; /* how the host acknowledges */
     enum ha_state was_state;
-    bool broken; /* two took writes at once */
+    bool broken; /* two took writes at once, or what was acknowledged is lost */
     void (*say_cb)(void *ctx, const char *line);
     void *ctx;
 };
 
-void stage_open(struct stage *stage, enum ha_gate gate, void (*say_cb)(void *, const char *),
-                void *ctx);
+/* PostgreSQL where writes are to be replicated before they are acknowledged, else Redis. */
+void stage_open(struct stage *stage, enum ha_gate gate, enum ha_durability durability,
+                void (*say_cb)(void *, const char *), void *ctx);
 void stage_close(struct stage *stage);
 void stage_say(struct stage *stage, const char *format, ...) HA_PRINTF(2, 3);
 void stage_run(struct stage *stage, uint64_t ms);
@@ -130,6 +144,13 @@ void stage_db_up(struct stage *stage, uint32_t host, bool empty);
 void stage_db_down(struct stage *stage, uint32_t host);
 void stage_db_sample(const struct stage *stage, uint32_t host, struct ha_sample *ret);
 void stage_db_write(struct stage *stage);
+/* postgres.c: the other engine */
+void stage_pg_act(struct stage *stage, uint32_t host, const struct ha_act *act);
+uint64_t stage_pg_names(const struct stage *stage, uint32_t host);
+/* Whose writes are acknowledged now, and whether any that were are lost. */
+void stage_pg_look(struct stage *stage);
+/* Whether @host replicates from @from now. */
+bool stage_db_is_fed(const struct stage *stage, uint32_t host, uint32_t from);
 bool stage_gate_is_open(const struct stage *stage, uint32_t host);
 bool stage_takes_writes(const struct stage *stage, uint32_t host);
 

@@ -18,6 +18,7 @@ struct story {
     struct stage stage;
     bool started;
     enum ha_gate gate;
+    enum ha_durability durability;
     bool silent;
     uint64_t since_ms;
     size_t size;
@@ -99,7 +100,7 @@ static void begin(struct story *story)
 {
     struct ha_service_config *service;
 
-    stage_open(&story->stage, story->gate, say, story);
+    stage_open(&story->stage, story->gate, story->durability, say, story);
     story->started = true;
     story->silent = true;
     stage_run(&story->stage, 1000); /* the first leader proposes the set of watchers */
@@ -107,6 +108,8 @@ static void begin(struct story *story)
     service = &story->stage.config->services[0];
     ha_service_config_defaults(service);
     (void)ha_text_copy(service->name, sizeof(service->name), "cache");
+    service->engine = story->stage.engine;
+    service->durability = story->stage.durability;
     service->member_count = STAGE_HOSTS;
     for (uint32_t i = 0; i < STAGE_HOSTS; i++) {
         struct ha_member_config *member = &service->members[i];
@@ -116,6 +119,7 @@ static void begin(struct story *story)
         (void)ha_text_format(member->host, sizeof(member->host), "10.0.0.%u", i + 1);
         member->port = 6379;
         member->priority = HA_PRIORITY_DEFAULT;
+        member->agent_port = HA_AGENT_PORT_DEFAULT;
     }
     stage_configure(&story->stage);
     stage_run(&story->stage, 5000);
@@ -135,6 +139,8 @@ static bool tell_database(struct story *story, const char *verb, char *const *wo
         stage->hosts[host_of(words[1])].db.hung = verb[0] == 'h';
     else if (strcmp(verb, "refuse") == 0)
         stage->hosts[host_of(words[1])].db.refuses = true;
+    else if (strcmp(verb, "gate-breaks") == 0)
+        stage->hosts[host_of(words[1])].gate_broken = true;
     else if (strcmp(verb, "agent-down") == 0)
         stage->hosts[host_of(words[1])].agent_up = false;
     else if (strcmp(verb, "agent-up") == 0)
@@ -182,7 +188,9 @@ static bool tell_operator(struct story *story, const char *verb, char *const *wo
         command.u.begin = (struct ha_command_begin){
             .ref = {service->id, service->epoch},
             .reason = switchover ? HA_REASON_SWITCHOVER : HA_REASON_OPERATOR,
-            .target = words[1][0] == '\0' ? HA_MEMBER_NONE : host_of(words[1]) + 1};
+            .target = words[1][0] == '\0' ? HA_MEMBER_NONE : host_of(words[1]) + 1,
+            .accept_loss = strcmp(words[2], "accept-loss") == 0};
+        stage->loss_accepted = stage->loss_accepted || command.u.begin.accept_loss;
     } else if (strcmp(verb, "pause") == 0 || strcmp(verb, "resume") == 0) {
         command.kind = verb[0] == 'p' ? HA_COMMAND_PAUSE : HA_COMMAND_RESUME;
         command.u.pause = (struct ha_command_pause){.service = service->id, .author = "anna"};
@@ -204,6 +212,11 @@ static bool tell_setting(struct story *story, const char *verb, char *const *wor
         for (size_t i = 0; i < HA_ARRAY_LEN(gates); i++)
             if (strcmp(gates[i].word, words[1]) == 0)
                 story->gate = gates[i].gate;
+        return true;
+    }
+    if (strcmp(verb, "durability") == 0) {
+        story->durability =
+            strcmp(words[1], "strict") == 0 ? HA_DURABILITY_STRICT : HA_DURABILITY_SYNC;
         return true;
     }
     if (strcmp(verb, "start") == 0) {
@@ -308,7 +321,7 @@ static bool tell_file(const char *path, bool rewrite)
     if (!good)
         show_difference(written, story->text);
     if (story->stage.broken)
-        (void)puts("# two took writes at once");
+        (void)puts("# two took writes at once, or what was acknowledged is lost");
     good = good && !story->stage.broken;
     if (story->started)
         stage_close(&story->stage);

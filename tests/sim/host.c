@@ -1,4 +1,4 @@
-/* The shell of an agent around the real brain, with models of its database and its kernel gate. */
+/* The shell of an agent around the real brain. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,234 +7,88 @@
 #include "lib/base/text.h"
 #include "tests/sim/sim.h"
 
-static uint32_t node_of(uint32_t host)
-{
-    return SIM_WATCHERS_MAX + host;
-}
+static void step(struct sim *sim, uint32_t node, const struct ha_event *event);
 
-static struct ha_event event_of(const struct sim *sim, uint32_t node, enum ha_event_kind kind)
-{
-    return (struct ha_event){
-        .kind = kind, .now_ms = sim_clock_ms(sim, node), .wall_ms = 1000000 + sim->now_us / 1000};
-}
-
-/* Gate and database */
-
-bool sim_gate_open(const struct sim *sim, uint32_t host)
-{
-    return sim->hosts[host].gate_broken ||
-           sim_clock_ms(sim, node_of(host)) < sim->hosts[host].gate_until_ms;
-}
-
-bool sim_takes_writes(const struct sim *sim, uint32_t host)
-{
-    const struct sim_db *db = &sim->hosts[host].db;
-
-    return db->alive && db->role == HA_ROLE_PRIMARY && sim_gate_open(sim, host);
-}
-
-uint64_t sim_new_id(struct sim *sim)
-{
-    return ++sim->ids * 1000 + 7;
-}
-
-void sim_db_start(struct sim *sim, uint32_t host, bool empty)
-{
-    struct sim_db *db = &sim->hosts[host].db;
-    struct ha_lineage *lineage = &db->position.lineage;
-
-    db->alive = true;
-    db->hung = false;
-    db->link_up = db->copying = false;
-    db->run_id = sim_new_id(sim);
-    db->pid_start = sim_new_id(sim);
-    if (empty) {
-        db->position.offset = 0;
-        *lineage = (struct ha_lineage){.count = 1, .steps = {{sim_new_id(sim), UINT64_MAX}}};
-    } else if (sim->profile.engine == HA_ENGINE_REDIS && db->role == HA_ROLE_PRIMARY &&
-               lineage->count > 0) {
-        /* A restarted primary loads its data under a new replication id, and knows the old one. */
-        lineage->steps[1] = (struct ha_lineage_step){lineage->steps[0].id, db->position.offset};
-        lineage->steps[0] = (struct ha_lineage_step){sim_new_id(sim), UINT64_MAX};
-        lineage->count = 2;
-    }
-    if (sim->profile.engine == HA_ENGINE_POSTGRESQL)
-        sim_pg_start(sim, host, empty);
-    sim_story(sim, "database on db%u starts%s as %s", host + 1, empty ? " empty" : "",
-              ha_role_text(db->role));
-}
-
-void sim_db_kill(struct sim *sim, uint32_t host)
-{
-    struct sim_host *h = &sim->hosts[host];
-    struct sim_message *message;
-
-    if (!h->db.alive)
-        return;
-    h->db.alive = false;
-    h->db.link_up = h->db.copying = false;
-    sim_story(sim, "database on db%u dies", host + 1);
-    message = sim_message_new(SIM_DEV_PROCESS, node_of(host));
-    message->a = HA_PROCESS_GONE;
-    message->x = h->db.pid_start;
-    sim_answer(sim, node_of(host), 300, message);
-}
-
-static bool feeds(const struct sim *sim, uint32_t replica)
-{
-    const struct sim_db *db = &sim->hosts[replica].db;
-    uint32_t up = db->upstream;
-
-    return up < SIM_HOSTS && up != replica && sim->hosts[up].db.alive && !sim->hosts[up].db.hung &&
-           sim_gate_open(sim, up) && sim_both_reach(sim, node_of(replica), node_of(up));
-}
-
-static void replicate(struct sim *sim, uint32_t replica)
-{
-    struct sim_db *db = &sim->hosts[replica].db;
-    const struct sim_db *up;
-
-    if (!db->alive || db->hung || db->role != HA_ROLE_REPLICA)
-        return;
-    if (!feeds(sim, replica)) {
-        db->link_up = db->copying = false;
-        return;
-    }
-    up = &sim->hosts[db->upstream].db;
-    if (db->copying) {
-        if (sim->now_us < db->copy_done_us)
-            return;
-        db->copying = false;
-        db->position = up->position;
-    }
-    if (db->position.lineage.count == 0 ||
-        db->position.lineage.steps[0].id != up->position.lineage.steps[0].id) {
-        /* A partial synchronization where the upstream's history contains ours. */
-        bool partial = up->position.lineage.count > 1 && db->position.lineage.count > 0 &&
-                       up->position.lineage.steps[1].id == db->position.lineage.steps[0].id &&
-                       db->position.offset <= up->position.lineage.steps[1].end;
-
-        if (!partial) {
-            db->copying = true;
-            db->link_up = false;
-            db->copy_done_us = sim->now_us + ha_prng_between(&sim->prng, 20000, 300000);
-            return;
-        }
-    }
-    db->link_up = true;
-    db->position = up->position;
-}
-
-void sim_db_step(struct sim *sim)
-{
-    if (sim->profile.engine == HA_ENGINE_POSTGRESQL) {
-        sim_pg_step(sim);
-        return;
-    }
-    for (uint32_t h = 0; h < SIM_HOSTS; h++) {
-        struct sim_db *db = &sim->hosts[h].db;
-
-        if (sim_takes_writes(sim, h) && !db->hung) {
-            db->position.offset += 10;
-            sim->writes++;
-        }
-    }
-    for (uint32_t h = 0; h < SIM_HOSTS; h++)
-        replicate(sim, h);
-}
-
-void sim_db_sample(const struct sim *sim, uint32_t host, struct ha_sample *ret)
-{
-    const struct sim_db *db = &sim->hosts[host].db;
-
-    memset(ret, 0, sizeof(*ret));
-    if (!db->alive)
-        ret->answer = HA_ANSWER_REFUSED;
-    else if (!db->hung)
-        ret->answer = HA_ANSWER_OK;
-    if (ret->answer != HA_ANSWER_OK)
-        return;
-    ret->role = db->role;
-    ret->writable = true;
-    ret->link_up = db->link_up;
-    ret->copying = db->copying;
-    ret->read_only = db->role == HA_ROLE_REPLICA;
-    ret->run_id = db->run_id;
-    ret->position = db->position;
-    if (sim->profile.engine == HA_ENGINE_POSTGRESQL && db->role == HA_ROLE_PRIMARY)
-        ret->sync_id = sim_pg_names_id(db);
-    if (db->role == HA_ROLE_REPLICA && db->upstream < SIM_HOSTS) {
-        (void)ha_text_format(ret->upstream_host, sizeof(ret->upstream_host), "10.0.0.%u",
-                             db->upstream + 1);
-        ret->upstream_port = 6379;
-    }
-}
+/* What waits in a hung database comes before any probe that was asked later. */
+enum { WAITING_US = 1000, ANSWER_US = 1500 };
 
 /* Acts */
 
-static void promote(struct sim *sim, struct sim_db *db)
-{
-    struct ha_lineage *lineage = &db->position.lineage;
-
-    if (db->role == HA_ROLE_PRIMARY)
-        return;
-    db->role = HA_ROLE_PRIMARY;
-    db->upstream = SIM_HOSTS;
-    db->link_up = db->copying = false;
-    memmove(&lineage->steps[1], &lineage->steps[0],
-            (HA_LINEAGE_MAX - 1) * sizeof(lineage->steps[0]));
-    lineage->steps[1].end = db->position.offset;
-    lineage->steps[0] = (struct ha_lineage_step){sim_new_id(sim), UINT64_MAX};
-    lineage->count = 2; /* Redis remembers one older replication id */
-}
-
-/* Arrives as a message of its own, so that the change happens when the database does it. */
-static void act_done(struct sim *sim, uint32_t node, const struct sim_message *message)
+/* The database does it when it comes to it, whether or not the agent that asked is still there; one
+ * that is stopped does it when it goes on. */
+void sim_act(struct sim *sim, uint32_t node, struct sim_message *message)
 {
     uint32_t host = node - SIM_WATCHERS_MAX;
-    struct sim_db *db = &sim->hosts[host].db;
-    struct ha_event event = event_of(sim, node, HA_EVENT_ACTED);
-    struct ha_sample sample;
-    bool failed = !db->alive || db->hung ||
-                  (!sim->quiet && ha_prng_chance(&sim->prng, sim->profile.promote_fail_ppm));
+    const struct sim_db *db = &sim->hosts[host].db;
+    bool gone = !db->alive || db->pid_start != message->y;
 
-    if (!failed && message->u.order.kind == HA_ORDER_SEAL)
-        sim_fault_sealed(sim, node);
-    if (!failed && sim->profile.engine == HA_ENGINE_POSTGRESQL)
-        sim_pg_act(sim, host, &message->u.order);
-    else if (!failed && message->u.order.kind == HA_ORDER_PROMOTE)
-        promote(sim, db);
-    else if (!failed && message->u.order.kind == HA_ORDER_FOLLOW) {
-        uint32_t up = (uint32_t)(message->u.order.upstream_host[7] - '1');
-
-        db->role = HA_ROLE_REPLICA;
-        if (db->upstream != up)
-            db->link_up = db->copying = false;
-        db->upstream = up;
+    /* A slow one is a chain of steps of the agent's, which ends with it. */
+    if (message->u.order.full_copy && message->incarnation != sim->nodes[node].incarnation) {
+        free(message);
+        return;
     }
-    sim_db_sample(sim, host, &sample);
+    if (!gone && db->hung) {
+        sim_push(sim, sim->now_us + WAITING_US, SIM_ACT, node, 0, message);
+        return;
+    }
+    message->x = gone || (!sim->quiet && ha_prng_chance(&sim->prng, sim->profile.promote_fail_ppm));
+    if (message->x == 0 && message->u.order.kind == HA_ORDER_SEAL)
+        sim_fault_sealed(sim, node);
+    if (message->x == 0)
+        sim_db_act(sim, host, &message->u.order);
+    if (message->incarnation == sim->nodes[node].incarnation)
+        sim_answer(sim, node, 0, message);
+    else
+        free(message);
+}
+
+static void acted(struct sim *sim, uint32_t node, const struct sim_message *message)
+{
+    struct ha_event event = sim_event_of(sim, node, HA_EVENT_ACTED);
+    bool failed = message->x != 0;
+    struct ha_sample sample;
+
+    sim_db_sample(sim, node - SIM_WATCHERS_MAX, &sample);
     event.u.acted = (struct ha_event_acted){.service = message->b,
                                             .ticket = message->a,
                                             .code = failed ? HA_EIO : HA_OK,
                                             .text = failed ? "the database refused" : "",
                                             .sample = failed ? NULL : &sample};
-    ha_effects_clear(sim->effects);
-    (void)ha_agent_step(sim->hosts[host].brain, &event, sim->effects);
+    step(sim, node, &event);
 }
 
 /* Effects */
 
 static void set_gate(struct sim *sim, uint32_t node, const struct ha_effect_gate *gate)
 {
-    struct sim_host *host = &sim->hosts[node - SIM_WATCHERS_MAX];
+    uint32_t host = node - SIM_WATCHERS_MAX;
+    struct sim_gate *kernel = &sim->hosts[host].gate;
     struct sim_message *message;
+    uint64_t delay_us = ha_prng_between(&sim->prng, 20, 3000);
 
-    host->gate_until_ms = gate->deadline_ms;
-    if (gate->deadline_ms != 0)
+    if (gate->deadline_ms != 0) {
+        sim->hosts[host].gate_epoch = ha_agent_held(sim->hosts[host].brain, gate->service)->epoch;
+        sim_gate_set(sim, host, gate->deadline_ms);
         return;
+    }
+    if (kernel->class != HA_GATE_PROCESS)
+        sim_gate_set(sim, host, 0);
+    else if (gate->reset_clients && sim->hosts[host].db.role == HA_ROLE_PRIMARY) {
+        sim_fault_end(sim, host);
+        delay_us = 300000;
+    }
     message = sim_message_new(SIM_DEV_GATE_CLOSED, node);
     message->a = gate->service;
-    sim_answer(sim, node, 50, message);
+    message->x = gate->number;
+    sim_answer(sim, node, delay_us, message);
+}
+
+static void closed(struct sim *sim, uint32_t node, const struct sim_message *message)
+{
+    struct ha_event event = sim_event_of(sim, node, HA_EVENT_GATE_CLOSED);
+
+    event.u.gate_closed = (struct ha_event_gate_closed){message->a, message->x};
+    step(sim, node, &event);
 }
 
 static void probe(struct sim *sim, uint32_t node, uint32_t service)
@@ -244,7 +98,7 @@ static void probe(struct sim *sim, uint32_t node, uint32_t service)
 
     message->a = service;
     message->x = db->pid_start;
-    sim_answer(sim, node, db->alive && db->hung ? 300000 : 500, message);
+    sim_answer(sim, node, db->alive && db->hung ? 300000 : ANSWER_US, message);
 }
 
 static uint64_t device_delay_us(struct sim *sim)
@@ -254,41 +108,76 @@ static uint64_t device_delay_us(struct sim *sim)
     return ha_prng_between(&sim->prng, 200, 20000);
 }
 
+/* Notes */
+
+/* Those up to @seq are on disk; a later one has never been without the earlier ones. */
+static void on_disk(struct sim_host *host, uint64_t seq)
+{
+    uint32_t done = 0;
+
+    for (; done < host->note_count && host->notes[done].seq <= seq; done++) {
+        /* Of a service that was deleted nothing needs to be known. */
+        if (host->notes[done].epochs.service < host->epochs.service)
+            continue;
+        host->epochs = host->notes[done].epochs;
+        host->epochs_known = true;
+    }
+    host->note_count -= done;
+    memmove(&host->notes[0], &host->notes[done], host->note_count * sizeof(host->notes[0]));
+}
+
+/* How far the disk had come when the agent ended is not known. */
+static void find_notes(struct sim *sim, struct sim_host *host)
+{
+    uint32_t kept = (uint32_t)ha_prng_below(&sim->prng, host->note_count + 1);
+
+    if (ha_prng_chance(&sim->prng, 500000))
+        kept = 0;
+    if (kept > 0)
+        on_disk(host, host->notes[kept - 1].seq);
+    host->note_count = 0;
+}
+
+static void note(struct sim *sim, uint32_t node, const struct ha_effect_epochs *epochs)
+{
+    struct sim_host *host = &sim->hosts[node - SIM_WATCHERS_MAX];
+    struct sim_message *message = sim_message_new(SIM_DEV_NOTED_EPOCHS, node);
+    uint64_t delay_us = device_delay_us(sim);
+
+    if (host->note_count == SIM_NOTES)
+        on_disk(host, host->notes[0].seq);
+    host->notes[host->note_count++] = (struct sim_note){++host->note_seq, *epochs};
+    message->x = host->note_seq;
+    message->u.epochs = *epochs;
+    /* Where it hurts: what a seal was counted for is not on disk when its agent ends. */
+    if (sim->profile.gates_fail && epochs->sealed != HA_EPOCH_NONE && !sim->quiet &&
+        ha_prng_chance(&sim->prng, 500000))
+        delay_us = ha_prng_between(&sim->prng, 20000, 500000);
+    sim_answer(sim, node, delay_us, message);
+    sim_fault_noting(sim, node);
+}
+
 static void execute_one(struct sim *sim, uint32_t node, const struct ha_effect *effect)
 {
     struct sim_host *host = &sim->hosts[node - SIM_WATCHERS_MAX];
     struct sim_message *message;
+    uint64_t delay_us;
 
     switch (effect->kind) {
     case HA_EFFECT_HEARTBEAT:
-        for (uint32_t i = 0; i < sim->profile.watchers; i++) {
-            message = sim_message_new(SIM_MSG_HEARTBEAT, node);
-            message->u.heartbeat.instance = host->instance;
-            message->u.heartbeat.stamp = sim_clock_ms(sim, node);
-            message->u.heartbeat.status = effect->u.status;
-            sim_send(sim, node, i, message);
-        }
+        sim_link_beat(sim, node - SIM_WATCHERS_MAX, &effect->u.status);
         return;
     case HA_EFFECT_GATE:
         set_gate(sim, node, &effect->u.gate);
         return;
     case HA_EFFECT_PERSIST_EPOCHS:
-        message = sim_message_new(SIM_DEV_NOTED_EPOCHS, node);
-        message->a = effect->u.epochs.service;
-        message->x = effect->u.epochs.epoch_seen;
-        message->y = effect->u.epochs.given_up;
-        message->u.order.epoch = effect->u.epochs.sealed;
-        message->u.order.sync_index = effect->u.epochs.sync_index;
-        /* Durable when the answer is under way: a crash in between may lose the answer only. */
-        host->epochs = effect->u.epochs;
-        host->epochs_known = true;
-        sim_answer(sim, node, device_delay_us(sim), message);
+        note(sim, node, &effect->u.epochs);
         return;
     case HA_EFFECT_PROBE:
         probe(sim, node, effect->u.service);
         return;
     case HA_EFFECT_ACT:
-        sim_story(sim, "db%u does: %s epoch %lu", node - SIM_WATCHERS_MAX + 1,
+        sim_story(sim, "%s does: %s epoch %lu", sim_node_name(sim, node),
                   ha_order_kind_text(effect->u.act.kind), (unsigned long)effect->u.act.epoch);
         message = sim_message_new(SIM_DEV_ACTED, node);
         message->a = effect->u.act.ticket;
@@ -300,9 +189,14 @@ static void execute_one(struct sim *sim, uint32_t node, const struct ha_effect *
         memcpy(message->u.order.upstream_host, effect->u.act.upstream_host, HA_HOST_SIZE);
         if (sim->profile.engine == HA_ENGINE_POSTGRESQL)
             sim_pg_early(sim, node - SIM_WATCHERS_MAX, &message->u.order);
-        sim_answer(sim, node, device_delay_us(sim), message);
+        message->incarnation = sim->nodes[node].incarnation;
+        message->y = host->db.pid_start;
+        delay_us = device_delay_us(sim);
+        message->u.order.full_copy = delay_us > 20000;
+        sim_push(sim, sim->now_us + delay_us, SIM_ACT, node, 0, message);
         return;
     case HA_EFFECT_ACT_CANCEL:
+    case HA_EFFECT_VIP_LOOK:
         return;
     case HA_EFFECT_VIP_CLAIM:
     case HA_EFFECT_VIP_RELEASE:
@@ -312,6 +206,12 @@ static void execute_one(struct sim *sim, uint32_t node, const struct ha_effect *
         message->a = effect->u.vip.service;
         message->b = host->vip ? 1 : 0;
         sim_answer(sim, node, 500, message);
+        return;
+    case HA_EFFECT_HOLD_ASK:
+        sim_hold_ask(sim, node, &effect->u.hold_ask);
+        return;
+    case HA_EFFECT_HOLD_WORD:
+        sim_hold_word(sim, node, &effect->u.hold_word);
         return;
     case HA_EFFECT_PROPOSE:
     case HA_EFFECT_PROMISE:
@@ -333,6 +233,8 @@ static void step(struct sim *sim, uint32_t node, const struct ha_event *event)
 {
     ha_effects_clear(sim->effects);
     (void)ha_agent_step(sim->hosts[node - SIM_WATCHERS_MAX].brain, event, sim->effects);
+    if (sim->profile.hold)
+        sim_hold_count(sim, node - SIM_WATCHERS_MAX);
     execute(sim, node);
 }
 
@@ -340,10 +242,33 @@ static void step(struct sim *sim, uint32_t node, const struct ha_event *event)
 
 void sim_host_boot(struct sim *sim, uint32_t host)
 {
+    struct sim_host *h = &sim->hosts[host];
+
     /* A new boot: a new gate, closed, with a new instance in it. */
-    sim->hosts[host].instance = sim_new_id(sim);
-    sim->hosts[host].gate_until_ms = 0;
-    sim->hosts[host].vip = false;
+    h->instance = sim_new_id(sim);
+    h->boot++;
+    h->gate = (struct sim_gate){.class = h->gate.class, .broken = h->gate.broken};
+    h->vip = false;
+}
+
+/* A watcher that led once and does not know better may be the first that it hears. */
+static void come_late(struct sim *sim, uint32_t node)
+{
+    struct sim_host *host = &sim->hosts[node - SIM_WATCHERS_MAX];
+    struct sim_message *late;
+
+    if (host->late_count == 0 || sim->quiet ||
+        !ha_prng_chance(&sim->prng, sim->profile.gates_fail ? 800000 : 500000))
+        return;
+    late = sim_message_new(SIM_MSG_ORDER, 0);
+    /* Mostly of the epoch that is being ended. */
+    late->u.order = host->late[ha_prng_chance(&sim->prng, 700000)
+                                   ? host->late_count - 1
+                                   : (uint32_t)ha_prng_below(&sim->prng, host->late_count)];
+    sim_answer(
+        sim, node,
+        ha_prng_between(&sim->prng, 1000, ha_prng_chance(&sim->prng, 500000) ? 50000 : 400000),
+        late);
 }
 
 void sim_agent_start(struct sim *sim, uint32_t node)
@@ -353,30 +278,48 @@ void sim_agent_start(struct sim *sim, uint32_t node)
     if (host->brain == NULL)
         host->brain = malloc(sizeof(*host->brain));
     assert(host->brain != NULL);
-    ha_agent_init(host->brain, host->instance, HA_GATE_BPF);
+    find_notes(sim, host);
+    ha_agent_init(host->brain, host->instance, host->gate.class);
+    host->gate.in_call = false;
+    sim_hold_start(sim, node - SIM_WATCHERS_MAX);
     if (host->epochs_known)
         assert(ha_agent_load(host->brain, &host->epochs) == HA_OK);
     sim->nodes[node].alive = true;
     sim->nodes[node].incarnation++;
-    sim_story(sim, "agent on db%u starts", node - SIM_WATCHERS_MAX + 1);
-    /* A watcher that led once and does not know better may be the first that it hears. */
-    if (host->late_count > 0 && !sim->quiet && ha_prng_chance(&sim->prng, 500000)) {
-        struct sim_message *late = sim_message_new(SIM_MSG_ORDER, 0);
-
-        /* Mostly of the epoch that is being ended. */
-        late->u.order = host->late[ha_prng_chance(&sim->prng, 500000)
-                                       ? host->late_count - 1
-                                       : (uint32_t)ha_prng_below(&sim->prng, host->late_count)];
-        sim_answer(sim, node, ha_prng_between(&sim->prng, 1000, 400000), late);
-    }
+    sim_story(sim, "agent on %s starts", sim_node_name(sim, node));
+    host->hello_us = 0;
+    for (uint32_t i = 0; i < SIM_WATCHERS_MAX; i++)
+        sim_link_break(sim, node - SIM_WATCHERS_MAX, i);
+    come_late(sim, node);
     sim_push(sim, sim->now_us, SIM_TICK, node, 0, NULL);
+}
+
+/* It connects again and again, and says something to whom it is connected. */
+static void say_hello(struct sim *sim, uint32_t node)
+{
+    struct sim_host *host = &sim->hosts[node - SIM_WATCHERS_MAX];
+
+    if (sim->now_us < host->hello_us)
+        return;
+    host->hello_us = sim->now_us + 300000;
+    for (uint32_t i = 0; i < SIM_WATCHERS_MAX; i++) {
+        struct sim_message *message;
+
+        if (sim->watchers[i].name[0] == '\0')
+            continue;
+        message = sim_message_new(SIM_MSG_HELLO, node);
+        message->b = host->boot;
+        sim_send(sim, node, i, message);
+    }
 }
 
 void sim_agent_tick(struct sim *sim, uint32_t node)
 {
-    struct ha_event event = event_of(sim, node, HA_EVENT_TICK);
+    struct ha_event event = sim_event_of(sim, node, HA_EVENT_TICK);
     uint64_t wake_ms, now_ms = sim_clock_ms(sim, node);
 
+    sim_gate_look(sim, node - SIM_WATCHERS_MAX);
+    say_hello(sim, node);
     step(sim, node, &event);
     wake_ms = ha_agent_wake_ms(sim->hosts[node - SIM_WATCHERS_MAX].brain);
     if (wake_ms > now_ms + 100)
@@ -394,7 +337,7 @@ static void sampled(struct sim *sim, uint32_t node, const struct sim_message *me
     struct ha_sample sample;
 
     /* The shell asks the kernel for the truth about the address as often as the database. */
-    event = event_of(sim, node, HA_EVENT_VIP);
+    event = sim_event_of(sim, node, HA_EVENT_VIP);
     event.u.vip.service = message->a;
     event.u.vip.held =
         sim->hosts[host].vip && sim_clock_ms(sim, node) < sim->hosts[host].vip_until_ms;
@@ -402,25 +345,37 @@ static void sampled(struct sim *sim, uint32_t node, const struct sim_message *me
     sim_db_sample(sim, host, &sample);
     if (sample.answer == HA_ANSWER_OK) {
         /* The answer names the process, and the shell watches that one from then on. */
-        event = event_of(sim, node, HA_EVENT_PROCESS);
+        event = sim_event_of(sim, node, HA_EVENT_PROCESS);
         event.u.process = (struct ha_event_process){
             .service = message->a, .process = HA_PROCESS_RUNNING, .pid_start = db->pid_start};
         step(sim, node, &event);
     }
-    event = event_of(sim, node, HA_EVENT_SAMPLED);
+    event = sim_event_of(sim, node, HA_EVENT_SAMPLED);
     event.u.sampled = (struct ha_event_sampled){message->a, db->pid_start, &sample};
     step(sim, node, &event);
 }
 
 void sim_agent_event(struct sim *sim, uint32_t node, const struct sim_message *message)
 {
-    struct ha_event event = event_of(sim, node, HA_EVENT_TICK);
+    struct ha_event event = sim_event_of(sim, node, HA_EVENT_TICK);
+    char agent[8];
+    struct ha_promise promise;
 
     switch (message->kind) {
-    case SIM_MSG_PROMISE:
-        event.kind = HA_EVENT_PROMISE;
-        event.u.promise = (struct ha_event_promise){message->from, &message->u.promise};
+    case SIM_MSG_HOLD_ASK:
+    case SIM_MSG_HOLD_WORD:
+        sim_hold_event(sim, message, agent, &event);
         break;
+    case SIM_MSG_PROMISE:
+    case SIM_MSG_RENEW:
+        if (!sim_link_promised(sim, node - SIM_WATCHERS_MAX, message, &promise))
+            return;
+        event.kind = HA_EVENT_PROMISE;
+        event.u.promise = (struct ha_event_promise){message->from, &promise};
+        break;
+    case SIM_MSG_TELL:
+        sim_link_told(sim, node - SIM_WATCHERS_MAX, message);
+        return;
     case SIM_MSG_ORDER:
         event.kind = HA_EVENT_ORDER;
         event.u.order = &message->u.order;
@@ -448,32 +403,35 @@ void sim_agent_event(struct sim *sim, uint32_t node, const struct sim_message *m
                 sim->hosts[node - SIM_WATCHERS_MAX].brain->held[i].settings.service;
         break;
     case SIM_DEV_ACTED:
-        act_done(sim, node, message);
-        execute(sim, node);
+        acted(sim, node, message);
         return;
     case SIM_DEV_NOTED_EPOCHS:
         event.kind = HA_EVENT_PERSISTED_EPOCHS;
-        event.u.epochs.service = message->a;
-        event.u.epochs.epoch_seen = message->x;
-        event.u.epochs.given_up = message->y;
-        event.u.epochs.sealed = message->u.order.epoch;
-        event.u.epochs.sync_index = message->u.order.sync_index;
+        on_disk(&sim->hosts[node - SIM_WATCHERS_MAX], message->x);
+        event.u.epochs.service = message->u.epochs.service;
+        event.u.epochs.epoch_seen = message->u.epochs.epoch_seen;
+        event.u.epochs.given_up = message->u.epochs.given_up;
+        event.u.epochs.sealed = message->u.epochs.sealed;
+        event.u.epochs.sync_index = message->u.epochs.sync_index;
+        event.u.epochs.hold_index = message->u.epochs.hold.index;
         break;
     case SIM_DEV_GATE_CLOSED:
-        event.kind = HA_EVENT_GATE_CLOSED;
-        event.u.service = message->a;
-        break;
+        closed(sim, node, message);
+        return;
     case SIM_DEV_VIP:
         event.kind = HA_EVENT_VIP;
         event.u.vip.service = message->a;
         event.u.vip.held = message->b != 0;
         break;
     case SIM_MSG_HEARTBEAT:
+    case SIM_MSG_REPEAT:
+    case SIM_MSG_HELLO:
     case SIM_MSG_STOPPED:
     case SIM_MSG_PROPOSE:
     case SIM_DEV_PROBED:
     case SIM_DEV_NOTED_PROMISE:
     case SIM_DEV_CAUGHT_UP:
+    case SIM_DEV_FENCED:
         return;
     }
     step(sim, node, &event);

@@ -14,10 +14,14 @@ static uint32_t node_of(uint32_t host)
     return SIM_WATCHERS_MAX + host;
 }
 
-uint64_t sim_pg_names_id(const struct sim_db *db)
+uint64_t sim_pg_names_id(const struct sim_db *db, uint32_t member)
 {
     char text[HA_SYNC_NAMES_SIZE];
 
+    if (db->role == HA_ROLE_REPLICA) {
+        ha_sync_name(text, names[member], db->name_epoch);
+        return ha_sync_id(text);
+    }
     if (db->names.need > 0 && db->names.members == 0)
         return 1; /* a name nobody has */
     ha_sync_names(text, &db->names, names, db->names_epoch);
@@ -110,7 +114,8 @@ static void replicate(struct sim *sim, uint32_t replica)
         db->position = up->position; /* rewound, or copied whole */
     }
     db->link_up = stream(sim, db, up);
-    if (db->link_up || upstream_of(sim, replica) != db->upstream)
+    /* Nobody rewinds to the data of a standby. */
+    if (db->link_up || upstream_of(sim, replica) != db->upstream || up->role != HA_ROLE_PRIMARY)
         return;
     db->copying = true;
     db->copy_done_us = sim->now_us + ha_prng_between(&sim->prng, 20000, 300000);
@@ -198,6 +203,7 @@ static void acknowledge(struct sim *sim, uint32_t host)
     db->acked = offset;
     db->acked_lineage = db->position.lineage.steps[0].id;
     sim->acks++;
+    sim->acked_us = sim->now_us;
     if (db->names_epoch < sim->open_seen)
         sim_fail(sim, SIM_SAFETY, "db%u acknowledges for epoch %lu after %lu opened", host + 1,
                  (unsigned long)db->names_epoch, (unsigned long)sim->open_seen);
@@ -225,6 +231,8 @@ void sim_pg_step(struct sim *sim)
             continue;
         if (!sim->profile.gates_fail)
             sim_check_acked(sim, h);
+        if (!sim_clients_write(sim))
+            continue;
         db->position.offset += 10;
         sim->writes++;
     }
@@ -270,9 +278,11 @@ void sim_pg_act(struct sim *sim, uint32_t host, const struct ha_order *order)
         db->role = HA_ROLE_PRIMARY;
         db->upstream = SIM_HOSTS;
         db->link_up = db->copying = false;
+        sim->hosts[host].served_run = 0;
         memmove(&lineage->steps[1], &lineage->steps[0], keep * sizeof(lineage->steps[0]));
         lineage->steps[1].end = db->position.offset;
-        lineage->steps[0] = (struct ha_lineage_step){sim_new_id(sim), UINT64_MAX};
+        lineage->steps[0] = (struct ha_lineage_step){
+            sim_new_history(sim, lineage->steps[1].id, db->position.offset), UINT64_MAX};
         lineage->count = keep + 1;
         return;
     case HA_ORDER_SERVE:
@@ -298,6 +308,8 @@ void sim_pg_act(struct sim *sim, uint32_t host, const struct ha_order *order)
     case HA_ORDER_REPORT:
     case HA_ORDER_FENCE:
     case HA_ORDER_DRAIN:
+    case HA_ORDER_HOLD:
+    case HA_ORDER_RELEASE:
         return;
     }
 }
