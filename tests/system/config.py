@@ -20,7 +20,7 @@ BAD = (
     ("member without host", "host = 10.77.0.22\n", "", "host"),
     ("bad address", "vip = 10.77.0.100/24", "vip = 10.77.0.999/24", "vip"),
     ("member of no service", "[member cache/db3]", "[member cash/db3]", "cash"),
-    ("strict for Redis", "engine = redis\n", "engine = redis\ndurability = strict\n", "strict"),
+    ("strict for Redis", "durability = async\n", "durability = strict\n", "strict"),
     ("quorum below the majority", "engine = redis\n", "engine = redis\nquorum = 1\n", "quorum"),
     ("lease below the heartbeat", "engine = redis\n", "engine = redis\nlease = 200ms\n", "lease"),
 )
@@ -108,6 +108,22 @@ def removed_and_made_anew(lab):
     after = said.read_text(encoding="utf-8")[before:]
     expect("address-" not in after, f"its address comes and goes: {after}")
     expect(len(client.acks()) > 1000, f"{len(client.acks())} writes in three seconds")
+
+
+def removed_while_away(lab):
+    """A member is removed while its agent is cut off: it hears so when it is back."""
+    good = lab.services.read_text(encoding="utf-8")
+    away = lab.others(lab.primary())[0]
+    expect(lab.agent_status(away), "its agent has no service")
+    lab.call("cut", away)
+    wait_for(lambda: lab.member(away)["verdict"] != "up", 20, "cut off")
+    done = apply_text(lab, re.sub(rf"\[member cache/{away}\]\n(?:.+\n)*", "", good))
+    expect(done.returncode == 0, done.stderr)
+    lab.heal()
+    wait_for(lambda: not lab.agent_status(away), 20, "told that it has no service")
+    lab.apply(lab.services)
+    wait_for(lambda: lab.agent_status(away), 20, "told of it again")
+    lab.wait_settled(40)
 
 
 def members_are_safe(lab):
@@ -256,6 +272,7 @@ if __name__ == "__main__":
         "versions": versions,
         "started-again": started_again,
         "removed-and-made-anew": removed_and_made_anew,
+        "removed-while-away": removed_while_away,
         "members-are-safe": members_are_safe,
         "switchover": switchover,
         "explained": explained,

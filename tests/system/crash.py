@@ -9,7 +9,8 @@ from stories import (DATABASES, MS, address, expect, expect_reigns, holes, main,
                      never_two, wait_for)
 
 KILLS = 5
-KILL_HOLE_MEDIAN_MS = 250  # the goal is 100 on an idle machine; this one also runs on a busy one
+# The goal is 100 (PostgreSQL: 250) on an idle machine; this one also runs on a busy one.
+KILL_HOLE_MEDIAN_MS = {"redis": 250, "postgresql": 1000}
 HANG_HOLE_MS = 5000
 
 
@@ -18,10 +19,10 @@ def promoted_notices(lab, after_ns):
             hook["status"] == 204 and "promoted" in str(hook["json"].get("type"))]
 
 
-def kill(lab):
+def kill(lab, kills=KILLS):
     """kill -9 of the primary: proof, not silence; each time the old one comes back as a replica."""
     seen = []
-    for _ in range(KILLS):
+    for _ in range(kills):
         old = lab.wait_settled()["primary"]
         clients = [lab.writing(), *lab.direct(*DATABASES)]
         killed = lab.kill(old, "database")
@@ -35,8 +36,8 @@ def kill(lab):
                  f"kill, {seen[-1]:.1f} ms without an acknowledgement")
         lab.call("database_start", old)
     lab.wait_settled()
-    lab.tell(f"without an acknowledgement, median of {KILLS}: {median(seen):.1f} ms")
-    expect(median(seen) < KILL_HOLE_MEDIAN_MS, f"median hole {median(seen):.0f} ms")
+    lab.tell(f"without an acknowledgement, median of {kills}: {median(seen):.1f} ms")
+    expect(median(seen) < KILL_HOLE_MEDIAN_MS[lab.engine], f"median hole {median(seen):.0f} ms")
 
 
 def hang(lab):

@@ -93,7 +93,7 @@ def text(value):
 
 def after_hello(name, data):
     """The same bytes as the payload of a sound frame, from an agent that has said who it is."""
-    hello = b"\x02\x01" + text(name) + U64.pack(random.getrandbits(64) | 1) + text("0")
+    hello = b"\x03\x01" + text(name) + U64.pack(random.getrandbits(64) | 1) + text("0")
     return frame(MESSAGE, hello) + frame(MESSAGE, data[:FRAME_MAX])
 
 

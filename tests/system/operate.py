@@ -11,7 +11,7 @@ from stories import (DATABASES, WATCHERS, address, expect, holes, main, median, 
 
 SWITCHOVERS = 20
 STOPPED_HOLE_MS = 10000
-HOLE_MEDIAN_MS = 250  # some tens on an idle machine
+HOLE_MEDIAN_MS = {"redis": 250, "postgresql": 1500}  # some tens, and below 500, on an idle machine
 
 
 def missing(lab, writer, host):
@@ -37,19 +37,20 @@ def switch(lab, target, **options):
         return done, None
 
 
-def switchovers(lab):
+def switchovers(lab, count=SWITCHOVERS, hole_ms=None):
     """Back and forth under writers that count: nothing acknowledged is lost, nobody is two."""
     service = lab.wait_settled()
     first = service["primary"]
     pair = [first, lab.others(first)[0]]
     before = service["epoch"]
     client = lab.writing()
-    wait_for(lambda: lab.ctl("switchover", "cache", "--to", pair[1], "--dry-run").returncode == 0, 5,
-             "a dry run says that it can")
     lab.direct(*DATABASES)
-    seen, order = [], [first]
-    for number in range(SWITCHOVERS):
+    seen, order, late = [], [first], 0
+    for number in range(count):
         target = pair[(number + 1) % 2]
+        # The service is ready once anybody could take over; this one may be a moment later.
+        wait_for(lambda to=target: lab.ctl("switchover", "cache", "--to", to, "--dry-run").returncode
+                 == 0, 10, "a dry run says that it can")
         asked = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         done, decision = switch(lab, target)
         expect(done.returncode == 0, f"switchover {number + 1} to {target}: {done.stderr}")
@@ -58,16 +59,18 @@ def switchovers(lab):
         lab.wait_acks(client, time.clock_gettime_ns(time.CLOCK_BOOTTIME), but=None)
         seen.append(holes(client, asked))
         order.append(target)
-        lab.wait_settled()
+        late += decision["fence"] != "report"
+        lab.wait_settled(90)
     lab.stop_writers()
     got = [reign[0] for reign in reigns(client)]
     expect(got == order, f"writes were acknowledged by {' then '.join(got)}")
-    gone, count = missing(lab, client, order[-1])
-    lab.tell(f"{SWITCHOVERS} switchovers, {count} acknowledged writes, {len(gone)} lost; without an "
-             f"acknowledgement median {median(seen):.1f} ms, {min(seen):.1f} to {max(seen):.1f} ms")
+    gone, writes = missing(lab, client, order[-1])
+    lab.tell(f"{count} switchovers, {writes} acknowledged writes, {len(gone)} lost; without an "
+             f"acknowledgement median {median(seen):.1f} ms, {min(seen):.1f} to {max(seen):.1f} ms; "
+             f"{late} primaries did not end in time")
     expect(not gone, f"lost {gone[:10]}")
-    expect(median(seen) < HOLE_MEDIAN_MS, f"median hole {median(seen):.0f} ms")
-    expect(lab.service()["epoch"] == before + SWITCHOVERS, "an epoch for something else")
+    expect(median(seen) < (hole_ms or HOLE_MEDIAN_MS[lab.engine]), f"median hole {median(seen):.0f} ms")
+    expect(lab.service()["epoch"] == before + count, "an epoch for something else")
 
 
 def stopped_in_the_middle(lab, delay_s):
@@ -91,7 +94,11 @@ def stopped_in_the_middle(lab, delay_s):
     process, decision = done[0]
     service = lab.service()
     lab.go_on(target, "database")
-    if process.returncode == 6:
+    if process.returncode == 6 and decision["stages_ms"]["opened"] is not None and \
+            decision["outcome"] == "superseded":
+        # It stopped as a primary already: a failover of its own, before the others followed.
+        expect(service["primary"] != target, "a primary that has stopped")
+    elif process.returncode == 6:
         expect(decision["outcome"] == "undone" and decision["to"] == old, f"told {decision}")
         expect("primary again" in process.stderr, process.stderr)
         expect(service["primary"] == old, "another primary")
@@ -292,8 +299,17 @@ def wrong_arguments(lab):
         (1, ["config", "9999"], "not kept"), (1, ["rollback", "9999"], "not kept"),
         (2, ["webhook", "tset"], "webhook test"), (1, ["webhook", "test", "nobody"], "nobody"),
         (2, ["events", "--after", "-1"], "number"), (2, ["--timeout", "0", "status"], "duration"),
-        (3, ["--socket", "/nowhere.sock", "status"], "hafailoverd run here"),
+        (3, ["--socket", "/nowhere.sock", "status"], "no such socket; does hafailoverd run here"),
         (2, ["--url", "https://127.0.0.1:1", "status"], "--key-file"),
+        (2, ["--url", "http://127.0.0.1:1", "status"], "https://HOST:PORT"),
+        (2, ["--url", "", "status"], "https://HOST:PORT"),
+        (2, ["--config", "/nowhere", "status"], "/nowhere"),
+        (2, ["member", "prepared"], "member prepare"), (2, ["config", "rollback"], "VERSION"),
+        (2, ["apply", "-f", "/dev/null", "--base", "x"], "--base"),
+        (1, ["events", "cahce"], "no service"), (1, ["events", "cahce", "--follow"], "no service"),
+        (1, ["history", "cahce"], "no service"),
+        (2, ["watchers", "--with", "w4=192.0.2.4:7400"], "watchers replace"),
+        (2, ["backup", "/nowhere/backup"], "/nowhere"),
     ]
     wrong = []
     for code, words, says in cases:
@@ -304,6 +320,11 @@ def wrong_arguments(lab):
             wrong.append(f"{words}: exit {done.returncode}, {took:.1f} s, {done.stderr.strip()}")
         if done.stdout and code != 1:
             wrong.append(f"{words}: on standard output: {done.stdout[:80]}")
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = subprocess.run([lab.program("cmd/hafailoverctl/hafailoverctl"), "version"],
+                              stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode != 2 or "standard output" not in done.stderr:
+        wrong.append(f"onto a full disk: exit {done.returncode}, {done.stderr.strip()}")
     for line in wrong:
         lab.tell(line)
     expect(not wrong, f"{len(wrong)} of {len(cases)}")
@@ -324,6 +345,7 @@ def no_terminal(lab):
             json.loads(done.stdout)
         table = lab.ctl(*words, "--table", watcher=WATCHERS[0])
         expect(table.stdout and not table.stdout.startswith("{"), f"{words} --table: {table.stdout}")
+        expect("(null)" not in table.stdout, f"{words} --table: {table.stdout}")
 
 
 def watched(lab):
@@ -351,6 +373,8 @@ def webhook_tested(lab):
     seq = int(done.stdout.split()[-1])
     wait_for(lambda: any(str(hook["json"]["id"]).endswith(f"-{seq}") and hook["status"] == 204
                          for hook in lab.webhooks()), 5, "the receiver has it")
+    told = lab.ctl_json("webhook", "test", names[0])["webhooks"]
+    expect([one["taken"] for one in told] == [True] and told[0]["name"] == names[0], f"{told}")
     fail = lab.run / "client" / "webhooks.fail"
     fail.touch()
     try:
@@ -361,6 +385,48 @@ def webhook_tested(lab):
     finally:
         fail.unlink()
     wait_for(lambda: lab.ctl_json("webhook")["webhooks"][0]["waiting"] == 0, 60, "taken after all")
+
+
+def asked_in_turn(lab):
+    """Several watchers are named: who does not answer is passed over, also by a write."""
+    service = lab.wait_settled()
+    key, own = lab.run / "client" / "ops.key", lab.run / "client" / "ctl.conf"
+    program = lab.program("cmd/hafailoverctl/hafailoverctl")
+    key.unlink(missing_ok=True)
+    subprocess.run([program, "keygen", "ctl/ops", "--secret", str(lab.run / "secret"), "--out",
+                    str(key)], check=True)
+    urls = ",".join(f"https://{address(watcher)}:7400" for watcher in WATCHERS)
+    own.write_text(f"[ctl]\nurl = {urls}\nkey_file = {key}\nname = ops\n", encoding="ascii")
+    as_ops = ["--url", urls, "--key-file", str(key), "--name", "ops"]
+
+    def ask(*words):
+        return subprocess.run(lab.enter("client") + [program, *words], capture_output=True,
+                              text=True, timeout=30, stdin=subprocess.DEVNULL, check=False)
+
+    lab.stop(WATCHERS[0], "watcher")
+    try:
+        wait_for(lambda: lab.ctl_json("status", watcher=WATCHERS[1])["leader"] not in
+                 (None, WATCHERS[0]), 20, "another leads")
+        for words in ([*as_ops, "status"], ["--config", str(own), "status"]):
+            done = ask("--timeout", "6s", *words)
+            expect(done.returncode == 0, f"{words}: exit {done.returncode}: {done.stderr}")
+            expect(json.loads(done.stdout)["served_by"] in WATCHERS[1:], done.stdout[:200])
+            expect("asking the next watcher" in done.stderr, done.stderr)
+        done = ask("--timeout", "6s", *as_ops, "pause", service["name"], "--why", "a bad night")
+        expect(done.returncode == 0, f"pause: exit {done.returncode}: {done.stderr}")
+        done = ask("--timeout", "6s", *as_ops, "resume", service["name"])
+        expect(done.returncode == 0, f"resume: exit {done.returncode}: {done.stderr}")
+        # Nobody has answered, the last one neither: it must not do that when it goes on.
+        begun = time.monotonic()
+        done = ask("--timeout", "2s", "--url", "https://127.0.0.1:1", "--url",
+                   f"https://{address(WATCHERS[0])}:7400", *as_ops[2:], "pause", service["name"])
+        expect(done.returncode == 3, f"nobody answers: exit {done.returncode}: {done.stderr}")
+        expect(time.monotonic() - begun < 4, f"--timeout 2s: {time.monotonic() - begun:.1f} s")
+    finally:
+        lab.go_on(WATCHERS[0], "watcher")
+    done = ask("--url", f"https://{address(WATCHERS[1])}:1", "--url", "https://127.0.0.1:1",
+               "--key-file", str(key), "--name", "ops", "status")
+    expect(done.returncode == 3 and done.stderr.count("\n") == 2, f"{done.returncode}: {done.stderr}")
 
 
 def leader_dies_meanwhile(lab):
@@ -461,6 +527,7 @@ if __name__ == "__main__":
         "followed": followed,
         "watched": watched,
         "webhook-tested": webhook_tested,
+        "asked-in-turn": asked_in_turn,
         "leader-dies-meanwhile": leader_dies_meanwhile,
         "stopped-watcher": stopped_watcher,
     }))

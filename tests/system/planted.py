@@ -18,7 +18,7 @@ class Ungated(stories.Cluster):
         self.env["HAFO_GATE"] = "process"
 
     def build_up(self):
-        self.call("lab_up")
+        self.call("lab_up", deadline_s=180)
         text = self.call("services_conf").replace("rate = any", "rate = any\naccept_process_fence = yes")
         self.services = self.run / "services.conf"
         self.services.write_text(text, encoding="utf-8")

@@ -19,7 +19,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent.parent / "deploy" / "lib"))
 
 import hafolab  # noqa: E402
-from hafolab import DATABASES, LabError, VIP, WATCHERS, address, wait_for  # noqa: E402,F401
+from hafolab import DATABASES, LabError, SERVICE, VIP, WATCHERS, address, wait_for  # noqa: E402,F401
 
 MS = 1_000_000
 START_DEADLINE_S = 40
@@ -40,18 +40,25 @@ def expect(condition, text):
 def reigns(*writers):
     """Who acknowledged, in order of time: [[server, first sent, last answered, count], ...].
 
-    Writes are ordered by the moment they were sent. A server that comes again after another one
-    has acknowledged a write that was sent later is told as a reign of its own, so two servers that
-    take writes at the same time give many reigns, and a clean change gives two.
+    A write took place at some time between its sending and its answer: one that waited at a closed
+    gate, or whose answer came late, says no more. A server that acknowledges a write that was sent
+    after another one's first answer comes again, as a reign of its own, so two servers that take
+    writes at the same time give many reigns, and a clean change gives two.
     """
     found = []
-    acks = sorted((a for writer in writers for a in writer.acks()), key=lambda a: a.sent)
-    for ack in acks:
-        if found and found[-1][0] == ack.server:
-            found[-1][2] = max(found[-1][2], ack.answered)
-            found[-1][3] += 1
-        else:
-            found.append([ack.server, ack.sent, ack.answered, 1])
+    begun = 0 # the first answer of the last reign
+    for ack in sorted((a for writer in writers for a in writer.acks()), key=lambda a: a.answered):
+        at = len(found) - 1
+        if found and found[at][0] != ack.server and ack.sent <= begun:
+            if at == 0 or found[at - 1][0] != ack.server:
+                found.insert(at, [ack.server, ack.sent, ack.answered, 0])
+            else:
+                at -= 1
+        elif not found or found[at][0] != ack.server:
+            found.append([ack.server, ack.sent, ack.answered, 0])
+            begun, at = ack.answered, at + 1
+        found[at][2] = max(found[at][2], ack.answered)
+        found[at][3] += 1
     return found
 
 
@@ -88,7 +95,7 @@ class Cluster(hafolab.Lab):
         print(f"# {text}", flush=True)
 
     def build_up(self):
-        self.call("lab_up")
+        self.call("lab_up", deadline_s=180)
         self.services = self.run / "services.conf"
         self.services.write_text(self.call("services_conf"), encoding="utf-8")
         self.apply(self.services)

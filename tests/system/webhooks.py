@@ -39,7 +39,7 @@ def apply_webhooks(lab, urls):
     text = lab.services.read_text(encoding="utf-8")
     text = text[:text.index("[webhook")]
     for name, url in urls.items():
-        text += f"[webhook {name}]\nurl = {url}\nsecret = quickstart\n\n"
+        text += f"[webhook {name}]\nurl = {url}\nsecret = quickstart\ninsecure = yes\n\n"
     path = lab.run / "webhooks.conf"
     path.write_text(text, encoding="utf-8")
     lab.apply(path)
