@@ -1,10 +1,12 @@
 /* tests/bench/model.c - many model Redis servers of one host, to see what watching thousands costs.
  *
- * One process per server, so that one can be killed like a real one, and small: it speaks enough
- * for hafailover's watchers and agents and for Sentinel, and holds no data. What replication would
- * bring is read from a table in shared memory that the hosts' models map: a replica has what its
- * primary has, while that one's process lives. Each write is a step of the offset. Blocking epoll,
- * one thread.
+ * Small: it speaks enough for hafailover's watchers and agents and for Sentinel, and holds no data.
+ * The first OWN servers have a process each, so that one can be killed like a real one; the others
+ * share one, so that a machine has room for thousands. With AGAIN, one that was killed runs anew
+ * after so many milliseconds, in the role it had, like one with a service manager. What replication
+ * would bring is read from a table in shared memory that the hosts' models map: a replica has what
+ * its primary has, while that one's process lives. Each write is a step of the offset. Blocking
+ * epoll, one thread.
  *
  * Server K of host H listens on port FIRST+K and on DIR/K.sock; its primary at the start is the one
  * on host K modulo the number of hosts. */
@@ -39,7 +41,6 @@
 #include "lib/base/text.h"
 
 #define HOSTS_MAX 7
-#define CONNS_MAX 128
 #define IN_SIZE 4096
 #define OUT_SIZE 16384
 #define WORDS_MAX 16
@@ -54,13 +55,20 @@ struct server { /* in shared memory */
 
 struct options {
     const char *dir, *shared;
-    uint64_t host, count, first_port;
+    uint64_t host, count, own, again, first_port;
     unsigned host_count;
     char hosts[HOSTS_MAX][INET_ADDRSTRLEN];
 };
 
+struct source { /* what is polled: the start of a connection, or a listener */
+    int fd;
+    bool listens;
+    uint64_t service;
+};
+
 struct conn {
-    int fd; /* -1: free */
+    struct source source;
+    struct conn *next; /* of the same server */
     bool subscribed, queuing;
     unsigned queued;
     size_t in_size;
@@ -74,9 +82,9 @@ struct out {
 
 static const struct options *options;
 static struct server *servers; /* [service][host] */
-static uint64_t self;          /* the service */
-static uint64_t run_id;
-static struct conn conns[CONNS_MAX];
+static uint64_t self;          /* the service that is spoken for */
+static struct conn **conns;    /* [service] */
+static uint64_t *run_ids;      /* [service] */
 static int epoll_fd;
 
 static struct server *server_on(unsigned host)
@@ -199,7 +207,7 @@ static void info(struct out *out, const char *asked)
             "# Server\r\nredis_version:7.0.15\r\nredis_mode:standalone\r\nprocess_id:%d\r\n"
             "run_id:%040" PRIx64 "\r\ntcp_port:%" PRIu64 "\r\nuptime_in_seconds:1000\r\n"
             "config_file:%s\r\n\r\n",
-            (int)getpid(), run_id, options->first_port + self, "");
+            (int)getpid(), run_ids[self], options->first_port + self, "");
     if (wants("persistence", asked))
         say(&text, "# Persistence\r\nloading:0\r\nasync_loading:0\r\n"
                    "rdb_changes_since_last_save:0\r\nrdb_bgsave_in_progress:0\r\n"
@@ -275,9 +283,9 @@ static void publish(struct out *out, const char *channel, const char *text)
     message.size = 0;
     say(&message, "*3\r\n$7\r\nmessage\r\n$%zu\r\n%s\r\n$%zu\r\n%s\r\n", strlen(channel), channel,
         strlen(text), text);
-    for (unsigned i = 0; i < CONNS_MAX; i++)
-        if (conns[i].fd >= 0 && conns[i].subscribed &&
-            send(conns[i].fd, message.data, message.size, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
+    for (const struct conn *conn = conns[self]; conn != NULL; conn = conn->next)
+        if (conn->subscribed &&
+            send(conn->source.fd, message.data, message.size, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
             count++;
     say(out, ":%u\r\n", count);
 }
@@ -390,14 +398,20 @@ static char *take_command(char *at, char *end, char *words[], unsigned *ret_coun
 
 static void drop(struct conn *conn)
 {
-    (void)close(conn->fd);
-    conn->fd = -1;
+    struct conn **at = &conns[conn->source.service];
+
+    while (*at != conn)
+        at = &(*at)->next;
+    *at = conn->next;
+    (void)close(conn->source.fd);
+    free(conn);
 }
 
 static void serve(struct conn *conn)
 {
     static struct out out;
-    ssize_t got = recv(conn->fd, conn->in + conn->in_size, IN_SIZE - conn->in_size, MSG_DONTWAIT);
+    ssize_t got =
+        recv(conn->source.fd, conn->in + conn->in_size, IN_SIZE - conn->in_size, MSG_DONTWAIT);
     char *at = conn->in, *end, *next;
     char *words[WORDS_MAX];
     unsigned count;
@@ -417,47 +431,51 @@ static void serve(struct conn *conn)
     }
     conn->in_size = (size_t)(end - at);
     memmove(conn->in, at, conn->in_size);
-    if (conn->in_size == IN_SIZE ||
-        (out.size > 0 && send(conn->fd, out.data, out.size, MSG_NOSIGNAL) != (ssize_t)out.size))
+    if (conn->in_size == IN_SIZE || (out.size > 0 && send(conn->source.fd, out.data, out.size,
+                                                          MSG_NOSIGNAL) != (ssize_t)out.size))
         drop(conn);
 }
 
-static void watch(int fd, void *data)
+static void watch(struct source *source)
 {
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = data};
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = source};
 
-    if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0)
+    if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, source->fd, &event) != 0)
         abort();
 }
 
-static void take_in(int listen_fd)
+static void take_in(const struct source *listener)
 {
-    int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
+    int fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC);
+    struct conn *conn = fd < 0 ? NULL : calloc(1, sizeof(*conn));
     int on = 1;
 
-    for (unsigned i = 0; fd >= 0 && i < CONNS_MAX; i++) {
-        if (conns[i].fd >= 0)
-            continue;
-        conns[i] = (struct conn){.fd = fd};
-        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* not of UNIX sockets */
-        watch(fd, &conns[i]);
+    if (conn == NULL) {
+        if (fd >= 0)
+            (void)close(fd);
         return;
     }
-    if (fd >= 0)
-        (void)close(fd);
+    conn->source = (struct source){.fd = fd, .service = listener->service};
+    conn->next = conns[listener->service];
+    conns[listener->service] = conn;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* not of UNIX sockets */
+    watch(&conn->source);
 }
 
-static int listen_on(const struct sockaddr *address, socklen_t size)
+static void listen_on(const struct sockaddr *address, socklen_t size)
 {
+    struct source *source = calloc(1, sizeof(*source));
     int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     int on = 1;
 
-    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
+    if (source == NULL || fd < 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
         bind(fd, address, size) != 0 || listen(fd, 64) != 0) {
         perror("listen");
         exit(EXIT_FAILURE);
     }
-    return fd;
+    *source = (struct source){.fd = fd, .listens = true, .service = self};
+    watch(source);
 }
 
 static void write_pid(void)
@@ -471,35 +489,40 @@ static void write_pid(void)
         abort();
 }
 
-static void be_server(void)
+/* Server `self` of this process. */
+static void open_server(void)
 {
     struct sockaddr_in tcp = {.sin_family = AF_INET,
                               .sin_port = htons((uint16_t)(options->first_port + self))};
     struct sockaddr_un local = {.sun_family = AF_UNIX};
-    int listeners[2];
 
-    for (unsigned i = 0; i < CONNS_MAX; i++)
-        conns[i].fd = -1;
-    run_id = random_id();
+    run_ids[self] = random_id();
     (void)snprintf(local.sun_path, sizeof(local.sun_path), "%s/%" PRIu64 ".sock", options->dir,
                    self);
     (void)unlink(local.sun_path);
-    epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    listeners[0] = listen_on((const struct sockaddr *)&tcp, sizeof(tcp));
-    listeners[1] = listen_on((const struct sockaddr *)&local, sizeof(local));
-    watch(listeners[0], &listeners[0]);
-    watch(listeners[1], &listeners[1]);
+    listen_on((const struct sockaddr *)&tcp, sizeof(tcp));
+    listen_on((const struct sockaddr *)&local, sizeof(local));
     me()->pid = (int32_t)getpid();
     write_pid();
+}
+
+static void be_servers(uint64_t from, uint64_t to)
+{
+    epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    for (self = from; self < to; self++)
+        open_server();
     while (true) {
-        struct epoll_event events[16];
-        int count = epoll_wait(epoll_fd, events, 16, PING_MS);
+        struct epoll_event events[64];
+        int count = epoll_wait(epoll_fd, events, 64, -1);
 
         for (int i = 0; i < count; i++) {
-            if (events[i].data.ptr == &listeners[0] || events[i].data.ptr == &listeners[1])
-                take_in(*(int *)events[i].data.ptr);
-            else if (((struct conn *)events[i].data.ptr)->fd >= 0)
-                serve(events[i].data.ptr);
+            struct source *source = events[i].data.ptr;
+
+            self = source->service;
+            if (source->listens)
+                take_in(source);
+            else
+                serve((struct conn *)source);
         }
     }
 }
@@ -510,6 +533,27 @@ static void ping_all(void)
     for (self = 0; self < options->count; self++)
         if (is_primary(me()) && lives(me()))
             advance(PING_BYTES);
+}
+
+static void start(uint64_t from, uint64_t to)
+{
+    const pid_t pid = fork();
+
+    if (pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        be_servers(from, to);
+    }
+    for (self = from; pid > 0 && self < to; self++)
+        me()->pid = (int32_t)pid; /* before it says so itself: it is not started twice */
+}
+
+static void start_the_dead(void)
+{
+    for (uint64_t at = 0; at < options->own && at < options->count; at++) {
+        self = at;
+        if (!lives(me()))
+            start(at, at + 1);
+    }
 }
 
 static bool open_table(void)
@@ -539,8 +583,9 @@ static void prepare(void)
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
+    static const char keys[] = "ncpoa";
     struct options *o = state->input;
-    uint64_t *numbers[] = {&o->host, &o->count, &o->first_port};
+    uint64_t *numbers[] = {&o->host, &o->count, &o->first_port, &o->own, &o->again};
 
     switch (key) {
     case 'd':
@@ -552,7 +597,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case 'n':
     case 'c':
     case 'p':
-        if (ha_text_u64(arg, 60000, numbers[key == 'n' ? 0 : key == 'c' ? 1 : 2]) != HA_OK)
+    case 'o':
+    case 'a':
+        if (ha_text_u64(arg, 60000, numbers[strchr(keys, key) - keys]) != HA_OK)
             argp_error(state, "not a number: %s", arg);
         return 0;
     case ARGP_KEY_ARG:
@@ -572,12 +619,15 @@ int main(int argc, char *argv[])
         {"shared", 's', "FILE", 0, "what all hosts' models map", 0},
         {"host", 'n', "N", 0, "which of the addresses is this host's, from 0", 0},
         {"count", 'c', "N", 0, "how many servers", 0},
+        {"own", 'o', "N", 0, "how many of them have a process each, the first ones", 0},
+        {"again", 'a', "MS", 0, "start one anew so long after it was killed; 0: never", 0},
         {"port", 'p', "PORT", 0, "of the first", 0},
         {0},
     };
     static const struct argp argp = {table, parse, "ADDRESS...", "Model Redis servers.",
                                      NULL,  NULL,  NULL};
     static struct options o = {.first_port = 10000, .count = 1};
+    uint64_t slept_ms = 0;
 
     (void)argp_parse(&argp, argc, argv, 0, NULL, &o);
     options = &o;
@@ -586,17 +636,26 @@ int main(int argc, char *argv[])
         return EXIT_FAILURE;
     }
     (void)signal(SIGCHLD, SIG_IGN); /* who is killed leaves no zombie: it would seem to live */
-    for (self = 0; self < o.count; self++) {
+    conns = calloc(o.count, sizeof(struct conn *));
+    run_ids = calloc(o.count, sizeof(*run_ids));
+    if (conns == NULL || run_ids == NULL)
+        return EXIT_FAILURE;
+    for (self = 0; self < o.count; self++)
         prepare();
-        if (fork() == 0) {
-            (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-            be_server();
-        }
+    for (uint64_t from = 0, to; from < o.count; from = to) {
+        to = from < o.own ? from + 1 : o.count;
+        start(from, to);
     }
     while (true) {
-        const struct timespec pause = {PING_MS / 1000, 0};
+        const uint64_t wait_ms = o.again > 0 ? o.again : PING_MS;
 
-        (void)nanosleep(&pause, NULL);
-        ping_all();
+        (void)usleep((useconds_t)wait_ms * 1000);
+        slept_ms += wait_ms;
+        if (o.again > 0)
+            start_the_dead();
+        if (slept_ms >= PING_MS) {
+            ping_all();
+            slept_ms = 0;
+        }
     }
 }

@@ -22,18 +22,22 @@ class ModelLab(System):
     """A lab whose databases are models: `count` services of three members each."""
     engine = "redis"
 
-    def __init__(self, build, count):
+    def __init__(self, build, count, own=0, again_ms=0):
+        """`own` of the services have a process for each member, to be killed, and started anew
+        `again_ms` later; the others share one."""
         super().__init__(build)
-        self.count = count
+        self.count, self.own, self.again_ms = count, own, again_ms
 
     def start_models(self):
         for number, host in enumerate(DATABASES):
             folder = self.run / host / "models"
             folder.mkdir(parents=True, exist_ok=True)
+            (folder / "dump.rdb").write_text("what an old primary saves before it follows\n",
+                                             encoding="ascii")
             self.unit(host, "database", self.program("tests/bench/hafailover-models"),
                       "--dir", folder, "--shared", self.run / "models", "--host", number,
-                      "--count", self.count, "--port", FIRST_PORT, *map(address, DATABASES),
-                      restart="never")
+                      "--count", self.count, "--own", self.own, "--again", self.again_ms,
+                      "--port", FIRST_PORT, *map(address, DATABASES), restart="never")
         wait_for(lambda: all(len(list((self.run / host / "models").glob("*.pid"))) == self.count
                              for host in DATABASES), 60, "models run", 0.1)
 
@@ -69,6 +73,7 @@ class HafailoverModels(ModelLab):
         for host in (*WATCHERS, *DATABASES):
             self.call("host_up", host)
         for host in WATCHERS:
+            self.configure_watcher(host)
             self.call("watcher_start", host)
         self.start_models()
         for host in DATABASES:
@@ -77,8 +82,16 @@ class HafailoverModels(ModelLab):
             self.call("agent_start", host)
         path = self.run / "services.conf"
         path.write_text(self.services_text(), encoding="utf-8")
-        self.apply(path, 60)
-        wait_for(self.all_ready, 60 + self.count // 5, f"{self.count} services ready", 0.5)
+        self.apply(path, 60 + self.count // 5)
+        wait_for(self.all_ready, 60 + self.count // 5, f"{self.count} services ready",
+                 0.5 + self.count / 200)
+
+    def configure_watcher(self, host):
+        """Nine daemons, thousands of servers and their clients share this machine's cores: a leader
+        that waits for one is not dead."""
+        self.call("watcher_configure", host)
+        with open(self.run / host / "hafailoverd.conf", "a", encoding="utf-8") as file:
+            file.write("\n[raft]\nelection = 1s\n")
 
     def configure_agent(self, host):
         path = self.run / host / "hafailover-agent.conf"

@@ -8,7 +8,7 @@ from system import DATABASES, LabError, MS, wait_for
 
 KILLED = 100
 RECOVER_S = 60
-WRITE_US = 50_000
+WRITE_US = 200_000  # three clients for each service: they must not be what is measured
 
 
 @dataclasses.dataclass
@@ -74,7 +74,7 @@ def kill_many(lab, scale):
 
 
 def measure_one(build, count):
-    lab, scale = HafailoverModels(build, count), Scale(count)
+    lab, scale = HafailoverModels(build, count, KILLED), Scale(count)
     try:
         lab.up()
         kill_many(lab, scale)

@@ -32,6 +32,8 @@ static int on_snapshot(void *ctx, void **ret_data, size_t *ret_size)
 {
     struct cluster_node *node = ctx;
 
+    if (node->cluster->ends_at != 0 && node->state.count >= node->cluster->ends_at)
+        return HA_EBUSY;
     *ret_size = sizeof(node->state);
     *ret_data = malloc(*ret_size);
     memcpy(*ret_data, &node->state, *ret_size);

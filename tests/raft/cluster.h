@@ -50,7 +50,8 @@ struct cluster {
     uint32_t count;
     bool with_tls;
     uint32_t snapshot_threshold;
-    uint64_t set_id; /* of nodes that start from now on; 0: that of a bootstrap */
+    uint64_t ends_at; /* no snapshot once that many entries are applied; 0: always */
+    uint64_t set_id;  /* of nodes that start from now on; 0: that of a bootstrap */
     struct cluster_node nodes[CLUSTER_MAX + 1]; /* by id */
     struct ha_raft_outcome outcome[CLUSTER_REQUESTS];
     uint8_t outcomes[CLUSTER_REQUESTS]; /* how many each request got */

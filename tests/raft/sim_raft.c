@@ -21,7 +21,8 @@
 #include <unistd.h>
 
 #include "lib/base/text.h"
-#include "raft/guard.h"
+#include "raft/node.h"
+#include "tests/raft/simguard.h"
 #include "tests/raft/simrun.h"
 
 #define JOBS_MAX 64
@@ -161,30 +162,6 @@ static void supervise(const struct settings *settings, struct tally *tally)
     }
 }
 
-static bool parse_guard(const char *text, uint32_t *ret)
-{
-    char copy[128];
-    char *rest = copy;
-    const char *word;
-
-    *ret = 0;
-    if (ha_text_copy(copy, sizeof(copy), text) != 0)
-        return false;
-    while ((word = strsep(&rest, ",")) != NULL) {
-        if (strcmp(word, "nudge") == 0)
-            *ret |= HA_GUARD_NUDGE;
-        else if (strcmp(word, "timeoutnow") == 0)
-            *ret |= HA_GUARD_TIMEOUT_NOW;
-        else if (strcmp(word, "G10") == 0)
-            *ret |= HA_GUARD_REBASE;
-        else if (word[0] == 'G' && word[1] >= '1' && word[1] <= '9' && word[2] == '\0')
-            *ret |= HA_GUARD_G((unsigned)(word[1] - '0'));
-        else if (word[0] != '\0')
-            return false;
-    }
-    return true;
-}
-
 static bool parse_seeds(const char *text, struct settings *settings)
 {
     char copy[64];
@@ -232,7 +209,7 @@ static bool parse_option(int option, struct settings *settings)
     case 'p':
         return parse_profile(optarg, &settings->run.faults);
     case 'g':
-        return parse_guard(optarg, &settings->run.guard_off);
+        return sim_guard_parse(optarg, &settings->run.guard_off);
     case 'm':
         if (!parse_number(optarg, 10000000, &n))
             return false;

@@ -80,6 +80,11 @@ bool simclock_next(struct simclock *clock, uint64_t until_us, struct simclock_ev
     return true;
 }
 
+uint64_t simclock_due_us(const struct simclock *clock)
+{
+    return clock->count == 0 ? UINT64_MAX : clock->heap[0].at_us;
+}
+
 void simclock_defer(struct simclock *clock, const struct simclock_event *event, uint64_t at_us)
 {
     struct simclock_event later = *event;

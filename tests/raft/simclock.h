@@ -33,6 +33,8 @@ void simclock_after(struct simclock *clock, uint64_t delay_us, simclock_cb cb, v
 /* Take the next event and move time to it; false when there is none before
  * @until_us. */
 bool simclock_next(struct simclock *clock, uint64_t until_us, struct simclock_event *ret);
+/* When the next event is due; UINT64_MAX: none is. */
+uint64_t simclock_due_us(const struct simclock *clock);
 /* Put a taken event off; it keeps its place among those of the same time. */
 void simclock_defer(struct simclock *clock, const struct simclock_event *event, uint64_t at_us);
 

@@ -29,7 +29,7 @@ struct sim_packet {
 };
 
 struct event {
-    struct sim_node *node;
+    struct sim_voter *node;
     uint32_t life;
     void *what;
 };
@@ -47,7 +47,7 @@ bool sim_chance(struct sim_world *world, uint32_t per_million)
 /* --- running a node's code
  * ---------------------------------------------------------------- */
 
-bool sim_run(struct sim_node *node, void (*fn)(void *arg), void *arg)
+bool sim_run(struct sim_voter *node, void (*fn)(void *arg), void *arg)
 {
     struct sim_world *world = node->world;
 
@@ -64,7 +64,7 @@ bool sim_run(struct sim_node *node, void (*fn)(void *arg), void *arg)
     return node->is_up;
 }
 
-void sim_die(struct sim_node *node, int code, const char *why)
+void sim_die(struct sim_voter *node, int code, const char *why)
 {
     struct sim_world *world = node->world;
 
@@ -81,7 +81,7 @@ static bool is_for_now(struct event *event)
     return event->node->is_up && event->node->life == event->life;
 }
 
-static struct event *event_new(struct sim_node *node, void *what)
+static struct event *event_new(struct sim_voter *node, void *what)
 {
     struct event *event = malloc(sizeof(*event));
 
@@ -127,7 +127,7 @@ static void op_free(struct sim_op *op)
     free(op);
 }
 
-static bool disk_fails(struct sim_node *node)
+static bool disk_fails(struct sim_voter *node)
 {
     bool fails = node->disk_full || sim_chance(node->world, node->disk_errors_per_million);
 
@@ -138,7 +138,7 @@ static bool disk_fails(struct sim_node *node)
 
 /* What an operation leaves on the disk; @part < count only for a torn append.
  */
-static void op_apply(struct sim_node *node, struct sim_op *op, size_t part)
+static void op_apply(struct sim_voter *node, struct sim_op *op, size_t part)
 {
     switch (op->kind) {
     case OP_APPEND:
@@ -182,7 +182,7 @@ static void op_call_back(void *arg)
 static void on_op_done(void *arg, void *event_arg)
 {
     struct event *event = event_arg;
-    struct sim_node *node = event->node;
+    struct sim_voter *node = event->node;
     struct sim_op *op = event->what;
 
     (void)arg;
@@ -205,7 +205,7 @@ static void on_op_done(void *arg, void *event_arg)
 
 /* Operations queued together share the wait, as a group commit does; order is
  * kept. */
-static void op_queue(struct sim_node *node, struct sim_op *op)
+static void op_queue(struct sim_voter *node, struct sim_op *op)
 {
     struct simclock *clock = &node->world->clock;
     uint64_t done = clock->now_us + DISK_BASE_US + sim_below(node->world, DISK_JITTER_US);
@@ -247,7 +247,7 @@ static struct sim_entry *copy_entries(const struct raft_entry *entries, size_t n
 }
 
 /* The index of the next append: after all that is stored or queued. */
-static raft_index end_of_queue(const struct sim_node *node)
+static raft_index end_of_queue(const struct sim_voter *node)
 {
     raft_index next = node->disk.start + node->disk.count;
 
@@ -265,7 +265,7 @@ static raft_index end_of_queue(const struct sim_node *node)
 static int sim_append(struct raft_io *io, struct raft_io_append *req,
                       const struct raft_entry entries[], unsigned n, raft_io_append_cb cb)
 {
-    struct sim_node *node = io->impl;
+    struct sim_voter *node = io->impl;
     struct sim_op *op = op_new(OP_APPEND);
 
     op->index = end_of_queue(node);
@@ -280,7 +280,7 @@ static int sim_append(struct raft_io *io, struct raft_io_append *req,
 
 static int sim_truncate(struct raft_io *io, raft_index index)
 {
-    struct sim_node *node = io->impl;
+    struct sim_voter *node = io->impl;
     struct sim_op *op;
 
     if (index <= node->applied_ever)
@@ -295,7 +295,7 @@ static int sim_truncate(struct raft_io *io, raft_index index)
 
 static int sim_set_term(struct raft_io *io, raft_term term)
 {
-    struct sim_node *node = io->impl;
+    struct sim_voter *node = io->impl;
 
     if (term < node->disk.term)
         node->world->hooks.violation(node->world, "R4: the term went back", term);
@@ -309,7 +309,7 @@ static int sim_set_term(struct raft_io *io, raft_term term)
 
 static int sim_set_vote(struct raft_io *io, raft_id id)
 {
-    struct sim_node *node = io->impl;
+    struct sim_voter *node = io->impl;
 
     if (node->disk.vote != 0 && node->disk.vote != id)
         node->world->hooks.violation(node->world, "R4: two votes in term", node->disk.term);
@@ -322,7 +322,7 @@ static int sim_set_vote(struct raft_io *io, raft_id id)
 static int sim_snapshot_put(struct raft_io *io, unsigned trailing, struct raft_io_snapshot_put *req,
                             const struct raft_snapshot *snapshot, raft_io_snapshot_put_cb cb)
 {
-    struct sim_node *node = io->impl;
+    struct sim_voter *node = io->impl;
     struct sim_op *op = op_new(OP_PUT);
 
     assert(snapshot->n_bufs == 1);
@@ -343,7 +343,7 @@ static int sim_snapshot_put(struct raft_io *io, unsigned trailing, struct raft_i
 static int sim_snapshot_get(struct raft_io *io, struct raft_io_snapshot_get *req,
                             raft_io_snapshot_get_cb cb)
 {
-    struct sim_node *node = io->impl;
+    struct sim_voter *node = io->impl;
     struct sim_op *op = op_new(OP_GET);
 
     op->get = req;
@@ -361,7 +361,7 @@ static int sim_load(struct raft_io *io, raft_term *term, raft_id *vote,
 
 /* A prefix of what was under way has reached the disk; the next append perhaps
  * in part. */
-static void settle_ops(struct sim_node *node)
+static void settle_ops(struct sim_voter *node)
 {
     size_t count = 0;
     size_t kept;
@@ -429,7 +429,7 @@ static void unpack_entries(const struct sim_packet *packet, struct raft_append_e
 static void hand_over(void *arg)
 {
     struct sim_packet *packet = arg;
-    struct sim_node *node = &packet->world->nodes[packet->to];
+    struct sim_voter *node = &packet->world->nodes[packet->to];
     struct raft_message message = packet->message;
 
     if (!packet->is_raft) {
@@ -459,20 +459,33 @@ static void on_deliver(void *world_arg, void *arg)
 {
     struct sim_packet *packet = arg;
     struct sim_world *world = world_arg;
-    struct sim_node *node = &world->nodes[packet->to];
+    struct sim_voter *node = &world->nodes[packet->to];
 
-    if (node->is_up && node->life == packet->to_life && node->recv != NULL)
+    if (node->is_up && node->life == packet->to_life && node->recv != NULL) {
+        world->links[packet->from][packet->to].heard_us = world->clock.now_us;
         (void)sim_run(node, hand_over, packet);
+    }
     packet_free(packet);
+}
+
+static bool find_way(const struct sim_packet *packet, uint64_t *ret_at_us)
+{
+    struct sim_world *world = packet->world;
+    const struct sim_link *link = &world->links[packet->from][packet->to];
+
+    if (world->hooks.route != NULL)
+        return world->hooks.route(world, packet->from, packet->to, ret_at_us);
+    *ret_at_us = world->clock.now_us + link->delay_us + sim_below(world, link->delay_us + 1);
+    return !link->is_cut && !sim_chance(world, link->drop_per_million);
 }
 
 static void transmit(struct sim_packet *packet)
 {
     struct sim_world *world = packet->world;
     struct sim_link *link = &world->links[packet->from][packet->to];
-    uint64_t at = world->clock.now_us + link->delay_us + sim_below(world, link->delay_us + 1);
+    uint64_t at = 0;
 
-    if (link->is_cut || sim_chance(world, link->drop_per_million)) {
+    if (!find_way(packet, &at)) {
         packet_free(packet);
         return;
     }
@@ -511,7 +524,7 @@ void sim_heal(struct sim_world *world, uint32_t from, uint32_t to)
     link->held_tail = NULL;
 }
 
-static struct sim_packet *packet_new(struct sim_node *from, uint32_t to)
+static struct sim_packet *packet_new(struct sim_voter *from, uint32_t to)
 {
     struct sim_packet *packet = calloc(1, sizeof(*packet));
 
@@ -522,7 +535,7 @@ static struct sim_packet *packet_new(struct sim_node *from, uint32_t to)
     return packet;
 }
 
-static void send_copy(struct sim_node *node, const struct raft_message *message)
+static void send_copy(struct sim_voter *node, const struct raft_message *message)
 {
     struct sim_packet *packet = packet_new(node, (uint32_t)message->server_id);
 
@@ -570,7 +583,7 @@ static void on_slow_send(void *world, void *arg)
 static int sim_send(struct raft_io *io, struct raft_io_send *req,
                     const struct raft_message *message, raft_io_send_cb cb)
 {
-    struct sim_node *node = io->impl;
+    struct sim_voter *node = io->impl;
     struct sim_world *world = node->world;
     struct slow_send *send;
 
@@ -587,7 +600,7 @@ static int sim_send(struct raft_io *io, struct raft_io_send *req,
     return 0;
 }
 
-int sim_send_frame(struct sim_node *from, uint32_t to, enum ha_frame_type type, const void *data,
+int sim_send_frame(struct sim_voter *from, uint32_t to, enum ha_frame_type type, const void *data,
                    size_t size)
 {
     struct sim_packet *packet;
@@ -616,7 +629,7 @@ static int sim_init(struct raft_io *io, raft_id id, const char *address)
 
 static void run_tick(void *arg)
 {
-    struct sim_node *node = arg;
+    struct sim_voter *node = arg;
 
     node->tick(&node->io);
 }
@@ -624,7 +637,7 @@ static void run_tick(void *arg)
 static void on_tick(void *world_arg, void *arg)
 {
     struct event *event = arg;
-    struct sim_node *node = event->node;
+    struct sim_voter *node = event->node;
     struct sim_world *world = world_arg;
 
     if (!is_for_now(event) || node->close_pending) {
@@ -637,7 +650,7 @@ static void on_tick(void *world_arg, void *arg)
 
 static int sim_start(struct raft_io *io, unsigned msecs, raft_io_tick_cb tick, raft_io_recv_cb recv)
 {
-    struct sim_node *node = io->impl;
+    struct sim_voter *node = io->impl;
 
     node->tick = tick;
     node->recv = recv;
@@ -656,7 +669,7 @@ static int sim_bootstrap(struct raft_io *io, const struct raft_configuration *co
 
 static void run_closed(void *arg)
 {
-    struct sim_node *node = arg;
+    struct sim_voter *node = arg;
 
     node->close_cb(&node->io);
 }
@@ -673,7 +686,7 @@ static void on_closed(void *world_arg, void *arg)
 
 static void sim_close(struct raft_io *io, raft_io_close_cb cb)
 {
-    struct sim_node *node = io->impl;
+    struct sim_voter *node = io->impl;
     uint64_t now = node->world->clock.now_us;
 
     node->close_pending = true;
@@ -684,19 +697,21 @@ static void sim_close(struct raft_io *io, raft_io_close_cb cb)
 
 static raft_time sim_time(struct raft_io *io)
 {
-    const struct sim_node *node = io->impl;
+    const struct sim_voter *node = io->impl;
 
-    return node->world->clock.now_us / 1000;
+    int64_t us = (int64_t)node->world->clock.now_us;
+
+    return (raft_time)((us + us * node->rate_ppm / 1000000) / 1000);
 }
 
 static int sim_random(struct raft_io *io, int min, int max)
 {
-    const struct sim_node *node = io->impl;
+    const struct sim_voter *node = io->impl;
 
     return min + (int)sim_below(node->world, (uint64_t)(max - min));
 }
 
-void sim_node_boot(struct sim_node *node)
+void sim_node_boot(struct sim_voter *node)
 {
     assert(!node->is_up);
     node->life++;
@@ -707,6 +722,7 @@ void sim_node_boot(struct sim_node *node)
     node->had_disk_error = false;
     node->is_disk_stuck = false;
     node->paused_until_us = 0;
+    node->is_paused = false;
     node->disk_free_us = 0;
     node->io = (struct raft_io){.version = 1,
                                 .impl = node,
@@ -726,10 +742,11 @@ void sim_node_boot(struct sim_node *node)
                                 .random = sim_random};
 }
 
-void sim_node_crash(struct sim_node *node)
+void sim_node_crash(struct sim_voter *node)
 {
     assert(node->is_up);
     node->is_up = false;
+    sim_voter_resume(node);
     settle_ops(node);
     sim_heap_free_all(&node->heap);
 }
@@ -760,11 +777,13 @@ void sim_world_init(struct sim_world *world, uint64_t seed, uint32_t nodes,
 void sim_world_fini(struct sim_world *world)
 {
     for (uint32_t i = 1; i <= world->node_count; i++) {
-        struct sim_node *node = &world->nodes[i];
+        struct sim_voter *node = &world->nodes[i];
 
         if (node->is_up)
             sim_node_crash(node);
         sim_store_fini(&node->disk);
+        free(node->kept);
+        node->kept = NULL;
         for (uint32_t j = 1; j <= world->node_count; j++)
             sim_heal(world, i, j);
     }
@@ -776,7 +795,7 @@ void sim_world_fini(struct sim_world *world)
 }
 
 /* The node an event belongs to, where a pause of it must put the event off. */
-static struct sim_node *node_of(const struct simclock_event *event, struct sim_world *world)
+static struct sim_voter *node_of(const struct simclock_event *event, struct sim_world *world)
 {
     if (event->cb == on_deliver)
         return &world->nodes[((const struct sim_packet *)event->arg)->to];
@@ -785,10 +804,28 @@ static struct sim_node *node_of(const struct simclock_event *event, struct sim_w
     return NULL;
 }
 
+static void keep(struct sim_voter *node, const struct simclock_event *event)
+{
+    if (node->kept_count == node->kept_size) {
+        node->kept_size = node->kept_size == 0 ? 64 : 2 * node->kept_size;
+        node->kept = realloc(node->kept, node->kept_size * sizeof(*node->kept));
+        assert(node->kept != NULL);
+    }
+    node->kept[node->kept_count++] = *event;
+}
+
+void sim_voter_resume(struct sim_voter *node)
+{
+    node->is_paused = false;
+    for (size_t i = 0; i < node->kept_count; i++)
+        simclock_defer(&node->world->clock, &node->kept[i], node->world->clock.now_us);
+    node->kept_count = 0;
+}
+
 bool sim_step(struct sim_world *world, uint64_t until_us)
 {
     struct simclock_event event;
-    struct sim_node *node;
+    struct sim_voter *node;
 
     if (!simclock_next(&world->clock, until_us, &event))
         return false;
@@ -797,6 +834,9 @@ bool sim_step(struct sim_world *world, uint64_t until_us)
         simclock_defer(&world->clock, &event, node->paused_until_us);
         return true;
     }
-    event.cb(world, event.arg);
+    if (node != NULL && node->is_up && node->is_paused)
+        keep(node, &event);
+    else
+        event.cb(world, event.arg);
     return true;
 }

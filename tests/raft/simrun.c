@@ -35,7 +35,7 @@ struct app {
 };
 
 struct machine {
-    struct sim_node *node;
+    struct sim_voter *node;
     struct seat_box *box; /* of this life */
     struct app app;
     raft_index applied_seen;
@@ -200,8 +200,7 @@ static void on_role(void *ctx, bool is_leader, uint64_t term)
     if (is_leader == machine->is_acting)
         bad(run, "role told twice", term);
     machine->is_acting = is_leader;
-    if (is_leader && ha_guard_term_of(raft, raft->last_applied) != term &&
-        (run->options->guard_off & HA_GUARD_G(1)) == 0)
+    if (is_leader && ha_guard_term_of(raft, raft->last_applied) != term)
         bad(run, "R7: acting before an entry of its own term is applied", term);
     mix(run, 77, term);
 }
@@ -303,7 +302,7 @@ static void note_dead(struct machine *machine)
     machine->restart_at_us = run->world.clock.now_us + 1000 + sim_below(&run->world, 1500000);
 }
 
-static void on_died(struct sim_node *node, int code, const char *why)
+static void on_died(struct sim_voter *node, int code, const char *why)
 {
     struct run *run = node->world->arg;
     struct machine *machine = &run->machines[node->id];
@@ -340,7 +339,7 @@ static void check_leader(struct run *run, const struct machine *machine, const s
     *leader = (uint8_t)machine->node->id;
 }
 
-static void on_turn(struct sim_node *node)
+static void on_turn(struct sim_voter *node)
 {
     struct run *run = node->world->arg;
     struct machine *machine = &run->machines[node->id];
@@ -368,7 +367,7 @@ static void on_turn(struct sim_node *node)
         raft->commit_index ^ run->world.clock.now_us << 24);
 }
 
-static void on_frame(struct sim_node *node, uint32_t from, enum ha_frame_type type,
+static void on_frame(struct sim_voter *node, uint32_t from, enum ha_frame_type type,
                      const void *data, size_t size)
 {
     struct run *run = node->world->arg;
@@ -509,7 +508,7 @@ static void heal_some(struct run *run, bool all)
                 sim_heal(world, i, j);
 }
 
-static void trouble_disk(struct run *run, struct sim_node *node)
+static void trouble_disk(struct run *run, struct sim_voter *node)
 {
     struct sim_world *world = &run->world;
 
@@ -540,6 +539,10 @@ static void one_fault(struct run *run)
     } else if (which <= 3 && (faults & SIM_CUT) != 0) {
         cut(run);
     } else if (which <= 5) {
+        /* What was held of the election may still ask the leader for its vote. */
+        for (uint32_t i = 1; i <= world->node_count && (faults & SIM_TRANSFER) != 0; i++)
+            if (run->machines[i].node->is_up && sim_chance(world, 500000))
+                (void)sim_run(run->machines[i].node, transfer, &run->machines[i]);
         heal_some(run, which == 5);
     } else if (which == 6 && (faults & SIM_PAUSE) != 0 &&
                machine->node->paused_until_us <= world->clock.now_us) {
@@ -587,7 +590,7 @@ static void end_faults(struct run *run)
     run->are_faults_over = true;
     heal_some(run, true);
     for (uint32_t i = 1; i <= world->node_count; i++) {
-        struct sim_node *node = &world->nodes[i];
+        struct sim_voter *node = &world->nodes[i];
 
         node->disk_slow_us = 0;
         node->disk_full = false;
@@ -604,6 +607,32 @@ static void run_until(struct run *run, uint64_t until_us)
 {
     while (!run->result->is_bad && sim_step(&run->world, until_us))
         continue;
+}
+
+/* R9 among as few as may be left: a leader within ten election timeouts, and commits within 2 s of
+ * that. */
+static uint64_t run_without_some(struct run *run, uint64_t end_us)
+{
+    struct sim_world *world = &run->world;
+    uint32_t first = (uint32_t)sim_below(world, world->node_count);
+    uint64_t acked;
+
+    for (uint32_t i = 0; i < (world->node_count - 1) / 2; i++) {
+        struct machine *machine = &run->machines[1 + (first + i) % world->node_count];
+
+        if (machine->node->is_up)
+            crash(machine);
+        machine->restart_at_us = UINT64_MAX;
+    }
+    run_until(run, end_us + 10 * ELECTION_MS * 1000ull);
+    acked = run->result->acked;
+    end_us += 10 * ELECTION_MS * 1000ull + 2000000;
+    run_until(run, end_us);
+    if (run->result->acked == acked)
+        bad(run, "R9: nothing commits while a majority is up", run->max_acked);
+    for (uint32_t i = 1; i <= world->node_count; i++)
+        run->machines[i].restart_at_us = world->clock.now_us;
+    return end_us;
 }
 
 static void describe(const struct run *run)
@@ -707,6 +736,8 @@ void simrun(const struct simrun_options *options, struct simrun_result *ret)
     end_us = run->world.clock.now_us + options->fault_ms * 1000ull;
     run_until(run, end_us);
     end_faults(run);
+    if (sim_chance(&run->world, 500000))
+        end_us = run_without_some(run, end_us);
     /* R9: a leader within ten election timeouts, and commits within 2 s of that.
      */
     end_us += 10 * ELECTION_MS * 1000ull;

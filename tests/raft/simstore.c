@@ -53,7 +53,7 @@ void sim_store_put(struct sim_disk *disk, struct sim_snapshot *snapshot, unsigne
     }
 }
 
-struct raft_snapshot *sim_store_snapshot(struct sim_node *node)
+struct raft_snapshot *sim_store_snapshot(struct sim_voter *node)
 {
     const struct sim_disk *disk = &node->disk;
     struct raft_snapshot *snapshot;
@@ -99,7 +99,7 @@ static struct raft_entry *load_entries(const struct sim_disk *disk)
     return entries;
 }
 
-int sim_store_load(struct sim_node *node, raft_term *term, raft_id *vote,
+int sim_store_load(struct sim_voter *node, raft_term *term, raft_id *vote,
                    struct raft_snapshot **snapshot, raft_index *start, struct raft_entry *entries[],
                    size_t *n)
 {
@@ -125,7 +125,7 @@ void sim_store_fini(struct sim_disk *disk)
     *disk = (struct sim_disk){.start = 1};
 }
 
-void sim_disk_bootstrap(struct sim_node *node)
+void sim_disk_bootstrap(struct sim_voter *node)
 {
     struct raft_configuration conf;
     struct raft_buffer buf;
@@ -148,4 +148,23 @@ void sim_disk_bootstrap(struct sim_node *node)
     node->disk.term = 1;
     node->disk.is_bootstrapped = true;
     sim_store_append(&node->disk, 1, &entry);
+}
+
+void sim_disk_sow(struct sim_voter *voter, const struct sim_snapshot *state)
+{
+    struct sim_snapshot copy = *state;
+
+    assert(!voter->disk.is_bootstrapped && voter->disk.count == 0);
+    copy.data = malloc(copy.size);
+    assert(copy.data != NULL);
+    memcpy(copy.data, state->data, copy.size);
+    sim_store_put(&voter->disk, &copy, 0);
+    voter->disk.term = state->term;
+    voter->disk.is_bootstrapped = true;
+}
+
+void sim_disk_wipe(struct sim_voter *voter)
+{
+    assert(!voter->is_up);
+    sim_store_fini(&voter->disk);
 }

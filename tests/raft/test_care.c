@@ -200,6 +200,36 @@ static void test_who_lacks_the_end_is_out(void **state)
     cluster_fini(&cluster);
 }
 
+/* Killed anywhere between the last entry of the set and its move, a node meets that entry again:
+ * no snapshot covers it, however many entries follow. */
+static void test_the_end_is_met_again_until_the_move_is_done(void **state)
+{
+    static const uint64_t after[] = {0, 8, 40};
+
+    (void)state;
+    for (size_t i = 0; i < HA_ARRAY_LEN(after); i++) {
+        const uint64_t end = 40, last = end + after[i];
+        struct ha_raft_seed seed;
+        struct ha_err err = {0};
+
+        cluster_init(&cluster, 3, false);
+        cluster.snapshot_threshold = 8;
+        cluster.ends_at = end;
+        cluster_start_all(&cluster, true);
+        assert_int_not_equal(cluster_leader(&cluster, 10000), 0);
+        for (uint64_t first = 1; first <= last; first += 8) /* in as many steps as there can be */
+            propose(1, first, first + 7 < last ? first + 7 : last);
+        assert_true(cluster_wait(&cluster, are_equal, last, 10000));
+        assert_int_equal(ha_raft_export(cluster.nodes[1].raft, &seed, &err), HA_EBUSY);
+        cluster_stop(&cluster, 3);
+        start(3);
+        assert_true(cluster_wait(&cluster, are_equal, last, 10000));
+        assert_true(cluster.nodes[3].restores > 0);
+        assert_true(cluster.nodes[3].applied_ns[end] != 0);
+        cluster_fini(&cluster);
+    }
+}
+
 /* --- replay ----------------------------------------------------------------------------------- */
 
 static void replay_apply(void *ctx, const struct ha_raft_entry *entry)
@@ -496,6 +526,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_the_next_set_begins_with_the_state_of_the_last),
     cmocka_unit_test(test_who_missed_the_end_is_told),
     cmocka_unit_test(test_who_lacks_the_end_is_out),
+    cmocka_unit_test(test_the_end_is_met_again_until_the_move_is_done),
     cmocka_unit_test(test_replay_gives_all_that_a_log_has),
     cmocka_unit_test(test_a_changed_backup_is_refused),
     CASE(test_a_move_cut_short_behind_its_transaction_is_finished),

@@ -2,9 +2,13 @@
  * it is not. */
 #include "raft/guard.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "lib/base/err.h"
 #include "raft/guard_check.h"
@@ -35,6 +39,7 @@ struct fixture {
     raft_term loaded[8]; /* terms of entries 2.. */
     size_t loaded_count;
     bool load_shares_batch;
+    raft_index loaded_snapshot; /* one entry follows it; 0: none */
     int fail_set_term;
     raft_index applied;
     jmp_buf escape; /* fatal comes back here */
@@ -64,6 +69,22 @@ static void io_close(struct raft_io *io, raft_io_close_cb cb)
     cb(io);
 }
 
+static struct raft_snapshot *snapshot_at(raft_index index)
+{
+    static const uint32_t ids[3] = {1, 2, 3};
+    struct raft_snapshot *snapshot = raft_calloc(1, sizeof(*snapshot));
+
+    snapshot->index = index;
+    snapshot->term = f.loaded_term;
+    snapshot->configuration_index = 1;
+    assert_int_equal(ha_members_build(&snapshot->configuration, ids, 3), 0);
+    snapshot->n_bufs = 1;
+    snapshot->bufs = raft_calloc(1, sizeof(*snapshot->bufs));
+    snapshot->bufs[0].len = 8;
+    snapshot->bufs[0].base = raft_calloc(1, 8);
+    return snapshot;
+}
+
 static int io_load(struct raft_io *io, raft_term *term, raft_id *vote,
                    struct raft_snapshot **snapshot, raft_index *start, struct raft_entry *entries[],
                    size_t *n)
@@ -73,6 +94,19 @@ static int io_load(struct raft_io *io, raft_term *term, raft_id *vote,
     struct raft_entry *list = raft_calloc(1 + f.loaded_count, sizeof(*list));
 
     (void)io;
+    if (f.loaded_snapshot != 0) {
+        list[0].term = f.loaded_term;
+        list[0].type = RAFT_COMMAND;
+        list[0].buf.len = 8;
+        list[0].buf.base = list[0].batch = raft_calloc(1, 8);
+        *term = f.loaded_term;
+        *vote = f.loaded_vote;
+        *snapshot = snapshot_at(f.loaded_snapshot);
+        *start = f.loaded_snapshot + 1;
+        *entries = list;
+        *n = 1;
+        return 0;
+    }
     assert_int_equal(ha_members_build(&conf, ids, 3), 0);
     assert_int_equal(raft_configuration_encode(&conf, &list[0].buf), 0);
     raft_configuration_close(&conf);
@@ -194,6 +228,7 @@ static int fsm_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void *
     return 0;
 }
 
+/* The type is libraft's. NOLINTNEXTLINE(readability-non-const-parameter) */
 static int fsm_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigned *n)
 {
     (void)fsm;
@@ -677,6 +712,46 @@ static void test_g10_compacted_entries_are_not_appended_again(void **state)
     assert_int_equal(args.prev_log_index, 1);
 }
 
+/* A log that begins behind 5 hears of entries 1 and 2. True: nothing was written. */
+static bool hears_of_the_beginning(uint32_t off)
+{
+    struct raft_message message = append_message(3, 0, 0, 2);
+    bool is_clean;
+
+    set_up(off);
+    f.loaded_term = 2;
+    f.loaded_snapshot = 5;
+    start();
+    deliver(&message, 2);
+    is_clean = f.append == NULL && raft_last_index(&f.raft) == 6;
+    if (is_clean)
+        assert_int_equal(
+            last_sent(RAFT_IO_APPEND_ENTRIES_RESULT)->append_entries_result.last_log_index, 5);
+    tear_down();
+    return is_clean;
+}
+
+/* The same through the library: without the rule it appends them as 7 and 8, and most often dies
+ * when it looks for them under their own numbers. */
+static void test_g10_a_leader_that_begins_at_one_appends_nothing(void **state)
+{
+    int status = 0;
+    pid_t pid;
+
+    (void)state;
+    assert_true(hears_of_the_beginning(0));
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        (void)signal(SIGSEGV, SIG_DFL);
+        (void)signal(SIGABRT, SIG_DFL);
+        (void)prctl(PR_SET_DUMPABLE, 0);
+        _exit(hears_of_the_beginning(HA_GUARD_REBASE) ? 0 : 1);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_not_equal(status, 0);
+}
+
 static void nudged(uint32_t off, unsigned messages)
 {
     unsigned before;
@@ -721,6 +796,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_g7_one_vote_per_term),
     cmocka_unit_test(test_g8_only_plausible_messages_pass),
     cmocka_unit_test(test_g10_compacted_entries_are_not_appended_again),
+    cmocka_unit_test(test_g10_a_leader_that_begins_at_one_appends_nothing),
     cmocka_unit_test(test_followers_are_nudged_once_per_commit),
 };
 

@@ -121,8 +121,8 @@ static void test_round_trips(void **state)
 {
     (void)state;
     fill();
-    for (unsigned short type = RAFT_IO_APPEND_ENTRIES; type <= RAFT_IO_INSTALL_SNAPSHOT; type++) {
-        struct raft_message from = sample(type, entries, bytes);
+    for (unsigned type = RAFT_IO_APPEND_ENTRIES; type <= RAFT_IO_INSTALL_SNAPSHOT; type++) {
+        struct raft_message from = sample((unsigned short)type, entries, bytes);
         struct raft_message to;
         size_t size;
         uint8_t *data = encode(&from, &size);

@@ -13,6 +13,7 @@
 struct link {
     PGconn *pg;
     bool fresh;
+    bool warned; /* by the server, since the last write was sent */
     char server[256];
 };
 
@@ -61,6 +62,14 @@ static bool finish_dial(PGconn *pg, const struct writer_options *options, const 
     return true;
 }
 
+static void on_notice(void *arg, const PGresult *result)
+{
+    struct link *link = arg;
+
+    (void)result;
+    link->warned = true;
+}
+
 static void *dial(const struct writer_options *options, const char **why)
 {
     char port[8];
@@ -80,6 +89,7 @@ static void *dial(const struct writer_options *options, const char **why)
         return NULL;
     }
     link->fresh = true;
+    (void)PQsetNoticeReceiver(link->pg, on_notice, link);
     return link;
 }
 
@@ -138,10 +148,15 @@ static enum writer_end write_one(void *arg, const struct writer_options *options
     else
         (void)snprintf(sql, sizeof(sql), "INSERT INTO writes VALUES ('%s', %" PRIu64 ")",
                        options->prefix, number);
+    link->warned = false;
     result = ask(link, sql, until_ms, why);
+    PQclear(result);
     /* A commit that gave up waiting for its standbys says so in a warning, and is not counted on.
      */
-    PQclear(result);
+    if (result != NULL && link->warned) {
+        *why = "committed, and not known to be replicated";
+        return WRITER_REFUSED;
+    }
     return result != NULL                        ? WRITER_OK
            : PQstatus(link->pg) == CONNECTION_OK ? WRITER_REFUSED
                                                  : WRITER_BROKEN;

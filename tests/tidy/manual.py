@@ -63,6 +63,7 @@ def own_file(program):
     source = text(f"cmd/{program}/settings.c")
     defaults = initializers(source.split("_settings_read(")[1])
     found = {kind: {} for kind in re.findall(r'strcmp\(line->kind, "(\w+)"\)', source)}
+    found |= {kind: {} for kind in re.findall(r'\{"(\w+)", \w+_fields,', source)}
     arrays = [(name, body) for name, body in
               re.findall(r"ha_ini_field (\w+)_fields\[\] = \{(.*?)\n\};", source, re.S)]
     arrays += [("tls", text("cmd/common/security.c").split("fields[] = {")[1].split("};")[0])]
@@ -70,8 +71,8 @@ def own_file(program):
         for field, key in re.findall(r'HA_INI_FIELD\(\w+, \w+, (\w+),\s+"(\w+)"\)', body):
             owned = kind not in ("credentials", "secret", "database", "tls")
             found[kind][key] = value(defaults[field]) if owned and field in defaults else None
-    for key in re.findall(r'strcmp\(line->key, "(\w+)"\) == 0\)\n\s+return add_', source):
-        found["watcher"][key] = None
+    for kind, key in re.findall(r'kind, "(\w+)"\) == 0 && strcmp\(line->key, "(\w+)"\)', source):
+        found[kind][key] = None
     return found
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""tests/tidy/safety.py - what the argument of deploy/manual/safety.md points to is there.
+"""tests/tidy/safety.py - what safety.md and stages.md of deploy/manual point to is there.
 
 `path` must exist; in "`path`: `name`, `name`" each name must be a word of that file.
 """
@@ -9,6 +9,7 @@ import sys
 from tap import ROOT, Tap
 
 PAGE = ROOT / "deploy/manual/safety.md"
+STAGES = ROOT / "deploy/manual/stages.md"
 PATH = r"`((?:tests|lib|raft|agents|cmd|deploy)/[\w./-]+)`"
 NAMES = re.compile(PATH + r":\s+(`[\w-]+`(?:,\s+`[\w-]+`)*)")
 
@@ -39,6 +40,8 @@ def main():
     page = PAGE.read_text(encoding="utf-8")
     tap = Tap()
     tap.case("files named by the safety argument exist", missing_files(page))
+    tap.case("files named by the stages exist",
+             missing_files(STAGES.read_text(encoding="utf-8")))
     tap.case("tests named by the safety argument exist", missing_names(page))
     tap.case("each claim has an invariant and a test", bare_claims(page))
     return tap.end()

@@ -260,6 +260,23 @@ int lab_leader(struct lab *lab, int at)
     }
 }
 
+void lab_wait_promises(struct lab *lab, int at)
+{
+    uint64_t until_ms = lab_now_ms() + 20000;
+
+    for (;;) {
+        json_t *status = lab_status(lab, at);
+        bool promises = json_is_true(json_object_get(status, "promises"));
+
+        json_decref(status);
+        if (promises)
+            return;
+        if (lab_now_ms() > until_ms)
+            fail_msg("a watcher does not promise");
+        nap(10);
+    }
+}
+
 bool lab_redis(struct lab *lab, int at, char answer[128], const char *const words[])
 {
     const char *argv[WORDS_MAX] = {"redis-cli", "-s"};
@@ -385,13 +402,27 @@ void lab_open(struct lab *lab)
     }
 }
 
+/* Did the daemon of this letter end as it should? If not, its last words. */
+static bool ended_well(const struct lab *lab, char kind, int at, int result)
+{
+    char command[PATH_SIZE];
+
+    if (result == 0)
+        return true;
+    (void)snprintf(command, sizeof(command), "tail -n 60 %s/%c%d/log >&2", lab->dir, kind, at + 1);
+    print_error("%c%d ended with %d\n", kind, at + 1, result);
+    (void)fflush(NULL);
+    (void)!system(command);
+    return false;
+}
+
 void lab_close(struct lab *lab)
 {
     bool clean = true;
 
     for (int i = 0; i < LAB_HOSTS; i++) {
-        clean = lab_end(&lab->agents[i], SIGTERM) == 0 && clean;
-        clean = lab_end(&lab->watchers[i], SIGTERM) == 0 && clean;
+        clean = ended_well(lab, 'a', i, lab_end(&lab->agents[i], SIGTERM)) && clean;
+        clean = ended_well(lab, 'w', i, lab_end(&lab->watchers[i], SIGTERM)) && clean;
         (void)lab_end(&lab->databases[i], SIGKILL);
     }
     if (getenv("HA_KEEP") != NULL)

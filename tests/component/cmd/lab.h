@@ -45,6 +45,8 @@ int lab_primary(struct lab *lab, int at, int members);
 /* The same, waited for. */
 int lab_wait_primary(struct lab *lab, int at, int members, int not_this, uint32_t deadline_ms);
 int lab_leader(struct lab *lab, int at);
+/* Until the watcher gives promises: some time after it has caught up. */
+void lab_wait_promises(struct lab *lab, int at);
 
 /* redis-cli at host @at through its UNIX socket; the first line of the answer in @answer. */
 bool lab_redis(struct lab *lab, int at, char answer[128], const char *const words[]);

@@ -300,16 +300,21 @@ static void test_second_agent_of_a_host_refuses_to_start(void **state)
 /* What must not be forgotten is refused when it cannot be read. */
 static void test_damaged_state_refuses_to_start(void **state)
 {
+    /* Not of the primary's host: it would be fenced meanwhile. */
+    int at = (lab_wait_primary(&lab, 0, 3, -1, SETTLE_MS) + 1) % LAB_HOSTS;
     char path[128];
 
     (void)state;
-    (void)lab_end(&lab.agents[2], SIGTERM);
-    (void)snprintf(path, sizeof(path), "%s/a3/epochs", lab.dir);
+    (void)lab_end(&lab.agents[at], SIGTERM);
+    (void)snprintf(path, sizeof(path), "%s/a%d/epochs", lab.dir, at + 1);
     lab_write(path, "1024 7 6 0 0 0 cache\nend 00000000\n");
-    lab_start_agent(&lab, 2);
-    assert_int_equal(lab_wait(&lab.agents[2]), 1);
+    lab_start_agent(&lab, at);
+    assert_int_equal(lab_wait(&lab.agents[at]), 1);
+    lab_write(path, "epochs 2\n"); /* of a version to come */
+    lab_start_agent(&lab, at);
+    assert_int_equal(lab_wait(&lab.agents[at]), 1);
     assert_int_equal(remove(path), 0);
-    lab_start_agent(&lab, 2);
+    lab_start_agent(&lab, at);
     (void)lab_wait_primary(&lab, 0, 3, -1, SETTLE_MS);
 
     (void)lab_end(&lab.watchers[2], SIGTERM);
@@ -325,6 +330,8 @@ static void test_damaged_state_refuses_to_start(void **state)
 static void test_bootstrap_works_once(void **state)
 {
     (void)state;
+    /* The one that has just been restarted: without two that promise the lease would end. */
+    lab_wait_promises(&lab, 2);
     (void)lab_end(&lab.watchers[1], SIGTERM);
     lab_start_watcher(&lab, 1, true);
     assert_int_equal(lab_wait(&lab.watchers[1]), 1);

@@ -346,7 +346,7 @@ static uint64_t arrival_ns(struct msghdr *message)
            (uint64_t)((real.tv_sec - stamp.tv_sec) * 1000000000 + (real.tv_nsec - stamp.tv_nsec));
 }
 
-static int ask(int fd, int wait_ms, uint64_t *ret_arrival_ns)
+int host_ask_at(int fd, int wait_ms, uint64_t *ret_arrival_ns)
 {
     struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
     char byte = 'x', control[64];
@@ -370,16 +370,17 @@ int host_ask(int fd, int wait_ms)
 {
     uint64_t unused;
 
-    return ask(fd, wait_ms, &unused);
+    return host_ask_at(fd, wait_ms, &unused);
 }
 
 uint64_t host_ask_until_silence(int fd, int silence_ms, uint64_t *ret_gap_ns)
 {
     const uint64_t start_ns = ha_clock_boot_ns();
-    uint64_t last_ns = 0, gap_ns = 0, now_ns;
+    uint64_t last_ns = 0, gap_ns = 0, now_ns = 0;
 
     /* Ten seconds without silence are a gate that does not close: the caller sees it as late. */
-    while (ha_clock_boot_ns() - start_ns < 10000000000u && ask(fd, silence_ms, &now_ns) == 0) {
+    while (ha_clock_boot_ns() - start_ns < 10000000000u &&
+           host_ask_at(fd, silence_ms, &now_ns) == 0) {
         if (last_ns != 0 && now_ns - last_ns > gap_ns)
             gap_ns = now_ns - last_ns;
         last_ns = now_ns;

@@ -46,6 +46,8 @@ void host_end(pid_t pid); /* kill and reap */
 int host_connect(const char *address, uint16_t port, int wait_ms);
 /* One byte there and back: 0, or -ETIMEDOUT, -ECONNRESET ... */
 int host_ask(int fd, int wait_ms);
+/* The same with the boot time in ns at which the answer came in. */
+int host_ask_at(int fd, int wait_ms, uint64_t *ret_arrival_ns);
 /* Ask again and again until there is no answer for @silence_ms; returns the boot time in ns at
  * which the last answer came, 0: none. *ret_gap_ns (may be NULL) is the longest time between two
  * answers. */

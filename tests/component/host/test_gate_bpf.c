@@ -395,20 +395,26 @@ static void test_shut_ends_exemptions(void **state)
     (void)close(replica);
 }
 
+static bool is_the_agents_user(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct caps[2] = {
+        {.effective = 1u << CAP_NET_ADMIN, .permitted = 1u << CAP_NET_ADMIN}};
+
+    return prctl(PR_SET_KEEPCAPS, 1) == 0 && setresgid(65534, 65534, 65534) == 0 &&
+           setresuid(65534, 65534, 65534) == 0 && syscall(SYS_capset, &header, caps) == 0;
+}
+
 /* In a child: what an agent with CAP_NET_ADMIN alone can do. */
 static void be_the_agent(void)
 {
     struct ha_gate_options options = options_of(NULL);
-    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct caps[2] = {
-        {.effective = 1u << CAP_NET_ADMIN, .permitted = 1u << CAP_NET_ADMIN}};
     struct ha_gates *mine = NULL;
     struct ha_gate_ask ask = {.port = port};
     unsigned found = 0;
     int link;
 
-    if (prctl(PR_SET_KEEPCAPS, 1) != 0 || setresgid(65534, 65534, 65534) != 0 ||
-        setresuid(65534, 65534, 65534) != 0 || syscall(SYS_capset, &header, caps) != 0)
+    if (!is_the_agents_user())
         _exit(10);
     if (ha_gates_open(&options, &mine, NULL) != HA_OK || ha_gates_class(mine) != HA_GATE_BPF)
         _exit(11);
@@ -437,6 +443,34 @@ static void test_agent_needs_no_more_than_net_admin(void **state)
     assert_true(pid >= 0);
     if (pid == 0)
         be_the_agent();
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+/* Where the program could not be loaded the agent finds that there is none: it goes on with nft. */
+static void test_agent_finds_no_gate_after_a_failed_load(void **state)
+{
+    struct ha_gate_options options = options_of("/no/such/cgroup");
+    int status = -1;
+    pid_t pid;
+
+    (void)state;
+    assert_int_equal(ha_gates_unload(&options, NULL), HA_OK);
+    options.owner = options.group = 65534;
+    assert_int_equal(ha_gates_load(&options, NULL), HA_EINVAL);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        struct ha_gates *mine = NULL;
+
+        if (!is_the_agents_user())
+            _exit(10);
+        _exit(ha_gates_open(&options, &mine, NULL) == HA_OK &&
+                      ha_gates_class(mine) == HA_GATE_PROCESS
+                  ? 0
+                  : 11);
+    }
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_true(WIFEXITED(status));
     assert_int_equal(WEXITSTATUS(status), 0);
@@ -482,6 +516,7 @@ static const struct CMUnitTest tests[] = {
     TEST(test_exempt_connection_drains),
     TEST(test_shut_ends_exemptions),
     TEST(test_agent_needs_no_more_than_net_admin),
+    TEST(test_agent_finds_no_gate_after_a_failed_load),
     TEST(test_refusals),
 };
 

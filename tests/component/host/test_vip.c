@@ -231,18 +231,27 @@ static void kill_by(const struct ha_sock_match *match, const char *text, uint32_
 
 static void test_kill_resets_clients(void **state)
 {
+    static const uint64_t no_ports[HA_SOCK_PORT_WORDS];
+    uint64_t ports[HA_SOCK_PORT_WORDS] = {0};
     const struct ha_sock_match everything = {0};
 
     (void)state;
     assert_int_equal(ha_sock_kill(&everything, NULL, NULL), HA_EINVAL);
+    ports[port / 64] |= UINT64_C(1) << port % 64;
     for (size_t i = 0; i < HA_ARRAY_LEN(addresses); i++) {
         const struct ha_vip_addr addr = address(i, 60);
         const struct ha_sock_match by_address = {.local = &addr.addr};
         const struct ha_sock_match by_port = {.port = port};
+        const struct ha_sock_match by_ports = {.ports = ports};
+        const struct ha_sock_match nobody = {.ports = no_ports};
+        uint32_t count = 1;
 
         assert_int_equal(ha_vip_set(vip, nic.index, &addr, NULL), HA_OK);
         kill_by(&by_address, addresses[i].text, 1);
         kill_by(&by_port, addresses[i].text, 2);
+        kill_by(&by_ports, addresses[i].text, 2);
+        assert_int_equal(ha_sock_kill(&nobody, &count, NULL), HA_OK);
+        assert_int_equal(count, 0);
     }
 }
 

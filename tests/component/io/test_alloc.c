@@ -1,61 +1,20 @@
 /* When memory runs out an operation fails, not the process: our Nth allocation fails, for every N.
- * Only calls from this program's own text are failed; what libraries do without memory is theirs.
  */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "lib/base/err.h"
+#include "lib/io/dns.h"
+#include "lib/io/file.h"
 #include "lib/io/frames.h"
 #include "lib/io/http_client.h"
 #include "lib/io/http_server.h"
 #include "lib/io/process.h"
 #include "tests/component/io/harness.h"
+#include "tests/support/alloc.h"
 #include "tests/support/cmocka_ha.h"
-
-extern const char __executable_start; /* by the linker */
-extern const char etext;
-
-void *__libc_malloc(size_t size);
-void *__libc_calloc(size_t count, size_t size);
-void *__libc_realloc(void *data, size_t size);
-
-static unsigned fail_at; /* 0: never */
-static unsigned seen;
-static bool failed;
-
-static bool fails(const void *caller)
-{
-    if (fail_at == 0 || caller < (const void *)&__executable_start ||
-        caller >= (const void *)&etext)
-        return false;
-    seen++;
-    if (seen != fail_at)
-        return false;
-    failed = true;
-    return true;
-}
-
-void *malloc(size_t size)
-{
-    return fails(__builtin_return_address(0)) ? NULL : __libc_malloc(size);
-}
-
-void *calloc(size_t count, size_t size)
-{
-    return fails(__builtin_return_address(0)) ? NULL : __libc_calloc(count, size);
-}
-
-void *realloc(void *data, size_t size)
-{
-    return fails(__builtin_return_address(0)) ? NULL : __libc_realloc(data, size);
-}
-
-static void arm(unsigned n)
-{
-    seen = 0;
-    failed = false;
-    fail_at = n;
-}
 
 /* Turns of the loop, without the harness's own allocations. */
 static void turn(uv_loop_t *loop, const bool *until)
@@ -67,18 +26,18 @@ static void turn(uv_loop_t *loop, const bool *until)
     }
 }
 
-static void echo_once(struct ha_tls *server, struct ha_tls *client, unsigned n)
+static bool echo_once(struct ha_tls *server, struct ha_tls *client, unsigned n)
 {
     struct host *host = host_new();
     struct end end = {.stream = NULL};
     struct ha_stream_connect_options options = {
         .tls = client, .server_name = "watcher/w1", .alpn = HA_ALPN_FRAMES, .deadline_ms = 50};
-    bool echoed = false;
+    bool echoed = false, failed;
 
     host->echo = true;
     host_listen(host, server, &(struct ha_listener_options){.handshake_ms = 50});
     options.addr = host->addr;
-    arm(n);
+    alloc_fail_at(n);
     end.hash = 0;
     if (ha_stream_connect(&end.stream, &host->loop.uv, &options, &end_hooks, &end) == HA_OK) {
         turn(&host->loop.uv, &end.opened);
@@ -90,10 +49,11 @@ static void echo_once(struct ha_tls *server, struct ha_tls *client, unsigned n)
         }
         echoed = end.received == 5;
     }
-    fail_at = 0;
+    failed = alloc_stop();
     assert_true(echoed || failed);
     end_close(&end, 0);
     host_free(host);
+    return failed;
 }
 
 static void test_streams(void **state)
@@ -103,10 +63,8 @@ static void test_streams(void **state)
     unsigned n = 0;
 
     (void)state;
-    do {
-        n++;
-        echo_once(server, client, n);
-    } while (failed && n < 200);
+    while (n < 200 && echo_once(server, client, ++n))
+        ;
     print_message("# %u allocations, each failed once\n", n - 1);
     assert_in_range(n, 5, 199);
     ha_tls_unref(server);
@@ -167,7 +125,7 @@ static bool ask_once(struct ha_loop *loop, struct web *web, struct ha_http_clien
     return web->code == HA_OK;
 }
 
-static void http_once(unsigned n)
+static bool http_once(unsigned n)
 {
     struct web web = {.server = NULL};
     struct ha_listener_options listener_options = {.on_stream = on_web_stream, .ctx = &web};
@@ -178,7 +136,7 @@ static void http_once(unsigned n)
     struct ha_loop loop;
     char text[HA_ADDR_TEXT_SIZE];
     char url[160] = "http://";
-    bool good;
+    bool good, failed;
 
     assert_int_equal(ha_loop_init(&loop), HA_OK);
     assert_int_equal(ha_http_server_open(&web.server, &loop.uv, &server_options), HA_OK);
@@ -187,9 +145,9 @@ static void http_once(unsigned n)
     assert_int_equal(ha_addr_from_ip("127.0.0.1", 0, &addr), HA_OK);
     assert_int_equal(ha_listener_bind(listener, &addr, 0, &addr, NULL), HA_OK);
     memcpy(url + 7, ha_addr_text(&addr, text), HA_ADDR_TEXT_SIZE);
-    arm(n);
+    alloc_fail_at(n);
     good = ask_once(&loop, &web, client, url);
-    fail_at = 0;
+    failed = alloc_stop();
     assert_true(good || failed);
     ha_listener_close(listener, NULL, NULL);
     ha_http_client_close(client, NULL, NULL);
@@ -197,6 +155,7 @@ static void http_once(unsigned n)
     ha_loop_run(&loop);
     assert_true(web.closed);
     assert_int_equal(ha_loop_fini(&loop), HA_OK);
+    return failed;
 }
 
 static void test_http(void **state)
@@ -204,17 +163,228 @@ static void test_http(void **state)
     unsigned n = 0;
 
     (void)state;
-    do {
-        n++;
-        http_once(n);
-    } while (failed && n < 200);
+    while (n < 200 && http_once(++n))
+        ;
     print_message("# %u allocations, each failed once\n", n - 1);
     assert_in_range(n, 5, 199);
 }
 
+/* Frames in one piece, cut anywhere, and while their owner pauses. */
+struct heard {
+    struct ha_frames *frames;
+    unsigned count;
+    bool pauses;
+    bool ended;
+    bool closed;
+};
+
+static void on_frame(void *ctx, struct ha_frames *frames, uint8_t type, const uint8_t *data,
+                     size_t size)
+{
+    struct heard *heard = ctx;
+
+    (void)data;
+    assert_int_equal(type, 1);
+    assert_int_equal(size, 300);
+    heard->count++;
+    if (heard->count == 1)
+        ha_frames_pause(frames);
+    heard->pauses = heard->count == 1;
+}
+
+static void on_frames_end(void *ctx, struct ha_frames *frames, const struct ha_err *err)
+{
+    struct heard *heard = ctx;
+
+    (void)frames;
+    assert_int_not_equal(err->code, HA_OK);
+    heard->ended = true;
+}
+
+static const struct ha_frames_hooks frames_hooks = {.on_frame = on_frame, .on_end = on_frames_end};
+
+static void on_frames_stream(void *ctx, struct ha_stream *stream)
+{
+    struct heard *heard = ctx;
+
+    if (ha_frames_open(&heard->frames, stream, &(struct ha_frames_options){.payload_max = 400},
+                       &frames_hooks, heard) != HA_OK)
+        ha_stream_close(stream, 0, NULL, NULL);
+}
+
+static void on_frames_closed(void *ctx)
+{
+    *(bool *)ctx = true;
+}
+
+/* Two frames, in pieces that end within both. */
+static void say_frames(uv_loop_t *loop, int fd, struct heard *heard)
+{
+    static const uint8_t header[] = {0x2d, 0x01, 0, 0, 1};
+    uint8_t bytes[2 * 305] = {0};
+
+    memcpy(bytes, header, sizeof(header));
+    memcpy(bytes + 305, header, sizeof(header));
+    for (size_t at = 0; at < sizeof(bytes); at += 203) {
+        size_t n = sizeof(bytes) - at < 203 ? sizeof(bytes) - at : 203;
+
+        (void)send(fd, bytes + at, n, MSG_NOSIGNAL);
+        for (unsigned i = 0; i < 20; i++)
+            (void)uv_run(loop, UV_RUN_NOWAIT);
+        if (heard->pauses)
+            ha_frames_resume(heard->frames);
+        heard->pauses = false;
+    }
+}
+
+static bool frames_once(unsigned n)
+{
+    struct heard heard = {.frames = NULL};
+    struct ha_listener_options options = {.on_stream = on_frames_stream, .ctx = &heard};
+    struct ha_listener *listener;
+    struct ha_addr addr;
+    struct ha_loop loop;
+    bool failed;
+    int fd;
+
+    assert_int_equal(ha_loop_init(&loop), HA_OK);
+    assert_int_equal(ha_listener_open(&listener, &loop.uv, &options), HA_OK);
+    assert_int_equal(ha_addr_from_ip("127.0.0.1", 0, &addr), HA_OK);
+    assert_int_equal(ha_listener_bind(listener, &addr, 0, &addr, NULL), HA_OK);
+    fd = raw_connect(&addr);
+    alloc_fail_at(n);
+    say_frames(&loop.uv, fd, &heard);
+    for (unsigned i = 0; i < 200 && heard.count < 2 && !heard.ended; i++) {
+        (void)uv_run(&loop.uv, UV_RUN_NOWAIT);
+        uv_sleep(i > 100);
+    }
+    failed = alloc_stop();
+    assert_true(failed || heard.count == 2);
+    (void)close(fd);
+    if (heard.frames != NULL)
+        ha_frames_close(heard.frames, 0, on_frames_closed, &heard.closed);
+    ha_listener_close(listener, NULL, NULL);
+    ha_loop_run(&loop);
+    assert_true(heard.frames == NULL || heard.closed);
+    assert_int_equal(ha_loop_fini(&loop), HA_OK);
+    return failed;
+}
+
+static void test_frames(void **state)
+{
+    unsigned n = 0;
+
+    (void)state;
+    while (n < 200 && frames_once(++n))
+        ;
+    print_message("# %u allocations, each failed once\n", n - 1);
+    assert_in_range(n, 3, 199);
+}
+
+static void on_process(void *ctx, const struct ha_process_result *result)
+{
+    *(int *)ctx = result->code;
+}
+
+static void test_process(void **state)
+{
+    static const char *const argv[] = {"/bin/cat", NULL};
+    struct ha_process_options options = {
+        .argv = argv, .input = "text", .input_size = 4, .deadline_ms = 10000};
+    struct ha_loop loop;
+    unsigned n = 0;
+    bool failed;
+
+    (void)state;
+    assert_int_equal(ha_loop_init(&loop), HA_OK);
+    do {
+        int code = 1, rv;
+
+        alloc_fail_at(++n);
+        rv = ha_process_start(NULL, &loop.uv, &options, on_process, &code);
+        (void)uv_run(&loop.uv, UV_RUN_DEFAULT);
+        failed = alloc_stop();
+        assert_int_equal(rv, failed && code == 1 ? HA_ENOMEM : HA_OK);
+        assert_true(failed || code == HA_OK);
+    } while (failed && n < 200);
+    assert_in_range(n, 3, 199);
+    assert_int_equal(ha_loop_fini(&loop), HA_OK);
+}
+
+static void test_file(void **state)
+{
+    struct ha_err err = {0};
+    uint8_t *data = NULL;
+    size_t size;
+
+    (void)state;
+    alloc_fail_at(1);
+    assert_int_equal(ha_file_read("/etc/passwd", 1 << 20, &data, &size, &err), HA_ENOMEM);
+    assert_true(alloc_stop());
+    assert_null(data);
+    assert_string_not_equal(err.text, "");
+}
+
+static void on_names(struct ha_dns_request *request, int code)
+{
+    *(int *)request->data = code;
+}
+
+static void test_names(void **state)
+{
+    unsigned n = 0;
+    bool failed;
+
+    (void)state;
+    do {
+        struct ha_dns *dns = NULL;
+        struct ha_dns_request request = {.data = NULL};
+        struct ha_loop loop;
+        int code = 1;
+
+        assert_int_equal(ha_loop_init(&loop), HA_OK);
+        alloc_fail_at(++n);
+        if (ha_dns_open(&dns, &loop.uv) == HA_OK) {
+            request.data = &code;
+            ha_dns_start(dns, &request, "localhost", 1, 5000, on_names);
+            for (unsigned i = 0; i < 5000 && code == 1; i++) {
+                (void)uv_run(&loop.uv, UV_RUN_NOWAIT);
+                uv_sleep(code == 1);
+            }
+            assert_int_not_equal(code, 1);
+            ha_dns_close(dns, NULL, NULL);
+        }
+        failed = alloc_stop();
+        assert_true(failed || code == HA_OK);
+        ha_loop_run(&loop);
+        assert_int_equal(ha_loop_fini(&loop), HA_OK);
+    } while (failed && n < 200);
+    assert_in_range(n, 3, 199);
+}
+
+static void test_keys(void **state)
+{
+    struct ha_tls_foreign foreign = {.ca_file = NULL};
+    struct ha_tls *tls = NULL;
+    unsigned n = 0;
+    bool failed;
+    int code;
+
+    (void)state;
+    do {
+        alloc_fail_at(++n);
+        code = ha_tls_foreign_new(&tls, &foreign, NULL);
+        failed = alloc_stop();
+        assert_int_equal(code, failed ? HA_ENOMEM : HA_OK);
+    } while (failed && n < 200);
+    ha_tls_unref(tls);
+    assert_in_range(n, 2, 199);
+}
+
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_streams),
-    cmocka_unit_test(test_http),
+    cmocka_unit_test(test_streams), cmocka_unit_test(test_http), cmocka_unit_test(test_frames),
+    cmocka_unit_test(test_process), cmocka_unit_test(test_file), cmocka_unit_test(test_names),
+    cmocka_unit_test(test_keys),
 };
 
 HA_TEST_MAIN("io/alloc", tests)

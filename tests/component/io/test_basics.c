@@ -499,7 +499,95 @@ static void test_loop_signals(void **state)
     assert_int_equal(ha_loop_fini(&loop), HA_OK);
 }
 
+static void on_never(uv_timer_t *timer)
+{
+    (void)timer;
+}
+
+/* Something never closes: the process ends all the same. */
+static void test_loop_ends_in_time(void **state)
+{
+    struct ha_loop loop;
+    unsigned count = 0;
+    uv_timer_t open;
+    int status = 0;
+    pid_t pid;
+
+    (void)state;
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        (void)alarm(20);
+        if (ha_loop_init(&loop) != HA_OK || ha_loop_on_stop(&loop, on_stop, &count) != HA_OK ||
+            uv_timer_init(&loop.uv, &open) != 0 || uv_timer_start(&open, on_never, 60000, 0) != 0)
+            _exit(2);
+        loop.stop_max_ms = 50;
+        (void)raise(SIGTERM);
+        ha_loop_run(&loop);
+        _exit(3);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 1);
+}
+
+struct busy {
+    uv_timer_t every, after;
+    uv_async_t word;
+    unsigned turns;
+    uint64_t began_ms, ended_ms;
+};
+
+static void on_after(uv_timer_t *timer)
+{
+    ((struct busy *)timer->data)->ended_ms = ha_clock_mono_ms();
+}
+
+/* More to do than fits between two of its turns. */
+static void on_every(uv_timer_t *timer)
+{
+    struct busy *busy = timer->data;
+
+    busy->turns++;
+    assert_true(busy->turns < 100); /* or nobody looks at what has come meanwhile */
+    if (busy->turns == 1)
+        (void)uv_async_send(&busy->word);
+    (void)usleep(5000);
+    busy->began_ms = ha_clock_mono_ms();
+    ha_loop_after(&busy->after, on_after, 50);
+}
+
+static void on_word(uv_async_t *word)
+{
+    struct busy *busy = word->data;
+
+    (void)uv_timer_stop(&busy->every);
+    uv_close((uv_handle_t *)&busy->every, NULL);
+    uv_close((uv_handle_t *)word, NULL);
+}
+
+/* Starting timers does not let timers overtake the sockets, and they take as long as was said. */
+static void test_a_busy_loop_still_listens(void **state)
+{
+    struct ha_loop loop;
+    struct busy busy = {.turns = 0};
+
+    (void)state;
+    assert_int_equal(ha_loop_init(&loop), HA_OK);
+    (void)uv_timer_init(&loop.uv, &busy.every);
+    (void)uv_timer_init(&loop.uv, &busy.after);
+    (void)uv_async_init(&loop.uv, &busy.word, on_word);
+    busy.every.data = busy.after.data = busy.word.data = &busy;
+    (void)uv_timer_start(&busy.every, on_every, 1, 1);
+    ha_loop_run(&loop);
+    assert_in_range(busy.turns, 1, 3);
+    assert_in_range(busy.ended_ms - busy.began_ms, 50 - 5, 5000); /* the loop's clock is coarse */
+    uv_close((uv_handle_t *)&busy.after, NULL);
+    assert_int_equal(ha_loop_fini(&loop), HA_OK);
+}
+
 static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(test_a_busy_loop_still_listens),
     cmocka_unit_test(test_clock),
     cmocka_unit_test(test_addr),
     cmocka_unit_test(test_file),
@@ -510,6 +598,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_loop_drains),
     cmocka_unit_test(test_loop_signals),
     cmocka_unit_test(test_loop_watchdog),
+    cmocka_unit_test(test_loop_ends_in_time),
     cmocka_unit_test(test_loop_reload),
 };
 

@@ -532,6 +532,7 @@ static void test_client_against_liars(void **state)
         {"", HA_ECLOSED},
         {"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort", HA_ECLOSED},
         {"SSH-2.0-x\r\n\r\n", HA_EPROTO},
+        {"HTTP/2 1\r\n\r\n", HA_EPROTO},
         {"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n", HA_OK},
     };
 

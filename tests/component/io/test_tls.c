@@ -120,6 +120,36 @@ static void test_psk_server_without_secret(void **state)
     ha_tls_unref(client);
 }
 
+/* Agents, of which none has the secret: each serves those whose pair's key a holder of it derived,
+ * under their own names and for itself. */
+static void test_psk_between_derived_keys(void **state)
+{
+    struct ha_tls *watcher = tls_secret("watcher/w1", 1);
+    struct ha_tls *server = tls_derived("agent/db2", 1);
+    struct ha_tls *db1 = tls_derived("agent/db1", 1), *db3 = tls_derived("agent/db3", 1);
+    struct ha_tls_client clients[2] = {{.name = "agent/db1"}, {.name = "agent/db3"}};
+    struct ha_err err;
+
+    (void)state;
+    assert_int_equal(attempt(server, db1, "agent/db2", &err), HA_EAUTH);
+    assert_int_equal(ha_tls_pair_key(db1, "agent/db1", "agent/db2", clients[0].key), HA_EINVAL);
+    assert_int_equal(ha_tls_pair_key(watcher, "agent/db1", "agent/db2", clients[0].key), HA_OK);
+    /* db3's is that of another direction: it proves nothing here. */
+    assert_int_equal(ha_tls_pair_key(watcher, "agent/db2", "agent/db3", clients[1].key), HA_OK);
+    assert_int_equal(ha_tls_serve(server, clients, 2), HA_OK);
+    assert_int_equal(attempt(server, db1, "agent/db2", &err), HA_OK);
+    assert_int_equal(attempt(server, db1, "agent/*", &err), HA_EAUTH);
+    assert_int_equal(attempt(server, db1, "agent/db3", &err), HA_EAUTH);
+    assert_int_equal(attempt(server, db3, "agent/db2", &err), HA_EAUTH);
+    /* And not any more. */
+    assert_int_equal(ha_tls_serve(server, NULL, 0), HA_OK);
+    assert_int_equal(attempt(server, db1, "agent/db2", &err), HA_EAUTH);
+    ha_tls_unref(watcher);
+    ha_tls_unref(server);
+    ha_tls_unref(db1);
+    ha_tls_unref(db3);
+}
+
 static struct ha_tls *cert_tls(struct folder *folder, const char *name)
 {
     char files[3][128];
@@ -382,6 +412,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_psk),
     cmocka_unit_test(test_psk_stolen_name),
     cmocka_unit_test(test_psk_server_without_secret),
+    cmocka_unit_test(test_psk_between_derived_keys),
     cmocka_unit_test(test_psk_client_takes_no_certificate),
     cmocka_unit_test(test_certificates),
     cmocka_unit_test(test_certificate_names),

@@ -54,6 +54,8 @@ static const struct {
      HA_OK, HA_ANSWER_OK, HA_ROLE_PRIMARY, 70, 1, 0, false, false, false, true},
     {"replica of such a primary has none", SERVER REPLICA("up", "0"), HA_OK, HA_ANSWER_OK,
      HA_ROLE_REPLICA, 0, 0, 0, true, false, false, true},
+    {"unless that has gone, perhaps with what did not come any more", SERVER REPLICA("down", "0"),
+     HA_OK, HA_ANSWER_OK, HA_ROLE_REPLICA, 0, 1, 0, false, false, false, true},
     {"replica that copied data before anything was written", SERVER REPLICA("up", "0") KEYS, HA_OK,
      HA_ANSWER_OK, HA_ROLE_REPLICA, 0, 1, 0, true, false, false, true},
     {"replica in a full copy", SERVER REPLICA("down", "9") "master_sync_in_progress:1\r\n", HA_OK,

@@ -1,6 +1,7 @@
 /* The control API: who may do what, what a write becomes, and what status says. */
 #include "tests/support/cmocka_ha.h"
 
+#include <inttypes.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 #include "lib/base/text.h"
 #include "lib/core/watcher.h"
 #include "lib/wire/config.h"
+#include "lib/wire/snapshot.h"
 
 static const char services[] = "[service cache]\n"
                                "engine = redis\n"
@@ -154,6 +156,9 @@ static void test_refusals(void **state)
         {"DELETE /v1/status", "", HA_API_OPERATE, 405},
         {"PUT /v1/config", "", HA_API_VIEW, 403},
         {"PUT /v1/config", "[service x]\nengine = nothing\n", HA_API_OPERATE, 400},
+        {"PUT /v1/config", "[service x]\nengine = caf\xe9\n", HA_API_OPERATE, 400},
+        {"PUT /v1/config", "[service x]\nvip_interface = \"\xc3\xa9\xc3\xa9\xc3\xa9\n",
+         HA_API_OPERATE, 400},
         {"POST /v1/services/cache/failover", "{}", HA_API_VIEW, 403},
         {"POST /v1/services/other/failover", "{}", HA_API_OPERATE, 404},
         {"POST /v1/services/cache/failover", "[]", HA_API_OPERATE, 400},
@@ -173,6 +178,7 @@ static void test_refusals(void **state)
         {"GET /v1/events", "", HA_API_VIEW, 200},
         {"GET /v1/webhooks", "", HA_API_VIEW, 200},
         {"POST /v1/webhooks/ops/test", "", HA_API_VIEW, 403},
+        {"POST /v1/webhooks/no?name/test", "", HA_API_OPERATE, 404},
         {"GET /metrics", "", HA_API_VIEW, 200},
         {"GET /v1/decisions/77", "", HA_API_VIEW, 404},
         {"GET /v1/decisions/x", "", HA_API_VIEW, 404},
@@ -225,6 +231,24 @@ static void test_status_names_what_it_must(void **state)
     ha_api_reply_fini(&reply);
 }
 
+/* So that whoever asks two watchers can see that their states are one. */
+static void test_watchers_names_the_digest(void **state)
+{
+    struct fixture *f = *state;
+    char want[17];
+    struct ha_api_reply reply;
+    json_t *json;
+
+    (void)snprintf(want, sizeof(want), "%016" PRIx64, ha_snapshot_digest(&f->core->cluster));
+    ask(f, "GET /v1/watchers", "", HA_API_VIEW, &reply);
+    json = json_of(&reply);
+    assert_int_equal(reply.status, 200);
+    assert_string_equal(json_string_value(json_object_get(json, "digest")), want);
+    assert_int_equal(json_integer_value(json_object_get(json, "index")), f->core->cluster.index);
+    json_decref(json);
+    ha_api_reply_fini(&reply);
+}
+
 static void test_status_of_one_service(void **state)
 {
     static const char *const wanted[] = {"service=other", NULL};
@@ -253,7 +277,7 @@ static void test_failover_becomes_a_command(void **state)
     assert_int_equal(reply.command.u.begin.reason, HA_REASON_OPERATOR);
     assert_int_equal(reply.command.u.begin.target, ha_service_member_named(service, "b"));
     assert_true(reply.command.u.begin.accept_loss);
-    assert_string_equal(reply.command.u.begin.text, "asked for by admin: a test");
+    assert_string_equal(reply.command.u.begin.text, "asked for by admin, who ACCEPTS LOSS: a test");
     ha_api_finish(&reply, &f->view, 9, HA_ESTALE, "the state has moved on");
     assert_int_equal(reply.status, 409);
     json = json_of(&reply);
@@ -349,6 +373,33 @@ static void test_switchover_is_checked_and_told(void **state)
     ask(f, "POST /v1/services/cache/switchover", "{\"to\":\"b\"}", HA_API_OPERATE, &reply);
     assert_int_equal(reply.status, 409);
     ha_api_reply_fini(&reply);
+}
+
+/* A slip of the hand would look like a service to which nothing ever happened. */
+static void test_records_of_an_unknown_service(void **state)
+{
+    static const char *const cahce[] = {"service=cahce", NULL}, *const cache[] = {"service=cache",
+                                                                                  NULL};
+    struct fixture *f = *state;
+    static const char *const paths[] = {"GET /v1/events", "GET /v1/history"};
+
+    for (size_t i = 0; i < 2; i++) {
+        for (int caught_up = 0; caught_up < 2; caught_up++) {
+            struct ha_api_reply reply;
+
+            f->core->caught_up = caught_up != 0;
+            params = cache;
+            ask(f, paths[i], "", HA_API_VIEW, &reply);
+            assert_int_equal(reply.status, 200);
+            ha_api_reply_fini(&reply);
+            /* Before that it may be a service that this watcher has yet to hear of. */
+            params = cahce;
+            ask(f, paths[i], "", HA_API_VIEW, &reply);
+            assert_int_equal(reply.status, caught_up != 0 ? 404 : 200);
+            ha_api_reply_fini(&reply);
+        }
+    }
+    params = NULL;
 }
 
 static void test_events_can_be_resumed(void **state)
@@ -470,6 +521,29 @@ static void test_config_of_one_that_lags_is_nobodys_base(void **state)
     }
 }
 
+/* Two that have just been restarted do not promise: the next one must not go before this one does.
+ */
+static void test_ready_is_who_promises(void **state)
+{
+    struct fixture *f = *state;
+
+    for (int blind = 0; blind < 2; blind++) {
+        struct ha_api_reply reply;
+        json_t *json;
+
+        f->core->caught_up = true;
+        f->core->blind_until_ms = f->view.now_ms + (uint64_t)blind;
+        ask(f, "GET /ready", "", HA_API_NOBODY, &reply);
+        assert_int_equal(reply.status, blind ? 503 : 200);
+        ha_api_reply_fini(&reply);
+        ask(f, "GET /v1/status", "", HA_API_VIEW, &reply);
+        json = json_of(&reply);
+        assert_int_equal(json_is_true(json_object_get(json, "promises")), !blind);
+        json_decref(json);
+        ha_api_reply_fini(&reply);
+    }
+}
+
 static void test_kept_text_comes_back(void **state)
 {
     struct ha_api_reply reply;
@@ -545,13 +619,16 @@ static void test_roles(void **state)
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_refusals),
     cmocka_unit_test(test_status_names_what_it_must),
+    cmocka_unit_test(test_watchers_names_the_digest),
     cmocka_unit_test(test_status_of_one_service),
     cmocka_unit_test(test_failover_becomes_a_command),
     cmocka_unit_test(test_pause_has_an_end_and_an_author),
     cmocka_unit_test(test_config_is_compared_and_put),
     cmocka_unit_test(test_config_of_one_that_lags_is_nobodys_base),
+    cmocka_unit_test(test_ready_is_who_promises),
     cmocka_unit_test(test_kept_text_comes_back),
     cmocka_unit_test(test_switchover_is_checked_and_told),
+    cmocka_unit_test(test_records_of_an_unknown_service),
     cmocka_unit_test(test_events_can_be_resumed),
     cmocka_unit_test(test_metrics_are_well_formed),
     cmocka_unit_test(test_only_a_silent_watcher_is_replaced),

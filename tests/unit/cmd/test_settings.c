@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cmd/common/secret.h"
 #include "cmd/hafailover-agent/settings.h"
 #include "cmd/hafailoverd/settings.h"
 #include "lib/base/err.h"
@@ -167,11 +168,22 @@ static void test_missing_file(void **state)
     free(settings);
 }
 
+/* A key may be any bytes: only ends of lines are not it. */
+static void test_a_key_keeps_its_zeroes(void **state)
+{
+    static const uint8_t key[] = {'k', 0, 0, '\r', '\n'};
+
+    (void)state;
+    assert_int_equal(ha_secret_size(key, sizeof(key)), 3);
+    assert_int_equal(ha_secret_size("\n\n", 2), 0);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_watcher),
     cmocka_unit_test(test_peers_are_ranked_by_name),
     cmocka_unit_test(test_agent),
     cmocka_unit_test(test_missing_file),
+    cmocka_unit_test(test_a_key_keeps_its_zeroes),
 };
 
 HA_TEST_MAIN("cmd/settings", tests)

@@ -21,6 +21,8 @@ enum { LEASE = 1500, PROBE = 200, DOWN_AFTER = 1000 }; /* defaults of the config
 
 /* The instance of the agent of a member. */
 #define INSTANCE(member) (0x100u + (uint64_t)(member))
+/* By what it remembers what it promised. */
+#define MEMORY(member) (0x1000u + (uint64_t)(member))
 
 struct world {
     struct ha_watcher *w;
@@ -46,6 +48,8 @@ int world_step(struct world *world, struct ha_event *event);
 void world_tick(struct world *world, uint64_t later_ms);
 int world_commit(struct world *world, struct ha_command *command);
 void world_lead(struct world *world, bool leader);
+/* The first word of watcher @watcher in its set. */
+int world_speak(struct world *world, uint32_t watcher);
 void world_peer(struct world *world, uint32_t watcher, bool heard);
 
 /* Entries of the log about the service, at its present epoch. */
@@ -94,6 +98,7 @@ struct hand {
     uint64_t index;               /* of the orders it gets */
     struct ha_effect_epochs note; /* on its disk, once hand_settle ran */
     uint64_t gate_until_ms;       /* what the kernel holds */
+    uint64_t gate_number;         /* of the last order to it */
 };
 
 enum { HAND_SERVICE = 1024, RUN = 501, PID = 601 };
@@ -108,8 +113,9 @@ void hand_step(struct hand *hand, struct ha_event *event);
 void hand_tick(struct hand *hand, uint64_t later_ms);
 /* Let the disk and the gate answer what is in *out, until nothing is left to answer. */
 void hand_settle(struct hand *hand);
-void hand_noted(struct hand *hand);  /* only the disk answers */
-void hand_closed(struct hand *hand); /* only the gate answers */
+void hand_noted(struct hand *hand);                      /* only the disk answers */
+void hand_closed(struct hand *hand);                     /* only the gate answers */
+void hand_closed_as(struct hand *hand, uint64_t number); /* late: to the close of that number */
 void hand_settings(struct hand *hand);
 void hand_process(struct hand *hand, enum ha_process process, uint64_t pid);
 struct ha_sample hand_sample_of(enum ha_role role);

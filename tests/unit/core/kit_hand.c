@@ -16,6 +16,7 @@ struct hand *hand_new(void)
     hand->now_ms = 100000;
     hand->index = 10;
     ha_agent_init(hand->a, INSTANCE(B), HA_GATE_BPF);
+    hand->a->memory = MEMORY(B);
     return hand;
 }
 
@@ -24,6 +25,7 @@ void hand_restart(struct hand *hand)
     memset(hand->a, 0, sizeof(*hand->a));
     ha_effects_clear(hand->out);
     ha_agent_init(hand->a, INSTANCE(B), HA_GATE_BPF);
+    hand->a->memory = MEMORY(B);
     if (hand->note.service != 0)
         assert_int_equal(ha_agent_load(hand->a, &hand->note), HA_OK);
 }
@@ -44,8 +46,10 @@ const struct ha_held *hand_held(const struct hand *hand)
 static void take_gates(struct hand *hand)
 {
     for (uint32_t i = 0; i < hand->out->count; i++)
-        if (hand->out->items[i].kind == HA_EFFECT_GATE)
+        if (hand->out->items[i].kind == HA_EFFECT_GATE) {
             hand->gate_until_ms = hand->out->items[i].u.gate.deadline_ms;
+            hand->gate_number = hand->out->items[i].u.gate.number;
+        }
 }
 
 void hand_step(struct hand *hand, struct ha_event *event)
@@ -96,13 +100,15 @@ static void answer_note(struct hand *hand, const struct ha_effect_epochs *note)
     event.u.epochs.given_up = note->given_up;
     event.u.epochs.sealed = note->sealed;
     event.u.epochs.sync_index = note->sync_index;
+    event.u.epochs.hold_index = note->hold.index;
     hand_step(hand, &event);
 }
 
-static void answer_close(struct hand *hand)
+void hand_closed_as(struct hand *hand, uint64_t number)
 {
-    struct ha_event event = {.kind = HA_EVENT_GATE_CLOSED, .u.service = HAND_SERVICE};
+    struct ha_event event = {.kind = HA_EVENT_GATE_CLOSED};
 
+    event.u.gate_closed = (struct ha_event_gate_closed){.service = HAND_SERVICE, .number = number};
     hand_step(hand, &event);
 }
 
@@ -116,7 +122,7 @@ void hand_noted(struct hand *hand)
 
 void hand_closed(struct hand *hand)
 {
-    answer_close(hand);
+    hand_closed_as(hand, hand->gate_number);
 }
 
 void hand_settle(struct hand *hand)
@@ -128,7 +134,7 @@ void hand_settle(struct hand *hand)
         if (!noting && !closing)
             return;
         if (closing)
-            answer_close(hand);
+            hand_closed(hand);
         if (noting)
             answer_note(hand, &note);
     }

@@ -27,6 +27,7 @@ static void default_config(struct ha_config *config)
         (void)ha_text_format(member->host, sizeof(member->host), "10.0.0.%u", i + 1);
         member->port = 6379;
         member->priority = HA_PRIORITY_DEFAULT;
+        member->agent_port = HA_AGENT_PORT_DEFAULT;
     }
 }
 
@@ -66,6 +67,7 @@ struct world *world_start(struct world *world, uint32_t watchers)
     command.u.watchers.count = watchers;
     name_watchers(command.u.watchers.names, watchers);
     assert_int_equal(world_commit(world, &command), HA_OK);
+    assert_int_equal(world_speak(world, 0), HA_OK);
     assert_int_equal(world_apply_config(world), HA_OK);
     (void)world_step(world, &event);
     event = (struct ha_event){.kind = HA_EVENT_PERSISTED_PROMISE, .u.persisted_ms = LEASE};
@@ -74,6 +76,14 @@ struct world *world_start(struct world *world, uint32_t watchers)
     for (uint32_t i = 1; i < watchers; i++)
         world_peer(world, i, true);
     return world;
+}
+
+int world_speak(struct world *world, uint32_t watcher)
+{
+    struct ha_command command = {.kind = HA_COMMAND_OBSERVE};
+
+    command.u.observe.watcher = watcher;
+    return world_commit(world, &command);
 }
 
 void world_free(struct world *world)
@@ -266,6 +276,8 @@ struct ha_heartbeat world_beat(const struct world *world, uint32_t member)
     status->process = HA_PROCESS_RUNNING;
     status->gate = member == service->open_member ? service->open_gate : HA_GATE_BPF;
     status->gate_open = true;
+    status->memory = MEMORY(member);
+    status->awake_ms = 3600000;
     status->sample = (struct ha_sample){.answer = HA_ANSWER_OK,
                                         .role = primary ? HA_ROLE_PRIMARY : HA_ROLE_REPLICA,
                                         .writable = true,

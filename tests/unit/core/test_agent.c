@@ -263,7 +263,9 @@ static void test_age_of_answers_counts_from_the_asking(void **state)
 
 /* "Giving up" */
 
-static void test_giving_up_closes_first(void **state)
+/* The note is handed to the disk before the gate is closed, and written meanwhile; nothing is said
+ * of either until both are done. */
+static void test_giving_up_closes_and_notes_in_one_step(void **state)
 {
     struct hand *hand = hand_new();
     uint32_t gate = UINT32_MAX, note = UINT32_MAX;
@@ -277,8 +279,9 @@ static void test_giving_up_closes_first(void **state)
         if (hand->out->items[i].kind == HA_EFFECT_PERSIST_EPOCHS)
             note = i;
     }
-    assert_true(gate < note);
-    assert_true(note < hand->out->count);
+    assert_true(note < gate);
+    assert_true(gate < hand->out->count);
+    assert_null(effects_find(hand->out, HA_EFFECT_HEARTBEAT));
     assert_false(hand_gate_is_open(hand));
     hand_free(hand);
 }
@@ -317,6 +320,32 @@ static void test_giving_up_is_reported_only_of_a_closed_gate(void **state)
     hand_as_holder(hand, 5);
     hand_process(hand, HA_PROCESS_GONE, PID);
     hand_noted(hand);
+    assert_int_equal(hand_asks(hand)->given_up, 0);
+    hand_closed(hand);
+    assert_int_equal(hand_told(hand)->given_up, 5);
+    hand_free(hand);
+}
+
+/* The gate is closed for a promotion, opened with its lease and closed again to give the epoch up:
+ * the answer to the first close comes last, and says nothing about the gate as it is now. */
+static void test_giving_up_is_not_reported_by_a_late_answer_to_an_earlier_close(void **state)
+{
+    struct hand *hand = hand_new();
+    uint64_t first;
+
+    (void)state;
+    hand_as_replica(hand);
+    hand_order(hand, HA_ORDER_PROMOTE, 5);
+    first = hand->gate_number;
+    hand_noted(hand);
+    hand_acted(hand, HA_OK, HA_ROLE_PRIMARY);
+    hand_noted(hand);
+    hand_promise(hand, 0, 5, hand->now_ms);
+    hand_promise(hand, 1, 5, hand->now_ms);
+    assert_true(hand_gate_is_open(hand));
+    hand_process(hand, HA_PROCESS_GONE, PID);
+    hand_noted(hand);
+    hand_closed_as(hand, first);
     assert_int_equal(hand_asks(hand)->given_up, 0);
     hand_closed(hand);
     assert_int_equal(hand_told(hand)->given_up, 5);
@@ -695,6 +724,25 @@ static void test_replicas_gate_waits_after_a_failed_promotion(void **state)
     hand_free(hand);
 }
 
+/* Nor does it open while one is under way whose epoch has been given up. */
+static void test_replicas_gate_waits_for_a_promotion_under_way(void **state)
+{
+    const struct ha_sample sample = hand_sample_of(HA_ROLE_REPLICA);
+    struct hand *hand = hand_new();
+
+    (void)state;
+    hand_as_replica(hand);
+    hand_order(hand, HA_ORDER_PROMOTE, 5);
+    hand_settle(hand);
+    hand_order(hand, HA_ORDER_FENCE, 6);
+    hand_settle(hand);
+    assert_true(hand_held(hand)->ticket != 0 && hand_held(hand)->given_up == 5);
+    for (int i = 0; i < 3; i++)
+        hand_sampled(hand, PID, &sample);
+    assert_false(hand_gate_is_open(hand));
+    hand_free(hand);
+}
+
 static void test_first_settings_close_the_gate(void **state)
 {
     struct hand *hand = hand_new();
@@ -787,6 +835,27 @@ static void test_order_waits_for_the_act_under_way_and_no_longer(void **state)
     hand_free(hand);
 }
 
+/* Who follows a primary that has gone waits for nothing; who comes next waits for its word. */
+static void test_report_does_not_wait_for_an_outlived_follow(void **state)
+{
+    struct hand *hand = hand_new();
+
+    (void)state;
+    hand_as_replica(hand);
+    hand_order(hand, HA_ORDER_FOLLOW, 5);
+    hand_order(hand, HA_ORDER_REPORT, 5); /* of the same epoch it waits */
+    assert_null(effects_find(hand->out, HA_EFFECT_ACT_CANCEL));
+    hand_order(hand, HA_ORDER_REPORT, 6);
+    assert_non_null(effects_find(hand->out, HA_EFFECT_ACT_CANCEL));
+    hand_acted(hand, HA_ECANCELED, HA_ROLE_REPLICA);
+    assert_non_null(effects_find(hand->out, HA_EFFECT_PROBE));
+    hand_settle(hand);
+    hand_tick(hand, 1000);
+    assert_int_equal(hand_held(hand)->order.kind, HA_ORDER_REPORT);
+    assert_int_equal(hand_held(hand)->order.epoch, 6);
+    hand_free(hand);
+}
+
 /* What waits is overtaken like any late order. */
 static void test_order_that_waited_may_have_been_overtaken(void **state)
 {
@@ -805,6 +874,91 @@ static void test_order_that_waited_may_have_been_overtaken(void **state)
     hand_free(hand);
 }
 
+/* How often it is tried within @ms, where each try fails at once. */
+static unsigned tries(struct hand *hand, uint64_t ms)
+{
+    unsigned count = 0;
+
+    for (uint64_t at = 0; at < ms; at += 100) {
+        hand_tick(hand, 100);
+        hand_order(hand, HA_ORDER_FOLLOW, 5);
+        if (effects_find(hand->out, HA_EFFECT_ACT) == NULL)
+            continue;
+        count++;
+        hand_acted(hand, HA_EIO, HA_ROLE_REPLICA);
+    }
+    return count;
+}
+
+static void test_what_fails_is_not_tried_without_a_pause(void **state)
+{
+    struct hand *hand = hand_new();
+
+    (void)state;
+    hand_as_replica(hand);
+    hand_process(hand, HA_PROCESS_GONE, 0);
+    assert_in_range(tries(hand, 60000), 5, 9);
+    assert_non_null(strstr(hand_asks(hand)->text, "because ("));
+    assert_non_null(strstr(hand_asks(hand)->text, "times, again after 15 s)"));
+    /* Another order is done at once. */
+    hand_order(hand, HA_ORDER_FOLLOW, 7);
+    assert_non_null(effects_find(hand->out, HA_EFFECT_ACT));
+    hand_acted(hand, HA_OK, HA_ROLE_REPLICA);
+    assert_int_equal(hand_asks(hand)->result, HA_RESULT_DONE);
+    hand_free(hand);
+}
+
+static void test_what_goes_on_is_asked_for_again(void **state)
+{
+    struct hand *hand = hand_new();
+
+    (void)state;
+    hand_as_replica(hand);
+    hand_process(hand, HA_PROCESS_GONE, 0);
+    for (int i = 0; i < 5; i++) { /* a rewind of minutes, order by order */
+        hand_order(hand, HA_ORDER_FOLLOW, 5);
+        assert_non_null(effects_find(hand->out, HA_EFFECT_ACT));
+        hand_acted(hand, HA_EBUSY, HA_ROLE_REPLICA);
+        hand_tick(hand, 10);
+    }
+    hand_free(hand);
+}
+
+/* Each start works, and the database dies a moment later. */
+static void test_what_dies_after_its_start_is_not_started_without_a_pause(void **state)
+{
+    struct hand *hand = hand_new();
+    struct ha_sample sample;
+    unsigned starts = 0;
+
+    (void)state;
+    hand_as_replica(hand);
+    hand_process(hand, HA_PROCESS_GONE, 0);
+    for (uint64_t at = 0; at < 60000; at += 100) {
+        hand_tick(hand, 100);
+        hand_order(hand, HA_ORDER_FOLLOW, 5);
+        if (effects_find(hand->out, HA_EFFECT_ACT) == NULL)
+            continue;
+        starts++;
+        hand_process(hand, HA_PROCESS_RUNNING, 1000 + starts);
+        hand_acted(hand, HA_OK, HA_ROLE_REPLICA);
+        hand_process(hand, HA_PROCESS_GONE, 0);
+    }
+    assert_in_range(starts, 5, 9);
+    assert_int_equal(hand_asks(hand)->result, HA_RESULT_FAILED);
+    assert_non_null(strstr(hand_asks(hand)->text, "ended soon after it was started"));
+    /* One that stays is as good as new. */
+    hand_tick(hand, 20000);
+    hand_order(hand, HA_ORDER_FOLLOW, 5);
+    hand_process(hand, HA_PROCESS_RUNNING, 5000);
+    hand_acted(hand, HA_OK, HA_ROLE_REPLICA);
+    hand_tick(hand, 20000);
+    sample = hand_sample_of(HA_ROLE_REPLICA);
+    hand_sampled(hand, 5000, &sample);
+    assert_int_equal(hand_held(hand)->falls, 0);
+    hand_free(hand);
+}
+
 static void test_drain_ends_in_a_report(void **state)
 {
     struct hand *hand = hand_new();
@@ -813,6 +967,7 @@ static void test_drain_ends_in_a_report(void **state)
     hand_as_holder(hand, 5);
     hand_order(hand, HA_ORDER_DRAIN, 6);
     assert_int_equal(effects_find(hand->out, HA_EFFECT_ACT)->u.act.kind, HA_ORDER_DRAIN);
+    assert_int_equal(effects_find(hand->out, HA_EFFECT_ACT)->u.act.deadline_ms, LEASE * 3 / 4);
     hand_acted(hand, HA_OK, HA_ROLE_PRIMARY);
     assert_false(hand_gate_is_open(hand));
     hand_settle(hand);
@@ -833,6 +988,10 @@ static void test_removed_service_ends_its_epoch(void **state)
     hand_settle(hand);
     hand_settings(hand); /* version 1, from a watcher that lags */
     assert_true(hand_held(hand)->settings.gone);
+    /* Said again it closes nothing: by then the port may be that of another service. */
+    hand_settle(hand);
+    hand_step(hand, &event);
+    assert_null(effects_find(hand->out, HA_EFFECT_GATE));
     hand_free(hand);
 }
 
@@ -910,6 +1069,61 @@ static void test_address_is_kept_in_spite_of_another_host(void **state)
     hand_free(hand);
 }
 
+/* Where nobody reported it released, another host may have it: looked for while the database is
+ * promoted, not after. */
+static void test_address_is_looked_for_during_the_promotion(void **state)
+{
+    (void)state;
+    for (int has_vip = 0; has_vip < 2; has_vip++) {
+        for (int vip_free = 0; vip_free < 2; vip_free++) {
+            struct hand *hand = hand_new();
+            struct ha_settings settings;
+            struct ha_order order = {.service = HAND_SERVICE,
+                                     .member = B,
+                                     .kind = HA_ORDER_PROMOTE,
+                                     .epoch = 5,
+                                     .index = 100,
+                                     .instance = INSTANCE(B),
+                                     .vip_free = vip_free != 0};
+            struct ha_event event = {.kind = HA_EVENT_SETTINGS, .u.settings = &settings};
+
+            hand_as_replica(hand);
+            settings = hand_held(hand)->settings;
+            memcpy(settings.vip, has_vip != 0 ? "10.0.0.9" : "", has_vip != 0 ? 9 : 1);
+            hand_step(hand, &event);
+            event = (struct ha_event){.kind = HA_EVENT_ORDER, .u.order = &order};
+            hand_step(hand, &event);
+            assert_non_null(effects_find(hand->out, HA_EFFECT_ACT));
+            assert_int_equal(effects_count(hand->out, HA_EFFECT_VIP_LOOK),
+                             has_vip != 0 && vip_free == 0 ? 1 : 0);
+            assert_int_equal(effects_count(hand->out, HA_EFFECT_VIP_CLAIM), 0);
+            hand_free(hand);
+        }
+    }
+}
+
+/* The address goes while the note is written: half a word, for which watchers would exchange
+ * opinions that delay the whole one. */
+static void test_released_address_is_told_with_the_end_of_the_epoch(void **state)
+{
+    struct hand *hand = hand_new();
+    struct ha_event noted = {.kind = HA_EVENT_PERSISTED_EPOCHS,
+                             .u.epochs = {.service = HAND_SERVICE, .epoch_seen = 5, .given_up = 5}};
+
+    (void)state;
+    hand_as_holder(hand, 5);
+    hand_vip(hand, true, false);
+    hand_tick(hand, 1);
+    hand_process(hand, HA_PROCESS_GONE, PID);
+    hand_closed(hand);
+    hand_vip(hand, false, false);
+    assert_null(effects_find(hand->out, HA_EFFECT_HEARTBEAT));
+    hand_step(hand, &noted);
+    assert_int_equal(hand_told(hand)->given_up, 5);
+    assert_false(hand_told(hand)->vip_held);
+    hand_free(hand);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_lease_counts_from_the_sending),
     cmocka_unit_test(test_gate_ends_with_the_lease),
@@ -923,9 +1137,10 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_who_restarted_agent_gives_up_what_is_no_primary),
     cmocka_unit_test(test_orders_for_another_instance_are_not_taken),
     cmocka_unit_test(test_age_of_answers_counts_from_the_asking),
-    cmocka_unit_test(test_giving_up_closes_first),
+    cmocka_unit_test(test_giving_up_closes_and_notes_in_one_step),
     cmocka_unit_test(test_giving_up_is_durable_before_it_is_reported),
     cmocka_unit_test(test_giving_up_is_reported_only_of_a_closed_gate),
+    cmocka_unit_test(test_giving_up_is_not_reported_by_a_late_answer_to_an_earlier_close),
     cmocka_unit_test(test_giving_up_is_not_reported_by_a_restart_before_the_gate_is_closed),
     cmocka_unit_test(test_giving_up_is_repeated_in_each_heartbeat),
     cmocka_unit_test(test_giving_up_late_promises_do_not_revive),
@@ -945,17 +1160,24 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_replicas_gate_closes_at_each_start),
     cmocka_unit_test(test_replicas_gate_needs_a_watched_process),
     cmocka_unit_test(test_replicas_gate_waits_after_a_failed_promotion),
+    cmocka_unit_test(test_replicas_gate_waits_for_a_promotion_under_way),
     cmocka_unit_test(test_first_settings_close_the_gate),
     cmocka_unit_test(test_gate_is_of_one_process),
     cmocka_unit_test(test_orders_are_done_once),
     cmocka_unit_test(test_holder_told_to_follow_gives_up_first),
     cmocka_unit_test(test_holder_told_of_the_next_epoch_gives_up_first),
     cmocka_unit_test(test_order_waits_for_the_act_under_way_and_no_longer),
+    cmocka_unit_test(test_report_does_not_wait_for_an_outlived_follow),
     cmocka_unit_test(test_order_that_waited_may_have_been_overtaken),
+    cmocka_unit_test(test_what_fails_is_not_tried_without_a_pause),
+    cmocka_unit_test(test_what_goes_on_is_asked_for_again),
+    cmocka_unit_test(test_what_dies_after_its_start_is_not_started_without_a_pause),
     cmocka_unit_test(test_drain_ends_in_a_report),
     cmocka_unit_test(test_removed_service_ends_its_epoch),
     cmocka_unit_test(test_wake_is_in_the_future),
     cmocka_unit_test(test_address_is_kept_in_spite_of_another_host),
+    cmocka_unit_test(test_address_is_looked_for_during_the_promotion),
+    cmocka_unit_test(test_released_address_is_told_with_the_end_of_the_epoch),
 };
 
 HA_TEST_MAIN("core/agent", tests)

@@ -28,6 +28,7 @@ enum { OLD = 11, NEW = 12, OWN = 13, ALIEN = 14 };
     }
 
 static const struct ha_position known = NEW_AT(2000);
+static const struct ha_position at_the_fork = NEW_AT(1000);
 
 static const struct {
     const char *name;
@@ -69,7 +70,7 @@ struct one {
     enum ha_process process;
     enum ha_role role;
     enum ha_gate gate;
-    bool unheard, failed, unopened, copying, no_gate, silent, unseen, ahead, noteless;
+    bool unheard, failed, unopened, copying, no_gate, silent, unseen, ahead, noteless, hung;
     enum ha_fitness want;
 };
 
@@ -113,6 +114,21 @@ static const struct situation situations[] = {
      3,
      {{NEW_AT(2000), .want = BEST}, {NEW_AT(2000), .want = LOWER}, {NEW_AT(2000), .want = LOWER}},
      0},
+    {"who acknowledged it all",
+     {.proof = {.bound = true, .holder = 1, .seen = 2000}},
+     2,
+     {{NEW_AT(2000), .want = BEST}, {NEW_AT(2000), .want = HA_FIT_UNPROVEN}},
+     0},
+    {"who acknowledged it all, but others have received more from it",
+     {.proof = {.bound = true, .holder = 1, .seen = 2001}},
+     2,
+     {{NEW_AT(2000), .want = HA_FIT_UNPROVEN}, {NEW_AT(2001), .want = HA_FIT_UNPROVEN}},
+     -1},
+    {"who acknowledged it all, with a disk from before its epoch",
+     {.proof = {.bound = true, .holder = 1}, .known = &at_the_fork},
+     2,
+     {{OLD_AT(1000), .want = HA_FIT_UNPROVEN}, {OLD_AT(900), .want = HA_FIT_UNPROVEN}},
+     -1},
     {"never",
      {0},
      2,
@@ -147,6 +163,11 @@ static const struct situation situations[] = {
      {0},
      2,
      {{NEW_AT(2000), .ahead = true, .want = HA_FIT_AHEAD}, {NEW_AT(1500), .want = BEST}},
+     1},
+    {"answered last a while ago",
+     {0},
+     2,
+     {{NEW_AT(2000), .hung = true, .want = HA_FIT_NOT_ANSWERING}, {NEW_AT(1500), .want = BEST}},
      1},
     {"no room for a note",
      {0},
@@ -264,6 +285,7 @@ static void lay_out(const struct one *one, uint32_t at, struct ha_sample *sample
         .unseen = one->unseen,
         .ahead = one->ahead,
         .noteless = one->noteless,
+        .hung = one->hung,
         .process = one->process == HA_PROCESS_UNKNOWN ? HA_PROCESS_RUNNING : one->process,
         .gate = one->no_gate ? HA_GATE_NONE : HA_GATE_BPF,
         .sample = sample,
@@ -283,7 +305,8 @@ static void test_situations(void **state)
         struct ha_fit fits[3];
 
         print_message("# %s\n", s->name);
-        rules.known = rules.first ? &nothing : &known;
+        if (rules.known == NULL)
+            rules.known = rules.first ? &nothing : &known;
         if (rules.loss_budget_bytes == 0)
             rules.loss_budget_bytes = UINT64_MAX;
         for (uint32_t m = 0; m < s->count; m++)
@@ -299,8 +322,8 @@ static void test_situations(void **state)
 
 static void test_what_is_lost_is_told(void **state)
 {
-    const struct one one = {.have = NEW_AT(1500)};
-    const struct ha_candidate_rules rules = {.loss_budget_bytes = UINT64_MAX, .known = &known};
+    const struct one one = {.have = NEW_AT(1500)}, stray = {.have = ALIEN_AT(20)};
+    struct ha_candidate_rules rules = {.loss_budget_bytes = UINT64_MAX, .known = &known};
     struct ha_candidate candidate;
     struct ha_sample sample;
     struct ha_fit fit;
@@ -310,6 +333,12 @@ static void test_what_is_lost_is_told(void **state)
     assert_int_equal(ha_candidate_choose(&candidate, 1, &rules, &fit), 0);
     assert_int_equal(fit.offset, 1500);
     assert_int_equal(fit.behind, 500);
+    rules.accept_loss = true; /* it is told all the same */
+    assert_int_equal(ha_candidate_choose(&candidate, 1, &rules, &fit), 0);
+    assert_int_equal(fit.behind, 500);
+    lay_out(&stray, 0, &sample, &candidate);
+    assert_int_equal(ha_candidate_choose(&candidate, 1, &rules, &fit), 0);
+    assert_int_equal(fit.behind, known.offset);
 }
 
 /* Whatever the order in which members are laid out, the choice is the same member. */

@@ -380,7 +380,7 @@ static void test_archive_keeps_the_last_versions(void **state)
 {
     struct world *world = world_steady();
     uint64_t last;
-    const char *text;
+    const char *text = NULL;
     uint32_t size;
 
     (void)state;
@@ -581,6 +581,34 @@ static void test_outbox_member_down_and_up(void **state)
     world_free(world);
 }
 
+/* It may stay primary; that its clients cannot write must not be a secret. */
+static void test_notice_of_a_primary_that_cannot_write(void **state)
+{
+    static const char *const names[] = {"one"};
+    struct world *world = world_steady();
+    struct ha_cluster *cluster = &world->w->cluster;
+    uint32_t before;
+
+    (void)state;
+    hooks(world, names, 1);
+    before = cluster->notice_count;
+    (void)world_observe(world, 0, A, HA_VERDICT_UNWRITABLE);
+    assert_int_equal(cluster->notice_count, before);
+    (void)world_observe(world, 1, A, HA_VERDICT_UNWRITABLE);
+    assert_int_equal(cluster->notices[before].kind, HA_NOTICE_MEMBER_DOWN);
+    assert_non_null(strstr(cluster->notices[before].text, "unwritable, say 2 of 3 watchers"));
+    (void)world_observe(world, 2, A, HA_VERDICT_UNWRITABLE);
+    assert_int_equal(cluster->notice_count, before + 1);
+    (void)world_observe(world, 0, A, HA_VERDICT_CRASHED); /* worse, and told as such */
+    (void)world_observe(world, 1, A, HA_VERDICT_CRASHED);
+    assert_int_equal(cluster->notice_count, before + 2);
+    assert_non_null(strstr(cluster->notices[before + 1].text, "crashed"));
+    for (uint32_t watcher = 0; watcher < 3; watcher++)
+        (void)world_observe(world, watcher, A, HA_VERDICT_UP);
+    assert_int_equal(cluster->notices[cluster->notice_count - 1].kind, HA_NOTICE_MEMBER_UP);
+    world_free(world);
+}
+
 /* A quorum above the majority holds a failover back, not the news: such a primary has no lease. */
 static void test_notice_of_a_member_needs_a_majority_only(void **state)
 {
@@ -631,6 +659,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_outbox_is_bounded_and_counts_what_it_lost),
     cmocka_unit_test(test_outbox_hook_of_one_service),
     cmocka_unit_test(test_outbox_member_down_and_up),
+    cmocka_unit_test(test_notice_of_a_primary_that_cannot_write),
     cmocka_unit_test(test_notice_of_a_member_needs_a_majority_only),
 };
 

@@ -26,6 +26,7 @@ static void make(uint32_t services)
                            i / 256, i % 256);
             s->members[m].port = 6379;
             s->members[m].priority = HA_PRIORITY_DEFAULT;
+            s->members[m].agent_port = HA_AGENT_PORT_DEFAULT;
         }
     }
 }

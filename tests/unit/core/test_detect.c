@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lib/base/check.h"
+#include "lib/base/text.h"
 #include "tests/support/cmocka_ha.h"
 
 enum { NOW = 100000, HOLDER = 7, OTHER = 8 };
@@ -26,7 +27,7 @@ struct seen {
     uint32_t answer_for; /* since it answers like that */
     uint32_t refused_for;
     /* the suspect */
-    bool no_agent, replica, lease_ran_out, replicas_hear;
+    bool no_agent, replica, lease_ran_out, replicas_hear, follows;
     enum ha_verdict before;
     enum ha_verdict want;
 };
@@ -106,6 +107,14 @@ static const struct seen table[] = {
      .answered_ago = 1000, PROBE(NONE), .before = HA_VERDICT_UP, .want = HA_VERDICT_SILENT},
     {"another instance is heard, nobody else ever was", 1, .instance = OTHER, RUNS, SAYS(OK),
      .before = HA_VERDICT_UP, .want = HA_VERDICT_SILENT},
+    {"another instance is heard, and what answers is a replica", 1, .instance = OTHER, RUNS,
+     SAYS(OK), .answered_ago = 1, PROBE(OK), .follows = true, .before = HA_VERDICT_UP,
+     .want = HA_VERDICT_SILENT},
+    {"the same, and its replicas get data from that replica", 1, .instance = OTHER, RUNS, SAYS(OK),
+     .answered_ago = 1, PROBE(OK), .follows = true, .replicas_hear = true, .before = HA_VERDICT_UP,
+     .want = HA_VERDICT_SILENT},
+    {"a replica answers, the holder's agent was heard last", 1000, RUNS, SAYS(OK),
+     .answered_ago = 1, PROBE(OK), .follows = true, .before = HA_VERDICT_UP, .want = HA_VERDICT_UP},
     {"silent to us, but its replicas get data", 1000, RUNS, SAYS(OK), .answered_ago = 1000,
      PROBE(NONE), .replicas_hear = true, .before = HA_VERDICT_UP, .want = HA_VERDICT_UP},
     {"its replicas get data, but its lease has run out", 1000, RUNS, SAYS(OK), .answered_ago = 1000,
@@ -146,6 +155,7 @@ static enum ha_verdict verdict_of(const struct seen *s)
     watch.answered_ms = ago(s->answered_ago);
     watch.refused_since_ms = ago(s->refused_for);
     watch.state_since_ms = ago(s->answer_for);
+    watch.sample.role = s->follows ? HA_ROLE_REPLICA : HA_ROLE_PRIMARY;
     watch.sample.answer = s->answer;
     return ha_detect(&watch, &suspect, &config, NOW);
 }
@@ -202,6 +212,7 @@ static void test_agent_memory(void **state)
                                 .status = {.process = HA_PROCESS_RUNNING,
                                            .answer_age_ms = 30,
                                            .sample = {.answer = HA_ANSWER_STARTING}}};
+    const struct ha_service_config config = {.probe_ms = 100};
     struct ha_watch watch;
 
     (void)state;
@@ -214,12 +225,38 @@ static void test_agent_memory(void **state)
     ha_watch_heard(&watch, &beat, 1400);
     assert_int_equal(watch.said_since_ms, 1400);
     assert_int_equal(watch.position_ms, 1370); /* when the database answered, not when we heard */
+    ha_watch_repeated(&watch, &config, 1500);
+    assert_int_equal(watch.heard_ms, 1500);
+    assert_int_equal(watch.told_ms, 1400);
+    assert_int_equal(watch.position_ms, 1370); /* it may be from then still */
+    ha_watch_repeated(&watch, &config, 1700);
+    assert_int_equal(watch.position_ms, 1500); /* two periods ago it was there at the earliest */
     beat.instance = OTHER;
     ha_watch_heard(&watch, &beat, 1600);
     assert_int_equal(watch.said_since_ms, 1600);
 }
 
+/* Whoever reads why is told what the database said of itself all the while. */
+static void test_too_long_is_explained(void **state)
+{
+    struct ha_watch watch = {.heard = true, .said_since_ms = 1000};
+    char text[HA_TEXT_SIZE];
+
+    (void)state;
+    watch.status.sample.answer = HA_ANSWER_STARTING;
+    (void)ha_text_copy(watch.status.sample.text, sizeof(watch.status.sample.text),
+                       "the database system is shutting down");
+    ha_detect_explain(&watch, HA_VERDICT_HUNG, 61000, text);
+    assert_string_equal(text,
+                        "has been starting for 60000 ms: the database system is shutting down");
+    watch.status.sample.answer = HA_ANSWER_NONE;
+    watch.status.answer_age_ms = 4000;
+    ha_detect_explain(&watch, HA_VERDICT_HUNG, 61000, text);
+    assert_non_null(strstr(text, "has not answered it for 4000 ms"));
+}
+
 static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(test_too_long_is_explained),
     cmocka_unit_test(test_table),
     cmocka_unit_test(test_only_four_verdicts_are_down),
     cmocka_unit_test(test_probe_memory),

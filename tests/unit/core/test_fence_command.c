@@ -1,4 +1,6 @@
 /* How an epoch ends by a command that ends the host of its holder (design, 6.2, path 3). */
+#include <string.h>
+
 #include "lib/base/check.h"
 #include "lib/base/text.h"
 #include "lib/core/view.h"
@@ -130,6 +132,39 @@ static void test_command_ends_a_switchover_whose_primary_died(void **state)
     world_free(world);
 }
 
+/* Nor is one that is in the way of a service's end: the log would refuse it again and again. */
+static void test_a_switchover_of_a_deleted_service_stays_one(void **state)
+{
+    struct world *world = world_asking(HA_GATE_PROCESS, HA_REASON_SWITCHOVER);
+
+    (void)state;
+    memset(&world->config->services[0], 0, sizeof(world->config->services[0]));
+    world->config->service_count = 0;
+    assert_int_equal(world_apply_config(world), HA_OK);
+    assert_true(world_service(world)->deleting);
+    assert_null(world_wait_for(world, HA_COMMAND_BEGIN, REPLICAS, 3000));
+    world_free(world);
+}
+
+/* What the log refused is not in it again at once: here quorum is lost while it is on its way. */
+static void test_what_was_refused_is_not_said_again_at_once(void **state)
+{
+    struct world *world = world_asking(HA_GATE_PROCESS, HA_REASON_SWITCHOVER);
+    const struct ha_command *proposed = world_wait_for(world, HA_COMMAND_BEGIN, REPLICAS, 1100);
+    struct ha_command command;
+
+    (void)state;
+    assert_non_null(proposed);
+    command = *proposed;
+    command.u.begin.agreeing = 0;
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(world_commit(world, &command), HA_EDENIED);
+        assert_null(world_proposed(world, HA_COMMAND_BEGIN));
+    }
+    assert_non_null(world_wait_for(world, HA_COMMAND_BEGIN, REPLICAS, 1100));
+    world_free(world);
+}
+
 static void test_command_is_not_for_everything(void **state)
 {
     struct world *world = world_asking(HA_GATE_PROCESS, HA_REASON_SWITCHOVER);
@@ -255,6 +290,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_command_is_asked_for_once_and_proves_the_fence),
     cmocka_unit_test(test_command_lets_the_quieter_paths_go_first),
     cmocka_unit_test(test_command_ends_a_switchover_whose_primary_died),
+    cmocka_unit_test(test_a_switchover_of_a_deleted_service_stays_one),
+    cmocka_unit_test(test_what_was_refused_is_not_said_again_at_once),
     cmocka_unit_test(test_command_is_not_for_everything),
     cmocka_unit_test(test_failed_command_is_told_and_tried_again),
     cmocka_unit_test(test_only_the_answer_that_is_waited_for_counts),

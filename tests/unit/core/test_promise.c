@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "lib/base/check.h"
+#include "lib/base/text.h"
 #include "tests/support/cmocka_ha.h"
 #include "tests/unit/core/kit.h"
 
@@ -51,6 +52,70 @@ static void test_promise_tells_all_the_agent_needs(void **state)
     assert_int_equal(promise->set_id, SET);
     assert_int_equal(promise->set_size, 5);
     assert_int_equal(promise->length_ms, LEASE);
+    world_free(world);
+}
+
+/* A repetition stands for the heartbeat it repeats, and for nothing that was not told. */
+
+static int same(struct world *world, uint32_t member, uint64_t instance)
+{
+    char agent[HA_NAME_SIZE];
+    struct ha_event event = {.kind = HA_EVENT_SAME,
+                             .u.same = {.agent = agent,
+                                        .service = world_service(world)->id,
+                                        .member = member,
+                                        .instance = instance,
+                                        .stamp = 4711}};
+
+    (void)ha_text_format(agent, sizeof(agent), "ag-%c", (char)('a' + member - 1));
+    return world_step(world, &event);
+}
+
+static void test_repetition_is_answered_like_the_first(void **state)
+{
+    struct world *world = world_steady(3);
+    const struct ha_effect *effect;
+
+    (void)state;
+    assert_non_null(answer(world, A));
+    world->now_ms += 200;
+    assert_int_equal(same(world, A, INSTANCE(A)), HA_OK);
+    effect = effects_find(world->out, HA_EFFECT_PROMISE);
+    assert_non_null(effect);
+    assert_int_equal(effect->u.promise.stamp, 4711);
+    assert_int_equal(effect->u.promise.epoch, world_epoch(world));
+    assert_int_equal(effect->u.promise.instance, INSTANCE(A));
+    assert_int_equal(effect->u.promise.length_ms, LEASE);
+    world_free(world);
+}
+
+static void test_repetition_counts_only_for_what_was_told(void **state)
+{
+    struct world *world = world_steady(3);
+
+    (void)state;
+    assert_non_null(answer(world, A));
+    assert_int_equal(same(world, A, INSTANCE(B)), HA_ENOENT);
+    assert_null(effects_find(world->out, HA_EFFECT_PROMISE));
+    assert_int_equal(same(world, 7, INSTANCE(A)), HA_ENOENT);
+    world_free(world);
+    world = world_new(3); /* nobody was heard yet */
+    assert_int_equal(same(world, A, INSTANCE(A)), HA_ENOENT);
+    world_free(world);
+}
+
+/* The state that is applied decides, not the one in which it was told. */
+static void test_repetition_is_no_promise_while_fencing(void **state)
+{
+    struct world *world = world_steady(3);
+
+    (void)state;
+    assert_non_null(answer(world, A));
+    world_crashed(world, 1);
+    world_crashed(world, 2);
+    assert_int_equal(world_begin(world, HA_REASON_DOWN, HA_MEMBER_NONE), HA_OK);
+    assert_int_equal(same(world, A, INSTANCE(A)), HA_OK);
+    assert_null(effects_find(world->out, HA_EFFECT_PROMISE));
     world_free(world);
 }
 
@@ -183,6 +248,7 @@ static void test_how_long_length_is_durable_before_the_first(void **state)
 {
     struct world *world = world_restarted(0);
     struct ha_event event = {.kind = HA_EVENT_PERSISTED_PROMISE};
+    const struct ha_promise *promise;
 
     (void)state;
     catch_up(world);
@@ -191,7 +257,8 @@ static void test_how_long_length_is_durable_before_the_first(void **state)
     assert_null(answer(world, A)); /* the disk is slow */
     event.u.persisted_ms = LEASE;
     (void)world_step(world, &event);
-    assert_int_equal(answer(world, A)->length_ms, LEASE);
+    promise = answer(world, A);
+    assert_true(promise != NULL && promise->length_ms == LEASE);
     world_free(world);
 }
 
@@ -392,8 +459,85 @@ static void test_one_promise_report_holds_past_an_epoch_that_never_opened(void *
     world_free(world);
 }
 
+/* "Opening": who asked a moment too early does not have to ask again. */
+
+/* b is promoted and has said so, which made it ask for promises. */
+static struct world *world_claimed(enum ha_fence how)
+{
+    struct world *world = world_steady(3);
+    struct ha_heartbeat beat;
+
+    assert_non_null(answer(world, A));
+    if (how == HA_FENCE_REPORT) {
+        assert_int_equal(world_give_up(world, world_epoch(world), A, INSTANCE(A)), HA_OK);
+    } else {
+        assert_int_equal(world_begin(world, HA_REASON_OPERATOR, HA_MEMBER_NONE), HA_OK);
+        assert_int_equal(world_fenced(world, how, 6), HA_OK);
+    }
+    assert_int_equal(world_promote(world, B, HA_GATE_BPF), HA_OK);
+    beat = world_beat(world, B);
+    beat.stamp = 4711;
+    beat.status.epoch = world_epoch(world);
+    world_hear(world, B, &beat);
+    assert_null(effects_find(world->out, HA_EFFECT_PROMISE));
+    return world;
+}
+
+static void test_opening_is_promised_to_who_asked_before(void **state)
+{
+    struct world *world = world_claimed(HA_FENCE_REPORT);
+    const struct ha_effect *effect;
+
+    (void)state;
+    world->now_ms += 30;
+    assert_int_equal(world_outcome(world, HA_COMMAND_PROMOTED), HA_OK);
+    effect = effects_find(world->out, HA_EFFECT_PROMISE);
+    assert_non_null(effect);
+    assert_int_equal(effect->u.promise.stamp, 4711); /* from the asking on, not from now */
+    assert_int_equal(effect->u.promise.epoch, world_epoch(world));
+    assert_int_equal(effect->u.promise.instance, INSTANCE(B));
+    /* This watcher counts from now: it has promised until then, whatever the agent makes of it. */
+    assert_int_equal(world_begin(world, HA_REASON_OPERATOR, HA_MEMBER_NONE), HA_OK);
+    assert_in_range(told_remainder(world), LEASE - 100, LEASE);
+    world_free(world);
+}
+
+static void test_opening_is_not_promised_over_an_unexpired_one(void **state)
+{
+    struct world *world = world_claimed(HA_FENCE_EXPIRED);
+
+    (void)state;
+    assert_int_equal(world_outcome(world, HA_COMMAND_PROMOTED), HA_OK);
+    assert_null(effects_find(world->out, HA_EFFECT_PROMISE));
+    world_free(world);
+}
+
+static void test_opening_is_not_promised_to_who_did_not_ask(void **state)
+{
+    struct world *world = world_steady(3);
+    struct ha_heartbeat beat;
+
+    (void)state;
+    assert_int_equal(world_give_up(world, world_epoch(world), A, INSTANCE(A)), HA_OK);
+    assert_int_equal(world_promote(world, B, HA_GATE_BPF), HA_OK);
+    beat = world_beat(world, B); /* heard, and claims nothing */
+    world_hear(world, B, &beat);
+    beat.instance = 0x999; /* another instance claims it */
+    beat.status.epoch = world_epoch(world);
+    world_hear(world, B, &beat);
+    assert_int_equal(world_outcome(world, HA_COMMAND_PROMOTED), HA_OK);
+    assert_null(effects_find(world->out, HA_EFFECT_PROMISE));
+    world_free(world);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_promise_tells_all_the_agent_needs),
+    cmocka_unit_test(test_repetition_is_answered_like_the_first),
+    cmocka_unit_test(test_repetition_counts_only_for_what_was_told),
+    cmocka_unit_test(test_repetition_is_no_promise_while_fencing),
+    cmocka_unit_test(test_opening_is_promised_to_who_asked_before),
+    cmocka_unit_test(test_opening_is_not_promised_over_an_unexpired_one),
+    cmocka_unit_test(test_opening_is_not_promised_to_who_did_not_ask),
     cmocka_unit_test(test_who_only_the_instance_in_the_log),
     cmocka_unit_test(test_who_only_the_member_in_the_log),
     cmocka_unit_test(test_who_only_the_agent_of_the_member),

@@ -65,6 +65,67 @@ static void test_promises_go_on_under_the_next_set(void **state)
     world_free(world);
 }
 
+/* What seals ended may still hold a lease of {w1, w3}: {w2, w4} must not give another one. */
+static void test_whoever_is_new_promises_nothing_until_the_old_set_is_over(void **state)
+{
+    struct world *world = world_serving(HA_GATE_BPF);
+
+    (void)state;
+    (void)ha_text_copy(world->w->options.name, HA_NAME_SIZE, "w4");
+    assert_int_equal(replace(world, "w3", "w4"), HA_OK);
+    assert_int_equal(world->w->self, 2);
+    world->now_ms += 2 * LEASE;
+    assert_null(answer(world));
+    assert_int_equal(world_speak(world, 2), HA_OK);
+    assert_null(answer(world));
+    assert_int_equal(settled(world, W1 | W2), HA_OK);
+    assert_non_null(answer(world));
+    world_free(world);
+}
+
+/* It could join once more with an empty directory, and have forgotten what it promised; the log
+ * keeps that from whoever has spoken. */
+static void test_whoever_is_new_speaks_before_it_promises(void **state)
+{
+    struct world *world = world_serving(HA_GATE_BPF);
+
+    (void)state;
+    (void)ha_text_copy(world->w->options.name, HA_NAME_SIZE, "w4");
+    assert_int_equal(replace(world, "w3", "w4"), HA_OK);
+    assert_int_equal(settled(world, W1 | W2), HA_OK);
+    assert_false(ha_cluster_has_spoken(&world->w->cluster, 2));
+    assert_null(answer(world));
+    assert_int_equal(world_speak(world, 2), HA_OK);
+    assert_true(ha_cluster_has_spoken(&world->w->cluster, 2));
+    assert_non_null(answer(world));
+    assert_false(ha_cluster_has_spoken(&world->w->cluster, HA_WATCHERS_MAX));
+    world_free(world);
+}
+
+/* A watcher that missed the end of its set joins again with an empty directory: it has forgotten
+ * what it promised under the old set, and without a word under this one, settled or not. */
+static void test_who_joins_again_owes_a_promise_where_it_was_in_the_old_set(void **state)
+{
+    struct world *world = world_serving(HA_GATE_BPF);
+    const struct ha_cluster *cluster = &world->w->cluster;
+
+    (void)state;
+    assert_false(ha_cluster_was_before(cluster, 0));
+    assert_int_equal(replace(world, "w3", "w4"), HA_OK);
+    assert_true(ha_cluster_was_before(cluster, 0));
+    assert_true(ha_cluster_was_before(cluster, 1));
+    assert_false(ha_cluster_was_before(cluster, 2)); /* w4 */
+    assert_false(ha_cluster_was_before(cluster, HA_WATCHERS_MAX));
+    assert_non_null(answer(world)); /* without a word */
+    assert_int_equal(settled(world, W1 | W2), HA_OK);
+    assert_true(ha_cluster_was_before(cluster, 1));
+    assert_false(ha_cluster_was_before(cluster, 2));
+    assert_int_equal(replace(world, "w2", "w5"), HA_OK);
+    assert_true(ha_cluster_was_before(cluster, 1)); /* w4, among {w1, w4, w5} */
+    assert_false(ha_cluster_was_before(cluster, 2));
+    world_free(world);
+}
+
 /* The others of the old set may not know yet, and promise: {w2, w3} would be its majority. */
 static void test_fence_needs_both_sets(void **state)
 {
@@ -243,6 +304,8 @@ static void test_rebuilt_claims_above_what_was_forgotten(void **state)
         assert_int_equal(world_service(world)->state,
                          was_open ? HA_STATE_FENCING : HA_STATE_SELECTING);
         assert_int_equal(world_service(world)->reason, HA_REASON_REBUILT);
+        assert_int_equal(world_service(world)->primary, HA_MEMBER_NONE);
+        assert_int_equal(world_service(world)->instance, HA_INSTANCE_NONE);
         assert_int_equal(world->w->cluster.watcher_count, 1);
         assert_true(world->w->cluster.config_version > 1);
         assert_int_equal(
@@ -255,6 +318,9 @@ static void test_rebuilt_claims_above_what_was_forgotten(void **state)
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_promises_go_on_under_the_next_set),
+    cmocka_unit_test(test_whoever_is_new_promises_nothing_until_the_old_set_is_over),
+    cmocka_unit_test(test_whoever_is_new_speaks_before_it_promises),
+    cmocka_unit_test(test_who_joins_again_owes_a_promise_where_it_was_in_the_old_set),
     cmocka_unit_test(test_fence_needs_both_sets),
     cmocka_unit_test(test_old_set_ends_when_its_majority_has_moved),
     cmocka_unit_test(test_own_word_covers_a_full_promise),

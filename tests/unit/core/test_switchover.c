@@ -6,6 +6,7 @@
 #include "lib/base/check.h"
 #include "lib/core/switchover.h"
 #include "lib/core/view.h"
+#include "lib/core/watcher_parts.h"
 #include "tests/unit/core/kit.h"
 
 static struct ha_plan plan_of(const struct world *world, uint32_t target)
@@ -166,6 +167,31 @@ static void test_a_pause_does_not_bind_people(void **state)
     world_free(world);
 }
 
+/* Nor is it undone once the old epoch has ended, for nothing but the pause. */
+static void test_a_switchover_of_a_paused_service(void **state)
+{
+    static const uint32_t targets[] = {B, C, HA_MEMBER_NONE};
+
+    (void)state;
+    for (size_t i = 0; i < HA_ARRAY_LEN(targets); i++) {
+        struct world *world = world_well();
+        const struct ha_service *service = world_service(world);
+        struct ha_fit fits[HA_MEMBERS_MAX];
+        int at;
+
+        world_pause(world, HA_COMMAND_PAUSE);
+        assert_true(plan_of(world, targets[i]).ok);
+        world_begin(world, HA_REASON_SWITCHOVER, targets[i]);
+        world_fenced(world, HA_FENCE_REPORT, 3);
+        at = ha_decide_candidate(world->w, service, world->now_ms, fits);
+        assert_true(at >= 0);
+        assert_int_not_equal(service->members[at].id, A);
+        if (targets[i] != HA_MEMBER_NONE)
+            assert_int_equal(service->members[at].id, targets[i]);
+        world_free(world);
+    }
+}
+
 static void test_a_failover_by_hand_wants_somebody(void **state)
 {
     struct world *world = world_well();
@@ -251,6 +277,25 @@ static void test_a_target_that_fails_at_once_is_replaced(void **state)
     world_observe(world, 1, B, HA_VERDICT_HUNG);
     world_observe(world, 2, B, HA_VERDICT_HUNG);
     assert_non_null(world_proposed(world, HA_COMMAND_BEGIN));
+    world_free(world);
+}
+
+/* What was refused is not proposed again at once, nor is a primary that is down left for a second.
+ */
+static void test_a_refusal_is_answered_soon(void **state)
+{
+    struct world *world = world_well();
+    struct ha_command command;
+
+    (void)state;
+    world_crashed(world, 1);
+    world_crashed(world, 2);
+    assert_non_null(world_proposed(world, HA_COMMAND_BEGIN));
+    command = *world_proposed(world, HA_COMMAND_BEGIN);
+    command.u.begin.agreeing = 0;
+    assert_int_equal(world_commit(world, &command), HA_EDENIED);
+    assert_null(world_proposed(world, HA_COMMAND_BEGIN));
+    assert_non_null(world_wait_for(world, HA_COMMAND_BEGIN, REPLICAS, 200));
     world_free(world);
 }
 
@@ -367,11 +412,13 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_each_check_refuses),
     cmocka_unit_test(test_not_to_whom_it_is),
     cmocka_unit_test(test_a_pause_does_not_bind_people),
+    cmocka_unit_test(test_a_switchover_of_a_paused_service),
     cmocka_unit_test(test_a_failover_by_hand_wants_somebody),
     cmocka_unit_test(test_nothing_open_nothing_to_lose),
     cmocka_unit_test(test_only_what_is_open_is_switched),
     cmocka_unit_test(test_a_hung_target_is_not_waited_for),
     cmocka_unit_test(test_a_target_that_fails_at_once_is_replaced),
+    cmocka_unit_test(test_a_refusal_is_answered_soon),
     cmocka_unit_test(test_readiness_is_told_when_it_lasts),
     cmocka_unit_test(test_a_lost_watcher_is_told),
     cmocka_unit_test(test_why_not),

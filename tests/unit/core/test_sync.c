@@ -8,193 +8,7 @@
 #include "lib/core/sync.h"
 #include "tests/support/cmocka_ha.h"
 #include "tests/unit/core/kit.h"
-
-enum { ROUND_MS = 200, GRACE_MS = 500 };
-
-/* A primary that writes and standbys that replicate, around a leader whose proposals commit. */
-struct play {
-    struct world *world;
-    uint64_t pos[4];
-    bool gone[4];
-    uint64_t instance[4];
-    struct ha_sync_set names; /* in effect on the primary */
-    uint64_t index, epoch;
-    uint64_t acked;
-    uint64_t sealed[4], reported[4];
-    bool deaf[4];      /* does not do what it is told */
-    uint32_t promoted; /* what the leader chose */
-    bool refused;      /* it chose nobody */
-};
-
-static struct play *play_new(enum ha_durability durability)
-{
-    struct play *play = calloc(1, sizeof(*play));
-
-    assert_non_null(play);
-    play->world = world_bare(3, 0);
-    play->world->config->services[0].engine = HA_ENGINE_POSTGRESQL;
-    play->world->config->services[0].durability = durability;
-    play->world->config->services[0].sync_grace_ms = GRACE_MS;
-    play->world = world_start(play->world, 3);
-    for (uint32_t m = A; m <= C; m++) {
-        play->pos[m] = HEAD;
-        play->instance[m] = INSTANCE(m);
-    }
-    return play;
-}
-
-static void play_free(struct play *play)
-{
-    world_free(play->world);
-    free(play);
-}
-
-static void take_effects(struct play *play);
-
-static void commit(struct play *play, const struct ha_command *command)
-{
-    struct ha_command copy = *command;
-
-    assert_int_equal(world_commit(play->world, &copy), HA_OK);
-    take_effects(play);
-}
-
-static void take_order(struct play *play, uint32_t member, const struct ha_order *order)
-{
-    if (play->gone[member] || play->deaf[member])
-        return;
-    if (order->kind == HA_ORDER_SERVE && member == A) {
-        play->names = order->sync;
-        play->index = order->sync_index;
-        play->epoch = order->epoch;
-    }
-    if (order->kind == HA_ORDER_SEAL)
-        play->sealed[member] = order->epoch;
-    if (order->kind == HA_ORDER_REPORT)
-        play->reported[member] = order->epoch;
-}
-
-/* At most one entry comes out of a step here, and its commit clears the list. */
-static void take_effects(struct play *play)
-{
-    static struct ha_effects now;
-
-    memcpy(&now, play->world->out, sizeof(now));
-    for (uint32_t i = 0; i < now.count; i++) {
-        const struct ha_effect *effect = &now.items[i];
-
-        if (effect->kind == HA_EFFECT_ORDER)
-            take_order(play, (uint32_t)(effect->u.order.agent[3] - 'a' + 1),
-                       &effect->u.order.order);
-        if (effect->kind != HA_EFFECT_PROPOSE)
-            continue;
-        if (effect->u.command.kind == HA_COMMAND_PROMOTE)
-            play->promoted = effect->u.command.u.promote.member;
-        play->refused = play->refused || effect->u.command.kind == HA_COMMAND_NONE;
-    }
-    for (uint32_t i = 0; i < now.count; i++)
-        if (now.items[i].kind == HA_EFFECT_PROPOSE &&
-            (now.items[i].u.command.kind == HA_COMMAND_SYNC_INTEND ||
-             now.items[i].u.command.kind == HA_COMMAND_SYNC_FORCE ||
-             now.items[i].u.command.kind == HA_COMMAND_NONE)) {
-            const struct ha_command command = now.items[i].u.command;
-
-            commit(play, &command);
-            return;
-        }
-}
-
-static void hear(struct play *play, uint32_t member)
-{
-    struct ha_heartbeat beat = world_beat(play->world, member);
-    struct ha_status *status = &beat.status;
-    char names[4][HA_NAME_SIZE] = {"", "a", "b", "c"}, text[HA_SYNC_NAMES_SIZE];
-
-    beat.instance = play->instance[member];
-    status->sample.position.offset = play->pos[member];
-    status->sealed = play->sealed[member];
-    if (play->reported[member] != 0) {
-        status->order = HA_ORDER_REPORT;
-        status->order_epoch = play->reported[member];
-        status->result = HA_RESULT_DONE;
-    }
-    if (status->epoch != 0) {
-        ha_sync_names(text, &play->names, (const char(*)[HA_NAME_SIZE])names, play->epoch);
-        status->sample.sync_id = ha_sync_id(text);
-        status->order = HA_ORDER_SERVE;
-        status->order_epoch = status->epoch;
-        status->result = HA_RESULT_DONE;
-        status->sync_index = play->index;
-        status->settled = play->index != 0;
-    }
-    world_hear(play->world, member, &beat);
-    take_effects(play);
-}
-
-/* Replicates, acknowledges, is heard. */
-static void rounds(struct play *play, uint32_t count, bool primary)
-{
-    for (uint32_t i = 0; i < count; i++) {
-        uint32_t having = 0;
-
-        if (primary)
-            play->pos[A] += 10;
-        for (uint32_t m = B; m <= C; m++) {
-            if (!primary || play->gone[m])
-                continue;
-            play->pos[m] = play->pos[A];
-            having += (play->names.members >> m & 1u) != 0;
-        }
-        if (primary && play->names.need > 0 && having >= play->names.need)
-            play->acked = play->pos[A];
-        world_tick(play->world, ROUND_MS);
-        take_effects(play);
-        for (uint32_t m = A; m <= C; m++)
-            if (m == A ? primary : !play->gone[m])
-                hear(play, m);
-    }
-}
-
-static const struct ha_sync *sync_of(const struct play *play)
-{
-    return &world_service(play->world)->sync;
-}
-
-/* The first primary serves and a set is in force. */
-static struct play *play_serving(enum ha_durability durability)
-{
-    struct play *play = play_new(durability);
-
-    for (uint32_t m = A; m <= C; m++)
-        hear(play, m);
-    world_reach(play->world, A, HA_GATE_BPF, HA_STATE_OPENING);
-    rounds(play, 2, true);
-    assert_int_equal(sync_of(play)->count, 1);
-    assert_int_equal(world_outcome(play->world, HA_COMMAND_OPENED), HA_OK);
-    take_effects(play);
-    assert_int_equal(world_outcome(play->world, HA_COMMAND_REPOINTED), HA_OK);
-    take_effects(play);
-    rounds(play, 8, true);
-    assert_true(sync_of(play)->in_force);
-    assert_int_equal(sync_of(play)->count, 1);
-    assert_int_equal(sync_of(play)->sets[0].set.need, 1);
-    assert_int_equal(sync_of(play)->sets[0].set.members, 1u << B | 1u << C);
-    return play;
-}
-
-static void primary_dies(struct play *play)
-{
-    struct ha_heartbeat beat = world_beat(play->world, A);
-
-    beat.status.process = HA_PROCESS_GONE;
-    world_hear(play->world, A, &beat);
-    play->promoted = HA_MEMBER_NONE;
-    play->refused = false;
-    assert_int_equal(world_give_up(play->world, world_epoch(play->world), A, INSTANCE(A)), HA_OK);
-    take_effects(play);
-    for (uint32_t i = 0; i < 20 && play->promoted == HA_MEMBER_NONE && !play->refused; i++)
-        rounds(play, 1, false);
-}
+#include "tests/unit/core/play.h"
 
 static void test_names_carry_the_epoch(void **state)
 {
@@ -259,15 +73,15 @@ static void test_sets_that_are_refused(void **state)
     assert_int_equal(try_force(play, 1, 1u << B, 0), HA_EDENIED);
     assert_int_equal(try_force(play, 1, 1u << B, 1u << C), HA_EDENIED);
     assert_int_equal(try_force(play, 1, 1u << C, 1u << C), HA_ESTALE);
-    assert_int_equal(sync_of(play)->count, 2);
+    assert_int_equal(play_sync(play)->count, 2);
     assert_int_equal(try_force(play, 1, 1u << B, 1u << B), HA_OK);
     assert_int_equal(try_force(play, 1, 1u << B, 1u << B), HA_ESTALE);
-    assert_int_equal(sync_of(play)->count, 1);
+    assert_int_equal(play_sync(play)->count, 1);
     /* Beyond what is remembered one by one, only the primary can show what was acknowledged. */
     for (uint32_t i = 1; i < HA_SYNC_SETS; i++)
         assert_int_equal(try_intend(play, 1, 1u << (i % 2 == 0 ? B : C), 0), HA_OK);
     assert_int_equal(try_intend(play, 1, 1u << B | 1u << C, 0), HA_OK);
-    assert_int_equal(sync_of(play)->count, HA_SYNC_SETS);
+    assert_int_equal(play_sync(play)->count, HA_SYNC_SETS);
     assert_int_equal(
         ha_cluster_sync_check(world_service(play->world), 1u << B | 1u << C, &play->world->err),
         HA_EDENIED);
@@ -314,10 +128,10 @@ static void walk(enum ha_durability durability, uint32_t code, uint32_t depth)
     for (uint32_t i = 0; i < depth; i++, code /= 4) {
         if (code % 4 < 2)
             play->gone[B + code % 4] = !play->gone[B + code % 4];
-        rounds(play, code % 4 == 3 ? 6 : 1, true); /* shorter and longer than the grace */
+        play_rounds(play, code % 4 == 3 ? 6 : 1, true); /* shorter and longer than the grace */
     }
-    acked = sync_of(play)->alone ? 0 : play->acked;
-    primary_dies(play);
+    acked = play_sync(play)->alone ? 0 : play->acked;
+    play_primary_dies(play);
     if (play->promoted != HA_MEMBER_NONE)
         assert_true(play->pos[play->promoted] >= acked);
     else {
@@ -325,7 +139,7 @@ static void walk(enum ha_durability durability, uint32_t code, uint32_t depth)
         play->gone[B] = play->gone[C] = false;
         play->refused = false;
         for (uint32_t i = 0; i < 40 && play->promoted == HA_MEMBER_NONE; i++)
-            rounds(play, 1, false);
+            play_rounds(play, 1, false);
         assert_true(play->promoted != HA_MEMBER_NONE);
         assert_true(play->pos[play->promoted] >= acked);
     }
@@ -347,23 +161,40 @@ static void test_replicas_leave_and_come_back(void **state)
 
     (void)state;
     play->gone[C] = true;
-    rounds(play, 12, true);
-    assert_int_equal(sync_of(play)->sets[0].set.members, 1u << B);
+    play_rounds(play, 12, true);
+    assert_int_equal(play_sync(play)->sets[0].set.members, 1u << B);
     play->gone[B] = true;
-    rounds(play, 12, true);
-    assert_true(sync_of(play)->alone && sync_of(play)->in_force);
+    play_rounds(play, 12, true);
+    assert_true(play_sync(play)->alone && play_sync(play)->in_force);
     assert_int_equal(play->names.need, 0);
     play->gone[B] = play->gone[C] = false;
-    rounds(play, 12, true);
-    assert_false(sync_of(play)->alone);
-    assert_int_equal(sync_of(play)->count, 1);
+    play_rounds(play, 12, true);
+    assert_false(play_sync(play)->alone);
+    assert_int_equal(play_sync(play)->count, 1);
     assert_int_equal(play->names.members, 1u << B | 1u << C);
     play_free(play);
     play = play_serving(HA_DURABILITY_STRICT);
     play->gone[B] = play->gone[C] = true;
-    rounds(play, 20, true);
-    assert_false(sync_of(play)->alone);
+    play_rounds(play, 20, true);
+    assert_false(play_sync(play)->alone);
     assert_int_equal(play->names.need, 1);
+    play_free(play);
+}
+
+/* A primary that was promoted anew: its standbys come back as what they were told to be before. */
+static void test_one_with_the_name_of_another_epoch_does_not_count(void **state)
+{
+    struct play *play = play_serving(HA_DURABILITY_STRICT);
+
+    (void)state;
+    play->named[C] = 99;
+    play->deaf[C] = true;
+    play_rounds(play, 12, true);
+    assert_int_equal(play->names.members, 1u << B);
+    play->deaf[C] = false;
+    play_rounds(play, 12, true);
+    assert_int_equal(play->named[C], world_epoch(play->world));
+    assert_int_equal(play->names.members, 1u << B | 1u << C);
     play_free(play);
 }
 
@@ -373,15 +204,28 @@ static void test_one_that_started_anew_proves_nothing_until_it_enters(void **sta
 
     (void)state;
     play->instance[C] = 0x999; /* and the primary is lost before the leader took it in */
-    primary_dies(play);
+    play_primary_dies(play);
     assert_int_equal(play->promoted, HA_MEMBER_NONE);
     assert_true(play->refused);
     play_free(play);
     play = play_serving(HA_DURABILITY_STRICT);
     play->instance[C] = 0x999;
-    rounds(play, 12, true);
-    primary_dies(play);
+    play_rounds(play, 12, true);
+    play_primary_dies(play);
     assert_true(play->promoted != HA_MEMBER_NONE);
+    play_free(play);
+}
+
+/* It follows what the primary's restart without data began: no entry makes it known. */
+static void test_one_with_a_strange_history_enters_once(void **state)
+{
+    struct play *play = play_serving(HA_DURABILITY_STRICT);
+
+    (void)state;
+    play->lineage[C] = LINEAGE + 900;
+    play->commits = 20;
+    play_rounds(play, 12, true);
+    assert_in_range(play->commits, 18, 19);
     play_free(play);
 }
 
@@ -394,11 +238,11 @@ static void test_strict_needs_the_seal_and_sync_a_fresh_word(void **state)
         struct play *play = play_serving(both[i]);
 
         play->deaf[C] = true;
-        primary_dies(play);
+        play_primary_dies(play);
         assert_int_equal(play->promoted, HA_MEMBER_NONE);
         assert_true(play->refused);
         play->deaf[C] = false;
-        rounds(play, 10, false);
+        play_rounds(play, 10, false);
         assert_true(play->promoted != HA_MEMBER_NONE);
         play_free(play);
     }
@@ -410,7 +254,7 @@ static void test_a_set_is_in_the_log_before_the_server_is_told(void **state)
 
     (void)state;
     for (uint32_t m = A; m <= C; m++)
-        hear(play, m);
+        play_hear(play, m);
     world_reach(play->world, A, HA_GATE_BPF, HA_STATE_OPENING);
     play->deaf[A] = true;
     for (uint32_t m = A; m <= C; m++) {
@@ -482,7 +326,9 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_seal_is_a_fence_when_it_satisfies_each_set),
     cmocka_unit_test(test_every_order_of_loss_and_return),
     cmocka_unit_test(test_replicas_leave_and_come_back),
+    cmocka_unit_test(test_one_with_the_name_of_another_epoch_does_not_count),
     cmocka_unit_test(test_one_that_started_anew_proves_nothing_until_it_enters),
+    cmocka_unit_test(test_one_with_a_strange_history_enters_once),
     cmocka_unit_test(test_strict_needs_the_seal_and_sync_a_fresh_word),
     cmocka_unit_test(test_a_set_is_in_the_log_before_the_server_is_told),
     cmocka_unit_test(test_seal_is_told_once_durable_and_done),

@@ -26,6 +26,7 @@
         assert_false(ha_##name##_valid(UINT32_MAX));                                \
     } while (0)
 
+/* A macro for each enumeration. NOLINTNEXTLINE(readability-function-size) */
 static void test_every_enumeration(void **state)
 {
     (void)state;

@@ -361,6 +361,90 @@ static void test_position_is_logged_while_repointing(void **state)
     world_free(world);
 }
 
+/* All are heard, b without a connection to its primary; its database answered @age_ms ago. True:
+ * the end of the failover was proposed. */
+static bool hear_unconnected(struct world *world, uint32_t age_ms, struct ha_command *ret_end)
+{
+    static const uint32_t order[] = {B, C, A};
+    bool ended = false;
+
+    for (size_t i = 0; i < HA_ARRAY_LEN(order); i++) {
+        struct ha_heartbeat beat = world_beat(world, order[i]);
+        const struct ha_command *end;
+
+        if (order[i] == B) {
+            beat.status.sample.link_up = false;
+            beat.status.answer_age_ms = age_ms;
+        }
+        world_hear(world, order[i], &beat);
+        end = world_proposed(world, HA_COMMAND_REPOINTED);
+        if (end != NULL) {
+            *ret_end = *end;
+            ended = true;
+        }
+    }
+    return ended;
+}
+
+/* A replica that does not answer its agent cannot follow: the failover is over without it. */
+static void test_a_hung_replica_does_not_hold_up_the_end(void **state)
+{
+    struct world *world = world_new(3);
+    struct ha_command end;
+
+    (void)state;
+    world_reach(world, A, HA_GATE_BPF, HA_STATE_REPOINTING);
+    assert_false(hear_unconnected(world, 0, &end));
+    world->now_ms += 1000; /* what was proposed before anybody was heard is proposed again */
+    assert_false(hear_unconnected(world, 0, &end));
+    assert_true(hear_unconnected(world, world_service(world)->config.hang_after_ms, &end));
+    assert_string_equal(end.u.outcome.text, "");
+    world_free(world);
+}
+
+/* One that answers and has no connection yet is waited for, by name, and not for ever. */
+static void test_the_wait_for_a_replica_ends_and_says_for_whom(void **state)
+{
+    struct world *world = world_new(3);
+    const uint64_t start_ms = world->now_ms;
+    char why[HA_TEXT_SIZE];
+    struct ha_command end;
+
+    (void)state;
+    world_reach(world, A, HA_GATE_BPF, HA_STATE_REPOINTING);
+    while (!hear_unconnected(world, 0, &end)) {
+        ha_view_why(world->w, world_service(world), world->now_ms, why);
+        assert_string_equal(why, "the others are repointed; waiting for b: it has no connection to "
+                                 "its primary yet");
+        world->now_ms += 200;
+        assert_true(world->now_ms - start_ms <= 31000); /* the default deadline, and some */
+    }
+    assert_true(world->now_ms - start_ms >= 30000);
+    assert_int_equal(world_commit(world, &end), HA_OK);
+    assert_int_equal(world_service(world)->state, HA_STATE_STEADY);
+    assert_non_null(
+        strstr(ha_cluster_decision(&world->w->cluster, world->w->cluster.decision_last)->text,
+               "not waited for: b: it has no connection to its primary yet"));
+    world_free(world);
+}
+
+/* While a candidate is promoted nobody serves, whoever else could be promoted. */
+static void test_nothing_is_ready_before_somebody_serves(void **state)
+{
+    struct world *world = world_serving(HA_GATE_BPF);
+    char why[HA_TEXT_SIZE];
+
+    (void)state;
+    assert_true(ha_view_ready(world->w, world_service(world), world->now_ms, why));
+    assert_int_equal(world_give_up(world, world_epoch(world), A, INSTANCE(A)), HA_OK);
+    assert_int_equal(world_promote(world, B, HA_GATE_BPF), HA_OK);
+    assert_false(ha_view_ready(world->w, world_service(world), world->now_ms, why));
+    assert_string_equal(why, "a failover is under way: PROMOTING");
+    ha_view_why(world->w, world_service(world), world->now_ms, why);
+    assert_string_equal(why, "waiting until b is promoted");
+    world_free(world);
+}
+
 /* Where no byte may be lost, or a proof hangs on it, small progress is told within ten seconds. */
 static void test_small_progress_is_told_where_it_decides(void **state)
 {
@@ -466,8 +550,14 @@ static void test_probes_rest_while_all_is_well(void **state)
     world_hear_all(world);
     then_ms = world->now_ms - PROBE;
     assert_false(ha_watcher_wants_probe(world->w, service, B, then_ms, world->now_ms));
-    assert_true(ha_watcher_wants_probe(world->w, service, B, world->now_ms - HA_PROBE_REST * PROBE,
+    assert_true(ha_watcher_wants_probe(world->w, service, B, world->now_ms - HA_PROBE_REST_MS,
                                        world->now_ms));
+    /* While the service moves, a little oftener. */
+    world->w->cluster.services[service % HA_SERVICES_MAX].state = HA_STATE_REPOINTING;
+    assert_false(ha_watcher_wants_probe(world->w, service, B, then_ms, world->now_ms));
+    assert_true(ha_watcher_wants_probe(
+        world->w, service, B, world->now_ms - (uint64_t)HA_PROBE_REST * PROBE, world->now_ms));
+    world->w->cluster.services[service % HA_SERVICES_MAX].state = HA_STATE_STEADY;
     /* The agent falls silent. */
     assert_true(ha_watcher_wants_probe(world->w, service, B, then_ms, world->now_ms + 2 * PROBE));
     /* It has no fresh answer, or says that something is wrong. */
@@ -529,30 +619,35 @@ static void test_first_primary_waits_for_all_members(void **state)
     world_free(world);
 }
 
-/* The leader hears b, but nobody else does: b could never get a lease. */
+/* The leader hears b, but nobody else does, whether they get no answer or are refused: b could
+ * never get a lease, and would be down as soon as it were primary. */
 static void test_candidate_must_reach_a_majority(void **state)
 {
-    struct world *world = world_selecting();
+    static const enum ha_verdict ways[] = {HA_VERDICT_SILENT, HA_VERDICT_REFUSED};
 
     (void)state;
-    world->now_ms += DOWN_AFTER; /* the old primary is not heard any more */
-    (void)world_observe(world, 1, B, HA_VERDICT_SILENT);
-    (void)world_observe(world, 2, B, HA_VERDICT_SILENT);
-    world_peer(world, 1, true);
-    world_peer(world, 2, true);
-    assert_int_equal(world_wait_for(world, HA_COMMAND_PROMOTE, REPLICAS, 1000)->u.promote.member,
-                     C);
-    world_free(world);
-    /* The last word of a watcher that is gone does not count. */
-    world = world_selecting();
-    world->now_ms += DOWN_AFTER; /* the old primary is not heard any more */
-    (void)world_observe(world, 1, B, HA_VERDICT_SILENT);
-    (void)world_observe(world, 2, B, HA_VERDICT_SILENT);
-    world_peer(world, 1, true);
-    world_peer(world, 2, false);
-    assert_int_equal(world_wait_for(world, HA_COMMAND_PROMOTE, REPLICAS, 1000)->u.promote.member,
-                     B);
-    world_free(world);
+    for (size_t i = 0; i < 2; i++) {
+        struct world *world = world_selecting();
+
+        world->now_ms += DOWN_AFTER; /* the old primary is not heard any more */
+        (void)world_observe(world, 1, B, ways[i]);
+        (void)world_observe(world, 2, B, HA_VERDICT_SILENT);
+        world_peer(world, 1, true);
+        world_peer(world, 2, true);
+        assert_int_equal(
+            world_wait_for(world, HA_COMMAND_PROMOTE, REPLICAS, 1000)->u.promote.member, C);
+        world_free(world);
+        /* The last word of a watcher that is gone does not count. */
+        world = world_selecting();
+        world->now_ms += DOWN_AFTER; /* the old primary is not heard any more */
+        (void)world_observe(world, 1, B, ways[i]);
+        (void)world_observe(world, 2, B, HA_VERDICT_SILENT);
+        world_peer(world, 1, true);
+        world_peer(world, 2, false);
+        assert_int_equal(
+            world_wait_for(world, HA_COMMAND_PROMOTE, REPLICAS, 1000)->u.promote.member, B);
+        world_free(world);
+    }
 }
 
 /* Watchers that were made anew beside living agents: why nothing goes on is said. */
@@ -928,6 +1023,122 @@ static void test_proposals_are_repeated_not_doubled(void **state)
     world_free(world);
 }
 
+/* Before the log says that the new primary has opened, and not before it says so itself: behind a
+ * closed gate an attempt to connect costs a second. In async nobody waits for them. */
+static void follow_while_it_opens(enum ha_durability durability)
+{
+    struct world *world = world_serving(HA_GATE_BPF);
+    struct ha_heartbeat holder, replica;
+    const struct ha_order *order;
+
+    world->config->services[0].durability = durability;
+    assert_int_equal(world_apply_config(world), HA_OK);
+    assert_int_equal(world_give_up(world, world_epoch(world), A, INSTANCE(A)), HA_OK);
+    world_reach(world, B, HA_GATE_BPF, HA_STATE_OPENING);
+    holder = world_beat(world, B);
+    holder.status.gate_open = false;
+    holder.status.settled = false;
+    world_hear(world, B, &holder);
+    replica = world_beat(world, C);
+    replica.status.follows = A;
+    replica.status.sample.link_up = false;
+    world_hear(world, C, &replica);
+    assert_null(effects_order(world->out, "ag-c"));
+    holder.status.gate_open = true; /* its address is still on its way */
+    world_hear(world, B, &holder);
+    assert_int_equal(world_service(world)->state, HA_STATE_OPENING);
+    order = effects_order(world->out, "ag-c");
+    if (durability == HA_DURABILITY_ASYNC) {
+        assert_null(order);
+    } else {
+        assert_non_null(order);
+        assert_int_equal(order->kind, HA_ORDER_FOLLOW);
+        assert_int_equal(order->upstream, B);
+        assert_int_equal(order->epoch, world_epoch(world));
+    }
+    world_free(world);
+}
+
+static void test_replicas_follow_from_the_primarys_own_word_on(void **state)
+{
+    static const enum ha_durability both[] = {HA_DURABILITY_SYNC, HA_DURABILITY_ASYNC};
+
+    (void)state;
+    for (size_t i = 0; i < HA_ARRAY_LEN(both); i++)
+        follow_while_it_opens(both[i]);
+}
+
+/* A leader that is lost takes with it what it was told: the next one hears it soon, and who hears
+ * of no leader asks less and less often. */
+static void test_verdict_that_did_not_get_into_the_log_is_soon_said_again(void **state)
+{
+    struct world *world = world_serving(HA_GATE_BPF);
+    const struct ha_command *command;
+    uint32_t said = 0;
+
+    (void)state;
+    world_lead(world, false);
+    for (uint64_t end_ms = world->now_ms + DOWN_AFTER + 10000; world->now_ms < end_ms;) {
+        world_tick(world, 10);
+        command = effects_proposal(world->out, HA_COMMAND_OBSERVE);
+        if (command != NULL) {
+            struct ha_command lost = *command;
+            struct ha_event event = {.kind = HA_EVENT_PROPOSED,
+                                     .u.proposed = {.code = HA_ENOQUORUM, .command = &lost}};
+
+            for (uint32_t i = 0; i < lost.u.observe.count; i++)
+                said += lost.u.observe.items[i].member == A &&
+                                lost.u.observe.items[i].verdict == HA_VERDICT_SILENT
+                            ? 1
+                            : 0;
+            if (said == 3)
+                assert_in_range(world->now_ms, 0, end_ms - 10000 + 200);
+            (void)world_step(world, &event);
+        }
+    }
+    assert_in_range(said, 25, 35);
+    world_free(world);
+}
+
+/* What only time brings is seen at that very moment, not at the next of the ticks 20 ms apart. */
+
+static void test_silence_is_noticed_to_the_millisecond(void **state)
+{
+    struct world *world = world_serving(HA_GATE_BPF);
+    uint64_t heard_ms = world->now_ms;
+
+    (void)state;
+    world_tick(world, 7);
+    for (uint64_t wake_ms = 0; world->now_ms < heard_ms + 2 * DOWN_AFTER;) {
+        wake_ms = ha_watcher_wake_ms(world->w);
+        assert_true(wake_ms > world->now_ms && wake_ms <= world->now_ms + 20);
+        world_tick(world, wake_ms - world->now_ms);
+        if (effects_proposal(world->out, HA_COMMAND_OBSERVE) != NULL)
+            break;
+    }
+    assert_int_equal(world->now_ms, heard_ms + DOWN_AFTER);
+    world_free(world);
+}
+
+static void test_end_of_the_lease_is_noticed_to_the_millisecond(void **state)
+{
+    struct world *world = world_serving(HA_GATE_BPF);
+    uint64_t now_ms;
+
+    (void)state;
+    world_crashed(world, 1);
+    world_crashed(world, 2);
+    assert_int_equal(world_begin(world, HA_REASON_DOWN, HA_MEMBER_NONE), HA_OK);
+    now_ms = world->now_ms;
+    world_stopped(world, 1, 333);
+    world_stopped(world, 2, 333);
+    while (world_proposed(world, HA_COMMAND_FENCED) == NULL &&
+           world->now_ms < now_ms + 2 * (uint64_t)LEASE)
+        world_tick(world, ha_watcher_wake_ms(world->w) - world->now_ms);
+    assert_int_equal(world->now_ms, now_ms + 333 + ha_drift_ms(333));
+    world_free(world);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_one_verdict_is_a_rumour_two_are_a_fact),
     cmocka_unit_test(test_verdict_of_an_unheard_watcher_does_not_count),
@@ -944,6 +1155,9 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_an_old_name_in_a_give_up_makes_no_strays),
     cmocka_unit_test(test_a_renamed_history_is_logged_before_the_end),
     cmocka_unit_test(test_position_is_logged_while_repointing),
+    cmocka_unit_test(test_a_hung_replica_does_not_hold_up_the_end),
+    cmocka_unit_test(test_the_wait_for_a_replica_ends_and_says_for_whom),
+    cmocka_unit_test(test_nothing_is_ready_before_somebody_serves),
     cmocka_unit_test(test_small_progress_is_told_where_it_decides),
     cmocka_unit_test(test_an_idle_primary_costs_few_entries),
     cmocka_unit_test(test_positions_of_many_services_share_an_entry),
@@ -968,6 +1182,10 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_people_cannot_speak_for_watchers),
     cmocka_unit_test(test_operator_may_begin),
     cmocka_unit_test(test_proposals_are_repeated_not_doubled),
+    cmocka_unit_test(test_replicas_follow_from_the_primarys_own_word_on),
+    cmocka_unit_test(test_silence_is_noticed_to_the_millisecond),
+    cmocka_unit_test(test_end_of_the_lease_is_noticed_to_the_millisecond),
+    cmocka_unit_test(test_verdict_that_did_not_get_into_the_log_is_soon_said_again),
 };
 
 HA_TEST_MAIN("core/watcher", tests)

@@ -88,6 +88,8 @@ static void service_config(struct gen *g, struct ha_service_config *s)
     name(g, s->name, sizeof(s->name), false);
     ENUM(g, s->engine, engine);
     ENUM(g, s->durability, durability);
+    ENUM(g, s->crash_policy, crash_policy);
+    ENUM(g, s->on_quorum_loss, quorum_loss);
     TEXT(g, s->vip);
     s->vip_prefix = (uint8_t)any(g);
     NAME(g, s->vip_interface);
@@ -96,7 +98,6 @@ static void service_config(struct gen *g, struct ha_service_config *s)
     s->quorum = (uint8_t)any(g);
     s->parallel_syncs = (uint8_t)any(g);
     s->accept_process_fence = coin(g);
-    s->hold_on_quorum_loss = coin(g);
     s->failover_unwritable = coin(g);
     s->automatic = coin(g);
     s->rejoin_copy = coin(g);
@@ -111,6 +112,7 @@ static void service_config(struct gen *g, struct ha_service_config *s)
     s->promote_deadline_ms = any32(g);
     s->open_deadline_ms = any32(g);
     s->repoint_deadline_ms = any32(g);
+    s->restart_max_ms = any32(g);
     s->sync_grace_ms = any32(g);
     s->rewind_max_ms = any32(g);
     s->copy_max_ms = any32(g);
@@ -127,6 +129,7 @@ static void service_config(struct gen *g, struct ha_service_config *s)
         NAME(g, m->agent);
         TEXT(g, m->host);
         m->port = (uint16_t)any(g);
+        m->agent_port = (uint16_t)any(g);
         m->priority = (uint16_t)any(g);
         NAME(g, m->follow);
     }
@@ -140,6 +143,7 @@ static void webhooks(struct gen *g, uint32_t *ret_count, struct ha_webhook_confi
         TEXT(g, hooks[i].url);
         NAME(g, hooks[i].secret);
         NAME(g, hooks[i].service);
+        hooks[i].insecure = coin(g);
     }
 }
 
@@ -161,6 +165,9 @@ static void sound_member(struct gen *g, struct ha_service_config *s, uint32_t se
     (void)snprintf(m->host, sizeof(m->host), coin(g) ? "10.%u.%u.%u" : "fd00::%u:%u:%u",
                    service / 256, service % 256, at + 1);
     m->port = (uint16_t)(1 + gen_below(g, 65535));
+    m->agent_port = (uint16_t)(1 + gen_below(g, 65535));
+    if (m->agent_port == m->port)
+        m->agent_port = (uint16_t)(m->port % 65535 + 1);
     m->priority = (uint16_t)(at == 0 ? 1 + gen_below(g, 1000) : gen_below(g, 1001));
     if (at > 0 && coin(g))
         (void)snprintf(m->follow, sizeof(m->follow), "m%u", gen_below(g, at));
@@ -172,6 +179,8 @@ static void sound_service(struct gen *g, struct ha_service_config *s, uint32_t a
     (void)snprintf(s->name, sizeof(s->name), "service-%u", at);
     ENUM(g, s->engine, engine);
     s->durability = s->engine == HA_ENGINE_POSTGRESQL ? HA_DURABILITY_STRICT : HA_DURABILITY_SYNC;
+    s->crash_policy =
+        s->engine == HA_ENGINE_POSTGRESQL && coin(g) ? HA_CRASH_RESTART : HA_CRASH_FAILOVER;
     if (coin(g)) {
         (void)snprintf(s->vip, sizeof(s->vip), "192.168.%u.%u", at / 200, 1 + at % 200);
         s->vip_prefix = (uint8_t)(1 + gen_below(g, 32));
@@ -182,7 +191,6 @@ static void sound_service(struct gen *g, struct ha_service_config *s, uint32_t a
     s->quorum = (uint8_t)gen_below(g, 3) == 0 ? 0 : (uint8_t)(2 + gen_below(g, 2));
     s->parallel_syncs = (uint8_t)(1 + gen_below(g, HA_MEMBERS_MAX));
     s->accept_process_fence = coin(g);
-    s->hold_on_quorum_loss = coin(g);
     s->failover_unwritable = coin(g);
     s->automatic = coin(g);
     s->rejoin_copy = coin(g);
@@ -197,6 +205,7 @@ static void sound_service(struct gen *g, struct ha_service_config *s, uint32_t a
     s->promote_deadline_ms = 100 + gen_below(g, 3000000);
     s->open_deadline_ms = 1000 * (1 + gen_below(g, 600));
     s->repoint_deadline_ms = 60000 * (1 + gen_below(g, 60));
+    s->restart_max_ms = 1000 * (1 + gen_below(g, 60));
     s->sync_grace_ms = 1000 * gen_below(g, 60);
     s->rewind_max_ms = 1000 * (1 + gen_below(g, 3600));
     s->copy_max_ms = 1000 * (1 + gen_below(g, 86400));
@@ -208,6 +217,7 @@ static void sound_service(struct gen *g, struct ha_service_config *s, uint32_t a
     s->member_count = (uint8_t)(1 + count(g, HA_MEMBERS_MAX - 1));
     for (uint32_t i = 0; i < s->member_count; i++)
         sound_member(g, s, at, i);
+    s->on_quorum_loss = s->member_count > 1 && coin(g) ? HA_QUORUM_LOSS_HOLD : HA_QUORUM_LOSS_FENCE;
 }
 
 void gen_sound_config(struct gen *g, struct ha_config *config, uint32_t services)
@@ -223,6 +233,7 @@ void gen_sound_config(struct gen *g, struct ha_config *config, uint32_t services
         (void)snprintf(w->name, sizeof(w->name), "hook-%u", i);
         (void)snprintf(w->url, sizeof(w->url), "http%s://host-%u/%x?a=b&c=%%20", coin(g) ? "s" : "",
                        i, any32(g));
+        w->insecure = w->url[4] != 's' || coin(g);
         NAME(g, w->secret);
         if (services > 0 && coin(g))
             memcpy(w->service, config->services[gen_below(g, services)].name, sizeof(w->service));
@@ -305,12 +316,27 @@ static void sync_set(struct gen *g, struct ha_sync_set *s)
     s->members = any32(g) & HA_MEMBER_BITS_MAX;
 }
 
+static void hold_set(struct gen *g, struct ha_hold_set *s)
+{
+    s->members = gen_below(g, 1u << (HA_MEMBERS_MAX + 1));
+    s->lease_ms = gen_below(g, HA_LEASE_MAX_MS + 1);
+    for (uint32_t id = 0; id <= HA_MEMBERS_MAX; id++)
+        s->memory[id] = any(g);
+}
+
 static void sync_entry(struct gen *g, struct ha_sync_entry *e)
 {
     e->since = any(g);
     e->instance = any(g);
     e->lineage = any(g);
     e->offset = any(g);
+}
+
+static void diverged(struct gen *g, struct ha_diverged *d)
+{
+    d->epoch = any(g);
+    d->bytes = any(g);
+    ENUM(g, d->kept, kept);
 }
 
 static void command_sync(struct gen *g, struct ha_command_sync *c)
@@ -332,6 +358,8 @@ static void command_fenced(struct gen *g, struct ha_command_fenced *c)
     c->instance = any(g);
     c->stopped = gen_below(g, 1u << HA_WATCHERS_MAX);
     c->sealed = any32(g) & HA_MEMBER_BITS_MAX;
+    c->released = any32(g) & HA_MEMBER_BITS_MAX;
+    c->renewed = any32(g) & HA_MEMBER_BITS_MAX;
     c->waited_ms = any32(g);
     position(g, &c->position);
     TEXT(g, c->text);
@@ -374,6 +402,7 @@ static void command_pause(struct gen *g, struct ha_command_pause *c)
     TEXT(g, c->text);
 }
 
+/* One case for each kind. NOLINTNEXTLINE(readability-function-size) */
 static void command_body(struct gen *g, struct ha_command *c, struct ha_config *config, char *to)
 {
     switch (c->kind) {
@@ -449,6 +478,17 @@ static void command_body(struct gen *g, struct ha_command *c, struct ha_config *
     case HA_COMMAND_SYNC_FORCE:
         command_sync(g, &c->u.sync);
         break;
+    case HA_COMMAND_HOLD_INTEND:
+    case HA_COMMAND_HOLD_FORCE:
+        ref(g, &c->u.hold.ref);
+        hold_set(g, &c->u.hold.set);
+        c->u.hold.since = any(g);
+        break;
+    case HA_COMMAND_DIVERGED:
+        c->u.diverged.service = any32(g);
+        c->u.diverged.member = member(g);
+        diverged(g, &c->u.diverged.found);
+        break;
     }
 }
 
@@ -487,6 +527,11 @@ static void service_state(struct gen *g, struct ha_service *s)
     for (uint32_t i = 0; i < s->sync.count; i++) {
         sync_set(g, &s->sync.sets[i].set);
         s->sync.sets[i].since = any(g);
+    }
+    s->hold.count = count(g, HA_HOLD_SETS);
+    for (uint32_t i = 0; i < s->hold.count; i++) {
+        hold_set(g, &s->hold.sets[i].set);
+        s->hold.sets[i].since = any(g);
     }
     ENUM(g, s->reason, reason);
     s->target = member(g);
@@ -546,6 +591,7 @@ static void decision(struct gen *g, struct ha_decision *d, uint64_t id)
     d->stages.opened_ms = any(g);
     d->stages.done_ms = any(g);
     d->lost_bytes = any(g);
+    diverged(g, &d->found);
     d->fit_count = count(g, HA_MEMBERS_MAX);
     for (uint32_t i = 0; i < d->fit_count; i++) {
         NAME(g, d->fits[i].name);
@@ -650,6 +696,7 @@ static void sample(struct gen *g, struct ha_sample *s)
     s->copying = coin(g);
     s->read_only = coin(g);
     s->starts = coin(g);
+    s->lacks_rights = coin(g);
     s->run_id = any(g);
     s->link_idle_ms = any32(g);
     s->replicas = any32(g);
@@ -657,6 +704,7 @@ static void sample(struct gen *g, struct ha_sample *s)
     s->upstream_port = (uint16_t)any(g);
     TEXT(g, s->upstream_host);
     position(g, &s->position);
+    diverged(g, &s->diverged);
     TEXT(g, s->text);
 }
 
@@ -685,6 +733,13 @@ void gen_status(struct gen *g, struct ha_status *s)
     ENUM(g, s->order, order_kind);
     ENUM(g, s->result, result);
     s->sync_index = any(g);
+    s->memory = any(g);
+    s->awake_ms = any32(g);
+    s->hold_left_ms = any32(g);
+    s->hold_index = any(g);
+    s->hold_given = gen_below(g, 1u << (HA_MEMBERS_MAX + 1));
+    s->holding = coin(g);
+    s->hold_age_ms = any32(g);
     TEXT(g, s->text);
 }
 
@@ -708,6 +763,7 @@ static void settings(struct gen *g, struct ha_settings *s)
     s->gone = coin(g);
     ENUM(g, s->engine, engine);
     ENUM(g, s->durability, durability);
+    ENUM(g, s->on_quorum_loss, quorum_loss);
     NAME(g, s->service_name);
     NAME(g, s->member_name);
     TEXT(g, s->host);
@@ -720,7 +776,6 @@ static void settings(struct gen *g, struct ha_settings *s)
     s->hang_after_ms = any32(g);
     s->lease_ms = any32(g);
     s->promote_deadline_ms = any32(g);
-    s->hold_on_quorum_loss = coin(g);
     s->rejoin_copy = coin(g);
     s->rewind_max_ms = any32(g);
     s->copy_max_ms = any32(g);
@@ -729,7 +784,9 @@ static void settings(struct gen *g, struct ha_settings *s)
     for (uint32_t i = 0; i < s->peer_count; i++) {
         s->peers[i].id = member(g);
         s->peers[i].port = (uint16_t)any(g);
+        s->peers[i].agent_port = (uint16_t)any(g);
         NAME(g, s->peers[i].name);
+        NAME(g, s->peers[i].agent);
         TEXT(g, s->peers[i].host);
     }
 }
@@ -748,9 +805,49 @@ static void order(struct gen *g, struct ha_order *o)
     o->sync_managed = coin(g);
     sync_set(g, &o->sync);
     o->sync_index = any(g);
+    hold_set(g, &o->hold);
+    o->hold_index = any(g);
+    o->hold_free = coin(g);
+    o->hold_ms = any32(g);
     o->upstream = member(g);
     o->upstream_port = (uint16_t)any(g);
     TEXT(g, o->upstream_host);
+}
+
+static void peers(struct gen *g, struct ha_peers *p)
+{
+    p->config_version = any(g);
+    p->port_count = count(g, HA_PEER_PORTS_MAX);
+    for (uint32_t i = 0; i < p->port_count; i++)
+        p->ports[i] = (uint16_t)any(g);
+    p->count = count(g, HA_PEERS_MAX);
+    for (uint32_t i = 0; i < p->count; i++) {
+        NAME(g, p->all[i].agent);
+        p->all[i].keyed = coin(g);
+        for (size_t k = 0; k < sizeof(p->all[i].key); k++)
+            p->all[i].key[k] = (uint8_t)any(g);
+    }
+}
+
+static void hold_ask(struct gen *g, struct ha_hold_ask *a)
+{
+    a->service = any32(g);
+    a->member = member(g);
+    a->epoch = any(g);
+    a->instance = any(g);
+    a->stamp = any(g);
+    a->length_ms = count(g, HA_LEASE_MAX_MS);
+    a->memory = any(g);
+}
+
+static void hold_word(struct gen *g, struct ha_hold_word *w)
+{
+    w->service = any32(g);
+    w->epoch = any(g);
+    w->instance = any(g);
+    w->stamp = any(g);
+    w->length_ms = count(g, HA_LEASE_MAX_MS);
+    w->memory = any(g);
 }
 
 void gen_message(struct gen *g, enum ha_message_type type, struct ha_message *m)
@@ -787,6 +884,37 @@ void gen_message(struct gen *g, enum ha_message_type type, struct ha_message *m)
         m->u.stopped.service = any32(g);
         m->u.stopped.epoch = any(g);
         m->u.stopped.remainder_ms = any32(g);
+        break;
+    case HA_MESSAGE_REPEAT:
+    case HA_MESSAGE_RENEW:
+    case HA_MESSAGE_TELL:
+        m->u.repeat.instance = any(g);
+        m->u.repeat.stamp = any(g);
+        m->u.repeat.sum = any(g);
+        m->u.repeat.count = count(g, HA_RANGES_MAX);
+        for (uint32_t i = 0; i < m->u.repeat.count; i++) {
+            m->u.repeat.ranges[i].first = any32(g);
+            m->u.repeat.ranges[i].count = any32(g);
+        }
+        break;
+    case HA_MESSAGE_PEERS:
+        peers(g, &m->u.peers);
+        break;
+    case HA_MESSAGE_HOLD_ASKS:
+        m->u.asks.count = count(g, HA_HOLDS_MAX);
+        for (uint32_t i = 0; i < m->u.asks.count; i++)
+            hold_ask(g, &m->u.asks.all[i]);
+        break;
+    case HA_MESSAGE_HOLD_WORDS:
+        m->u.words.count = count(g, HA_HOLDS_MAX);
+        for (uint32_t i = 0; i < m->u.words.count; i++)
+            hold_word(g, &m->u.words.all[i]);
+        break;
+    case HA_MESSAGE_ALL:
+        m->u.all.config_version = any(g);
+        m->u.all.count = count(g, HA_SERVICES_MAX);
+        for (uint32_t i = 0; i < m->u.all.count; i++)
+            m->u.all.services[i] = any32(g);
         break;
     case HA_MESSAGE_NONE:
     case HA_MESSAGE_HEARTBEATS:

@@ -27,11 +27,11 @@ void gen_config(struct gen *g, struct ha_config *config, uint32_t services);
 /* One that ha_config_check takes too. */
 void gen_sound_config(struct gen *g, struct ha_config *config, uint32_t services);
 
-/* HA_COMMAND_CONFIG borrows @config and @text, which holds HA_CONFIG_TEXT_MAX + 1 bytes. */
+/* HA_COMMAND_CONFIG borrows @config and @to, which holds HA_CONFIG_TEXT_MAX + 1 bytes. */
 void gen_command(struct gen *g, enum ha_command_kind kind, struct ha_command *command,
-                 struct ha_config *config, char *text);
+                 struct ha_config *config, char *to);
 
-void gen_cluster(struct gen *g, struct ha_cluster *cluster, uint32_t services);
+void gen_cluster(struct gen *g, struct ha_cluster *cluster, uint32_t wanted);
 
 void gen_status(struct gen *g, struct ha_status *status);
 void gen_promise(struct gen *g, struct ha_promise *promise);

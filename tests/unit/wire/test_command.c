@@ -9,7 +9,7 @@
 #include "tests/unit/wire/every_byte.h"
 #include "tests/unit/wire/generate.h"
 
-#define KINDS ((uint32_t)HA_COMMAND_SYNC_FORCE + 1)
+#define KINDS ((uint32_t)HA_COMMAND_DIVERGED + 1)
 
 struct room {
     struct ha_config config, decoded_config;
@@ -225,15 +225,15 @@ static const struct {
 } refusals[] = {
     {"nothing", {0}, 0, HA_EPROTO, "log entry: byte 0: truncated"},
     {"other version",
-     {3, 0},
+     {4, 0},
      16,
      HA_ENOTSUP,
-     "log entry of version 3; this program knows version 2"},
-    {"unknown kind", {2, 99}, 16, HA_EPROTO, "log entry: byte 2: unknown command_kind"},
-    {"bytes after it", {2, 0}, 24, HA_EPROTO, "log entry: byte 16: bytes after the end"},
-    {"padding", {2, 0, [15] = 1}, 16, HA_EPROTO, "log entry: byte 16: padding that is not zero"},
+     "log entry of version 4; this program knows version 3"},
+    {"unknown kind", {3, 99}, 16, HA_EPROTO, "log entry: byte 2: unknown command_kind"},
+    {"bytes after it", {3, 0}, 24, HA_EPROTO, "log entry: byte 16: bytes after the end"},
+    {"padding", {3, 0, [15] = 1}, 16, HA_EPROTO, "log entry: byte 16: padding that is not zero"},
     {"too many",
-     {2, HA_COMMAND_OBSERVE, [14] = 65},
+     {3, HA_COMMAND_OBSERVE, [14] = 65},
      24,
      HA_EPROTO,
      "log entry: byte 18: a number or count over its limit"},

@@ -34,6 +34,8 @@ static const struct {
     {GOOD "follow\n", "line 6: neither a section nor key = value"},
     {GOOD "nonsense\n[member cache/a]\n", "line 6: neither a section nor key = value"},
     {GOOD "follow = a\x01\n", "line 6: a control character"},
+    {GOOD "# a caf\xe9\n", "line 6: a byte that is not UTF-8"},
+    {GOOD "# a caf\xc3", "line 6: a byte that is not UTF-8"},
     {GOOD "# " X50 X50 X50 X50 "\n", "line 6: longer than 197 bytes"},
     {SERVICE "down_afer = 1s\n" MEMBER, "line 3: service cache: unknown key \"down_afer\""},
     {SERVICE "lease = 2s\nlease = 3s\n" MEMBER,
@@ -42,7 +44,7 @@ static const struct {
      "line 7: service cache: there is such a section already, in line 1"},
     {GOOD "[member cache/a]\n",
      "line 6: member cache/a: there is such a section already, in line 3"},
-    {"[webhook w]\nurl = http://h/\n[webhook w]\n",
+    {"[webhook w]\nurl = https://h/\n[webhook w]\n",
      "line 3: webhook w: there is such a section already, in line 1"},
     {"[defaults]\n[defaults]\n", "line 2: defaults: there is such a section already, in line 1"},
     {GOOD "[defaults]\nprobe = 1s\n", "line 6: defaults: it must stand before the first service"},
@@ -142,8 +144,20 @@ static const struct {
      "line 1: service cache: vip: member a has no agent that could hold it"},
     {SERVICE "vip = 10.0.0.1/24\n" MEMBER "agent = db1\n",
      "line 1: service cache: vip: 10.0.0.1 is the address of member cache/a already"},
-    {SERVICE "hold_on_quorum_loss = yes\n" MEMBER,
-     "line 4: member cache/a: agent: none, but the service asks for hold_on_quorum_loss"},
+    {SERVICE "on_quorum_loss = hold\n" MEMBER MEMBER_B,
+     "line 4: member cache/a: agent: none, but the service asks for on_quorum_loss = hold"},
+    {SERVICE "on_quorum_loss = hold\n" MEMBER "agent = db1\n",
+     "line 1: service cache: on_quorum_loss: nobody could keep the lease: there is no other "
+     "member"},
+    {SERVICE "on_quorum_loss = hold\n" MEMBER "agent = db1\nagent_port = 6379\n" MEMBER_B
+             "agent = db2\n",
+     "line 4: member cache/a: agent_port: 6379 is the port of member cache/a"},
+    {SERVICE "on_quorum_loss = hold\n" MEMBER "agent = db1\n" MEMBER_B
+             "agent = db2\nagent_port = 7000\n"
+             "[service other]\nengine = redis\n[member other/x]\nhost = 10.0.0.2\nport = 7000\n",
+     "line 8: member cache/b: agent_port: 7000 is the port of member other/x"},
+    {SERVICE "on_quorum_loss = yes\n" MEMBER,
+     "line 3: service cache: on_quorum_loss: \"yes\" is not fence or hold"},
     {SERVICE MEMBER "agent = db1\n" MEMBER_B "agent = db1\n",
      "line 7: member cache/b: agent: db1 serves member a of the same service already"},
     {SERVICE MEMBER "priority = never\n",
@@ -163,12 +177,18 @@ static const struct {
     {SERVICE "vip = 10.0.0.9/24\n" MEMBER "agent = db1\n[service other]\nengine = redis\n"
              "vip = 10.0.0.9/32\n[member other/x]\nhost = h\nport = 1\nagent = db1\n",
      "line 8: service other: vip: 10.0.0.9 is the vip of service cache already"},
-    {GOOD "[webhook w]\nurl = http://u:p@h/\n",
+    {GOOD "[webhook w]\nurl = https://u:p@h/\n",
      "line 6: webhook w: url: user and password do not belong there"},
-    {GOOD "[webhook w]\nurl = http://:80/\n", "line 6: webhook w: url: no host"},
-    {GOOD "[webhook w]\nurl = http://h/a b\n",
+    {GOOD "[webhook w]\nurl = https://:80/\n", "line 6: webhook w: url: no host"},
+    {GOOD "[webhook w]\nurl = https://h/a b\n",
      "line 6: webhook w: url: a character that must be percent-encoded"},
-    {GOOD "[webhook w]\nurl = http://h/\nservice = other\n",
+    {GOOD "[webhook w]\nurl = http://h/\n",
+     "line 6: webhook w: url: http:// to another host would go there in the clear: use https://, "
+     "or say insecure = yes"},
+    {GOOD "[webhook w]\nurl = http://127.evil.example/\ninsecure = no\n",
+     "line 6: webhook w: url: http:// to another host would go there in the clear: use https://, "
+     "or say insecure = yes"},
+    {GOOD "[webhook w]\nurl = https://h/\nservice = other\n",
      "line 6: webhook w: service: there is no service \"other\""},
 };
 
@@ -188,13 +208,11 @@ static int teardown(void **state)
 static int parse(const char *text, struct ha_config *ret, struct ha_err *err)
 {
     size_t size = strlen(text);
-    char *copy = malloc(size + 1);
+    char *copy = malloc(size == 0 ? 1 : size);
     int rv;
 
     assert_non_null(copy);
     memcpy(copy, text, size);
-    copy = realloc(copy, size == 0 ? 1 : size);
-    assert_non_null(copy);
     rv = ha_config_parse(copy, size, WATCHERS, ret, err);
     free(copy);
     return rv;
@@ -255,7 +273,7 @@ static void test_limits(void **state)
     size = 0;
     for (unsigned i = 0; i <= HA_WEBHOOKS_MAX; i++)
         size += (size_t)snprintf(text + size, HA_CONFIG_TEXT_MAX - size,
-                                 "[webhook w%u]\nurl=http://h/\n", i);
+                                 "[webhook w%u]\nurl=https://h/\n", i);
     assert_int_equal(ha_config_parse(text, size, WATCHERS, config, &err), HA_EINVAL);
     assert_string_equal(err.text, "line 17: webhook w8: more than 8 webhooks");
     free(text);
@@ -286,7 +304,7 @@ static const char whole[] = "\xef\xbb\xbf# A comment\r\n"
                             "host = db1.example.org\n"
                             "port = 5432\n"
                             "[webhook ops]\n"
-                            "url = http://h:80/?a=b;c\n"
+                            "url = https://h:80/?a=b;c\n"
                             "[member cache/b]\n"
                             "agent = db2\n"
                             "host = 10.0.0.2\n"
@@ -325,9 +343,17 @@ static void test_good_text(void **state)
     assert_string_equal(main->vip_interface, "");
     assert_string_equal(main->members[0].host, "db1.example.org");
     assert_int_equal(config->webhook_count, 1);
-    assert_string_equal(config->webhooks[0].url, "http://h:80/?a=b;c");
+    assert_string_equal(config->webhooks[0].url, "https://h:80/?a=b;c");
     assert_int_equal(parse("", config, &err), HA_OK);
     assert_int_equal(config->service_count, 0);
+    assert_int_equal(parse(GOOD "[webhook a]\nurl = http://127.0.0.1:80/\n"
+                                "[webhook b]\nurl = http://[::1]:80/\n"
+                                "[webhook c]\nurl = http://localhost\n"
+                                "[webhook d]\nurl = http://h/\ninsecure = yes\n",
+                           config, &err),
+                     HA_OK);
+    assert_false(ha_webhook_is_in_the_clear(&config->webhooks[0]));
+    assert_true(ha_webhook_is_in_the_clear(&config->webhooks[3]));
 }
 
 /* Without a set of watchers only what depends on it is left unchecked. */
@@ -378,7 +404,7 @@ static void test_rendered_text(void **state)
                               "port = 5432\n"
                               "\n"
                               "[webhook ops]\n"
-                              "url = http://h:80/?a=b;c\n");
+                              "url = https://h:80/?a=b;c\n");
     free(text);
 }
 
@@ -466,12 +492,12 @@ static const struct {
      "service cache removed\n"
      "service new added: engine redis, rate 2/1h\n"
      "member new/a added: host h, port 1\n"},
-    {GOOD "[webhook a]\nurl = http://a/\n[webhook b]\nurl = http://b/\n",
-     GOOD "[webhook b]\nurl = http://c/\nsecret = s\n[webhook c]\nurl = http://c/\n",
+    {GOOD "[webhook a]\nurl = https://a/\n[webhook b]\nurl = https://b/\n",
+     GOOD "[webhook b]\nurl = https://c/\nsecret = s\n[webhook c]\nurl = https://c/\n",
      "webhook a removed\n"
-     "webhook b: url http://b/ -> http://c/\n"
+     "webhook b: url https://b/ -> https://c/\n"
      "webhook b: secret none -> s\n"
-     "webhook c added: url http://c/\n"},
+     "webhook c added: url https://c/\n"},
 };
 
 #define LINES_SIZE 4096u

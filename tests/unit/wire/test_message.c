@@ -9,7 +9,7 @@
 #include "tests/unit/wire/every_byte.h"
 #include "tests/unit/wire/generate.h"
 
-#define TYPES ((uint32_t)HA_MESSAGE_STOPPED + 1)
+#define TYPES ((uint32_t)HA_MESSAGE_ALL + 1)
 
 struct room {
     uint8_t data[HA_MESSAGE_SIZE_MAX], again[HA_MESSAGE_SIZE_MAX];
@@ -189,6 +189,31 @@ static void test_no_field_of_an_item_is_forgotten(void **state)
     every_byte_check(&r->promise, sizeof(r->promise), promise_mask, same_promise, r);
 }
 
+/* Of each bit of a status it must be told when it changes, but for those that change by themselves.
+ */
+static void test_mark_is_of_all_that_lasts(void **state)
+{
+    struct room *r = *state;
+    uint64_t mark;
+
+    gen_seed(&r->g, 3, true);
+    gen_status(&r->g, &r->status);
+    mark = ha_status_mark(&r->status);
+    r->status.answer_age_ms++;
+    r->status.sample.link_idle_ms++;
+    r->status.gate_left_ms++;
+    r->status.lease_left_ms++;
+    assert_int_equal(ha_status_mark(&r->status), mark);
+    r->status.sample.position.offset++;
+    assert_int_not_equal(ha_status_mark(&r->status), mark);
+    r->status.sample.position.offset--;
+    r->status.settled = !r->status.settled;
+    assert_int_not_equal(ha_status_mark(&r->status), mark);
+    r->status.settled = !r->status.settled;
+    r->status.text[0] ^= 1;
+    assert_int_not_equal(ha_status_mark(&r->status), mark);
+}
+
 /* A host with a member of each of 1024 services: all arrive, in order, in messages of a size. */
 static void test_batches_split(void **state)
 {
@@ -320,10 +345,10 @@ static void test_refusals_say_what(void **state)
     struct ha_err err = {0};
     size_t size = 77;
 
-    r->data[0] = 3;
+    r->data[0] = HA_MESSAGE_VERSION - 1;
     assert_int_equal(ha_message_decode(r->data, 50, &r->decoded, &err), HA_ENOTSUP);
-    assert_string_equal(err.text, "the peer speaks version 3 of the protocol, this program version "
-                                  "2; upgrade the older one");
+    assert_string_equal(err.text, "the peer speaks version 4 of the protocol, this program version "
+                                  "5; upgrade the older one");
     r->data[0] = HA_MESSAGE_VERSION;
     r->data[1] = 200;
     assert_int_equal(ha_message_decode(r->data, 50, &r->decoded, &err), HA_EPROTO);
@@ -345,6 +370,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(test_round_trip, setup, teardown),
     cmocka_unit_test_setup_teardown(test_no_field_is_forgotten, setup, teardown),
     cmocka_unit_test_setup_teardown(test_no_field_of_an_item_is_forgotten, setup, teardown),
+    cmocka_unit_test_setup_teardown(test_mark_is_of_all_that_lasts, setup, teardown),
     cmocka_unit_test_setup_teardown(test_batches_split, setup, teardown),
     cmocka_unit_test_setup_teardown(test_bad_item_is_left_out, setup, teardown),
     cmocka_unit_test_setup_teardown(test_truncated_or_longer, setup, teardown),

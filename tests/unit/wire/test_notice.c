@@ -63,6 +63,20 @@ static void test_body(void **state)
     free(body);
 }
 
+/* Once the old primary has come back. */
+static void test_body_says_what_was_found(void **state)
+{
+    struct ha_decision found = decision;
+    char *body = NULL;
+
+    (void)state;
+    found.found = (struct ha_diverged){.epoch = 9, .bytes = 4096, .kept = HA_KEPT_WHOLE};
+    assert_int_equal(ha_notice_body("prod", &promoted, &found, &body), HA_OK);
+    assert_non_null(strstr(body, "\"lost_bytes\":812,"));
+    assert_non_null(strstr(body, "\"found_lost_bytes\":4096}}"));
+    free(body);
+}
+
 static void test_body_of_the_cluster(void **state)
 {
     const struct ha_notice notice = {.seq = 1, .kind = HA_NOTICE_TEST, .wall_ms = 1, .text = "hi"};
@@ -227,10 +241,15 @@ static void test_signature(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_body),          cmocka_unit_test(test_body_of_the_cluster),
-    cmocka_unit_test(test_text_is_utf8),  cmocka_unit_test(test_any_notice),
-    cmocka_unit_test(test_time),          cmocka_unit_test(test_calendar),
-    cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_signature),
+    cmocka_unit_test(test_body),
+    cmocka_unit_test(test_body_says_what_was_found),
+    cmocka_unit_test(test_body_of_the_cluster),
+    cmocka_unit_test(test_text_is_utf8),
+    cmocka_unit_test(test_any_notice),
+    cmocka_unit_test(test_time),
+    cmocka_unit_test(test_calendar),
+    cmocka_unit_test(test_out_of_memory),
+    cmocka_unit_test(test_signature),
 };
 
 HA_TEST_MAIN("wire/notice", tests)

@@ -16,16 +16,17 @@ static const struct ha_service service = {
             .vip = "10.0.0.9",
             .vip_prefix = 24,
             .vip_interface = "eth0",
-            .hold_on_quorum_loss = true,
+            .on_quorum_loss = HA_QUORUM_LOSS_HOLD,
             .probe_ms = 1,
             .heartbeat_ms = 2,
             .hang_after_ms = 3,
             .lease_ms = 4,
             .promote_deadline_ms = 5,
             .member_count = 3,
-            .members = {{.name = "a", .host = "10.0.0.1", .port = 11},
-                        {.name = "b", .host = "10.0.0.2", .port = 12},
-                        {.name = "c", .host = "10.0.0.3", .port = 13}},
+            .members =
+                {{.name = "a", .agent = "x", .host = "10.0.0.1", .port = 11, .agent_port = 14},
+                 {.name = "b", .host = "10.0.0.2", .port = 12},
+                 {.name = "c", .host = "10.0.0.3", .port = 13}},
         },
     .members = {{.id = 5}, {.id = 2}, {.id = 7}},
 };
@@ -58,10 +59,12 @@ static void test_member(void **state)
     assert_int_equal(got.hang_after_ms, 3);
     assert_int_equal(got.lease_ms, 4);
     assert_int_equal(got.promote_deadline_ms, 5);
-    assert_true(got.hold_on_quorum_loss);
+    assert_int_equal(got.on_quorum_loss, HA_QUORUM_LOSS_HOLD);
     assert_int_equal(got.peer_count, 2);
     assert_int_equal(got.peers[0].id, 5);
     assert_int_equal(got.peers[0].port, 11);
+    assert_int_equal(got.peers[0].agent_port, 14);
+    assert_string_equal(got.peers[0].agent, "x");
     assert_string_equal(got.peers[0].host, "10.0.0.1");
     assert_int_equal(got.peers[1].id, 7);
 }

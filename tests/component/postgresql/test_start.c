@@ -1,0 +1,185 @@
+/* How a server is started and stopped: by commands of the administrator, as an ordinary process;
+ * and how much WAL it keeps for who is away. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "agents/postgresql/parse.h"
+#include "lib/base/err.h"
+#include "lib/io/clock.h"
+#include "tests/component/postgresql/server.h"
+#include "tests/support/cmocka_ha.h"
+
+#define BIN SERVER_BIN
+
+static struct ha_act act_on(enum ha_order_kind kind)
+{
+    struct ha_act act = act_of(kind);
+
+    act.deadline_ms = 10000;
+    (void)snprintf(act.member_name, sizeof(act.member_name), "a");
+    act.peer_count = 1;
+    (void)snprintf(act.peer_names[0], sizeof(act.peer_names[0]), "b");
+    return act;
+}
+
+static void expect(struct client *client, struct ha_act act, int want)
+{
+    const uint64_t end_ms = ha_clock_mono_ms() + 60000;
+    int code = client_act(client, act);
+
+    while (code == HA_EBUSY && want != HA_EBUSY && ha_clock_mono_ms() < end_ms) {
+        run_for(client->loop, 50);
+        code = client_act(client, act);
+    }
+    if (code != want)
+        print_message("# %s\n", client->acted.text);
+    assert_int_equal(code, want);
+}
+
+static void open_with(struct client *client, uv_loop_t *loop, const struct server *server,
+                      const char *start, const char *stop)
+{
+    struct ha_link_spec spec = server_local_spec(server);
+
+    spec.start_command = start;
+    spec.stop_command = stop;
+    client_open(client, loop, spec);
+}
+
+static void expect_said(const struct server *server, const char *want)
+{
+    assert_int_equal(shell("[ \"$(tr '\\n' ' ' <%s/said)\" = '%s ' ]", server->dir, want), 0);
+}
+
+/* Where commands are configured nothing else starts or stops it; one that fails is told. */
+static void test_commands(void **state)
+{
+    struct server server;
+    struct client client;
+    char start[512], stop[512];
+
+    server_make(&server, NULL);
+    (void)snprintf(start, sizeof(start),
+                   BIN "/pg_ctl start -W -s -D %.60s -l %.60s/log && echo start >>%.60s/said",
+                   server.data, server.dir, server.dir);
+    (void)snprintf(stop, sizeof(stop),
+                   "echo stop >>%.60s/said; " BIN "/pg_ctl stop -W -s -m fast -D %.60s", server.dir,
+                   server.data);
+    open_with(&client, *state, &server, "echo no unit of that name; false", stop);
+    expect(&client, act_follow(NULL, "a"), HA_EIO);
+    assert_non_null(strstr(client.acted.text, "no unit of that name"));
+    client_close(&client);
+    open_with(&client, *state, &server, start, stop);
+    expect(&client, act_follow(NULL, "a"), HA_OK);
+    expect_said(&server, "start");
+    expect(&client, act_on(HA_ORDER_PROMOTE), HA_OK);
+    expect(&client, act_on(HA_ORDER_SERVE), HA_OK);
+    expect(&client, act_follow(NULL, "a"), HA_OK); /* a primary is stopped for that */
+    expect_said(&server, "start stop start");
+    assert_int_equal(client.acted.sample.role, HA_ROLE_REPLICA);
+    expect(&client, act_on(HA_ORDER_PROMOTE), HA_OK);
+    client_close(&client);
+    open_with(&client, *state, &server, start, "echo not today; false");
+    expect(&client, act_follow(NULL, "a"), HA_EIO);
+    assert_non_null(strstr(client.acted.text, "stop_command: not today"));
+    assert_int_not_equal(server_pid(&server), 0);
+    client_close(&client);
+    server_free(&server);
+}
+
+/* The agent is spared by the kernel and runs before others; what it starts is not. */
+static void test_ordinary(void **state)
+{
+    struct server server;
+    struct client client;
+    pid_t pid;
+
+    if (shell("echo -500 >/proc/%d/oom_score_adj 2>/dev/null", (int)getpid()) != 0)
+        print_message("# not allowed to spare itself here\n");
+    if (setpriority(PRIO_PROCESS, 0, -5) != 0)
+        print_message("# not allowed to run before others here\n");
+    server_make(&server, NULL);
+    client_open_local(&client, *state, &server);
+    expect(&client, act_follow(NULL, "a"), HA_OK);
+    pid = server_pid(&server);
+    assert_int_equal(shell("[ $(cat /proc/%d/oom_score_adj) = 0 ]", (int)pid), 0);
+    /* What it asks of upstreams itself knows that, too, where its libpq does. */
+    assert_int_equal(
+        shell("tr '\\0' '\\n' </proc/%d/environ | grep -qx 'PGREQUIREAUTH=!password'", (int)pid),
+        0);
+    assert_int_equal(getpriority(PRIO_PROCESS, (id_t)pid), 0);
+    (void)shell("echo 0 >/proc/%d/oom_score_adj", (int)getpid());
+    (void)setpriority(PRIO_PROCESS, 0, 0);
+    client_close(&client);
+    server_free(&server);
+}
+
+/* It goes on with what it has, and says what it lacks; where that is allowed it is copied anew. */
+static void come_back(const struct server *a, const struct server *b, struct client *cb)
+{
+    struct ha_act act = act_follow(a, "b");
+    char *count;
+
+    expect(cb, act, HA_OK); /* it runs */
+    expect(cb, act, HA_EDENIED);
+    print_message("# %s\n", cb->acted.text);
+    assert_non_null(strstr(cb->acted.text, "has removed WAL that it needs"));
+    assert_int_not_equal(server_pid(b), 0);
+    act.copy_allowed = true;
+    act.copy_max_ms = 60000;
+    expect(cb, act, HA_OK);
+    server_wait(a,
+                "SELECT wal_status FROM pg_replication_slots WHERE slot_name = 'ha_b' AND active",
+                "reserved", 20000);
+    count = server_ask(a, "SELECT count(*) FROM t");
+    server_wait(b, "SELECT count(*) FROM t", count, 20000);
+    free(count);
+}
+
+/* For who is away no more WAL is kept than the server may keep; who comes back too late is told. */
+static void test_slot_is_bounded(void **state)
+{
+    static const char few[] = "wal_keep_size = 0\nmax_slot_wal_keep_size = 2MB\n"
+                              "min_wal_size = 2MB\nmax_wal_size = 2MB\narchive_mode = off";
+    struct server a, b;
+    struct client ca, cb;
+    char *size;
+
+    server_make(&a, few);
+    server_make(&b, few);
+    client_open_local(&ca, *state, &a);
+    client_open_local(&cb, *state, &b);
+    expect(&ca, act_follow(NULL, "a"), HA_OK);
+    expect(&ca, act_on(HA_ORDER_PROMOTE), HA_OK);
+    expect(&ca, act_on(HA_ORDER_SERVE), HA_OK);
+    expect(&cb, act_follow(&a, "b"), HA_OK);
+    server_wait(&a, "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'", "1",
+                20000);
+    server_signal(&b, SIGKILL);
+    for (unsigned i = 0; i < 30; i++)
+        server_do(&a, "INSERT INTO t SELECT generate_series(1, 4000); SELECT pg_switch_wal();"
+                      "CHECKPOINT");
+    server_wait(&a, "SELECT wal_status FROM pg_replication_slots WHERE slot_name = 'ha_b'", "lost",
+                10000);
+    size = server_ask(&a, "SELECT sum(size) / 1024 / 1024 FROM pg_ls_waldir()");
+    print_message("# %s MiB of WAL\n", size);
+    assert_in_range(ha_pg_number(size), 1, 16);
+    free(size);
+    come_back(&a, &b, &cb);
+    client_close(&ca);
+    client_close(&cb);
+    server_free(&a);
+    server_free(&b);
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test_setup_teardown(test_commands, loop_setup, loop_teardown),
+    cmocka_unit_test_setup_teardown(test_ordinary, loop_setup, loop_teardown),
+    cmocka_unit_test_setup_teardown(test_slot_is_bounded, loop_setup, loop_teardown),
+};
+
+HA_TEST_MAIN("postgresql/start", tests)
