@@ -24,7 +24,8 @@
 #define PROBE_TIMEOUT_MAX_MS 2000u
 #define RENEW_MIN_MS 50u
 #define SETTLE_MS 30u /* after a gate moved: by then what waited for it has been said */
-#define PID_BITS 22   /* of pid_max; the rest of a process's name is its start time */
+#define LOST_AGAIN_MS 50u
+#define PID_BITS 22 /* of pid_max; the rest of a process's name is its start time */
 
 struct database {
     struct ha_databases *databases;
@@ -35,7 +36,9 @@ struct database {
     uint32_t probe_timeout_ms;
     const struct ha_engine_ops *ops;
     struct ha_link *link; /* NULL: not joined */
-    bool probing, probe_again;
+    bool probing;
+    bool lost;          /* the connection, soon after a probe: it is asked again a little later */
+    uint64_t probed_ms; /* when the last probe began, boot clock */
     bool acting, act_waits;
     struct ha_act act; /* the one that waits for the canceled one to end */
     uint64_t gate_ms;  /* the deadline that is set, boot clock; 0: closed, or not known */
@@ -172,10 +175,6 @@ static void on_probed(void *data, const struct ha_probed *probed)
     if (database->link == NULL || probed->code != HA_OK)
         return; /* closing */
     take_answer(database, &probed->sample, probed->pid);
-    if (database->probe_again) {
-        database->probe_again = false;
-        probe(database);
-    }
 }
 
 static void probe(struct database *database)
@@ -184,16 +183,20 @@ static void probe(struct database *database)
         return;
     if (database->ops->probe(database->link, database->probe_timeout_ms, on_probed) == HA_OK)
         database->probing = true;
+    database->lost = false;
+    database->probed_ms = ha_clock_boot_ms();
 }
 
+/* A broken connection is a hint that is followed at once; but a server that hangs up on each probe
+ * would be asked without end. */
 static void on_lost(void *data, enum ha_answer how, const char *text)
 {
     struct database *database = data;
 
     HA_LOG(HA_LOG_DEBUG, "database-connection-lost", "service=%s how=%s text=%s",
            database->section->service, ha_answer_text(how), HA_QUOTE(text));
-    if (database->probing)
-        database->probe_again = true;
+    if (ha_clock_boot_ms() - database->probed_ms < LOST_AGAIN_MS)
+        database->lost = true;
     else
         probe(database);
 }
@@ -443,8 +446,10 @@ void ha_databases_poll(struct ha_databases *databases)
 
         if (database->settle_ms != 0 && now_ms >= database->settle_ms)
             settle_gate(database);
-        if (databases->all[i].link != NULL && databases->all[i].close_owed)
-            close_gate(&databases->all[i]);
+        if (database->link != NULL && database->close_owed)
+            close_gate(database);
+        if (database->lost && now_ms - database->probed_ms >= LOST_AGAIN_MS)
+            probe(database);
     }
 }
 

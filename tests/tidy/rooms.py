@@ -40,6 +40,8 @@ IMPURE = re.compile(r"\b(malloc|calloc|realloc|free|strdup|strndup|asprintf|prin
                     r"random|exit|abort|strerror|qsort)\s*\(")
 # Log text is locale-free and the log says nothing from these rooms (they return facts).
 SILENT = re.compile(r"\b(HA_LOG|ha_log_\w+|printf|perror|syslog)\s*\(|\b(fprintf)\(stderr")
+TOP = {"cmd", "lib", "raft", "agents", "tests", "deploy", "meson.build", "README.md", "LICENSE"}
+BUILT = re.compile(r"(build|b-).*")  # folders that .gitignore names
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]+(["<])([^">]+)[">]', re.M)
 
 
@@ -78,6 +80,14 @@ def calls(pattern, rooms):
                 yield f"{path}:{number}: {word}() is not for this room"
 
 
+def check_top():
+    for entry in sorted(ROOT.iterdir()):
+        if entry.name in TOP or entry.name.startswith(".") or \
+                entry.is_dir() and BUILT.fullmatch(entry.name):
+            continue
+        yield f"{entry.name}: nothing else belongs at the top"
+
+
 def main():
     arrows, foreign = [], []
     for path in sources(".c", ".h"):
@@ -92,6 +102,7 @@ def main():
     tap.case("lib/core has no clock, memory, file or chance", calls(IMPURE, ("lib/core",)))
     tap.case("lib/core, lib/wire and lib/api do not log",
              calls(SILENT, ("lib/core", "lib/wire", "lib/api")))
+    tap.case("the top level holds the rooms", check_top())
     return tap.end()
 
 
