@@ -114,8 +114,7 @@ void ha_daemon_look_at_peers(struct ha_daemon *daemon)
  */
 static void tell_ready(struct ha_daemon *daemon)
 {
-    if (daemon->ready || !daemon->core->caught_up ||
-        ha_clock_mono_ms() < daemon->core->blind_until_ms)
+    if (daemon->ready || !ha_watcher_is_ready(daemon->core, ha_clock_mono_ms()))
         return;
     daemon->ready = true;
     HA_LOG(HA_LOG_INFO, "ready", "after_ms=%" PRIu64, ha_clock_mono_ms() - daemon->started_ms);

@@ -26,6 +26,13 @@ static bool may_add(const struct ha_watcher *w)
            (!ha_cluster_is_settling(&w->cluster) && ha_cluster_has_spoken(&w->cluster, w->self));
 }
 
+bool ha_watcher_is_ready(const struct ha_watcher *w, uint64_t now_ms)
+{
+    bool sits = w->cluster.set_id != 0 && w->self < w->cluster.watcher_count;
+
+    return w->caught_up && now_ms >= w->blind_until_ms && (!sits || may_add(w));
+}
+
 static void ask_for_note(struct ha_watcher *w, uint32_t length_ms, struct ha_effects *out)
 {
     if (w->promise_asked_ms >= length_ms)

@@ -128,6 +128,11 @@ struct ha_watcher {
 };
 
 void ha_watcher_init(struct ha_watcher *w, const struct ha_watcher_options *options);
+
+/* Caught up, and no promise of its last run can stand; one of the set promises by now. The next one
+ * may be restarted. */
+bool ha_watcher_is_ready(const struct ha_watcher *w, uint64_t now_ms);
+
 /* The same where the memory is zero already: what no service needs stays untouched, and costs a
  * small cluster no page. */
 void ha_watcher_init_zeroed(struct ha_watcher *w, const struct ha_watcher_options *options);

@@ -78,7 +78,9 @@ static void test_whoever_is_new_promises_nothing_until_the_old_set_is_over(void 
     assert_null(answer(world));
     assert_int_equal(world_speak(world, 2), HA_OK);
     assert_null(answer(world));
+    assert_false(ha_watcher_is_ready(world->w, world->now_ms));
     assert_int_equal(settled(world, W1 | W2), HA_OK);
+    assert_true(ha_watcher_is_ready(world->w, world->now_ms));
     assert_non_null(answer(world));
     world_free(world);
 }
@@ -95,7 +97,9 @@ static void test_whoever_is_new_speaks_before_it_promises(void **state)
     assert_int_equal(settled(world, W1 | W2), HA_OK);
     assert_false(ha_cluster_has_spoken(&world->w->cluster, 2));
     assert_null(answer(world));
+    assert_false(ha_watcher_is_ready(world->w, world->now_ms));
     assert_int_equal(world_speak(world, 2), HA_OK);
+    assert_true(ha_watcher_is_ready(world->w, world->now_ms));
     assert_true(ha_cluster_has_spoken(&world->w->cluster, 2));
     assert_non_null(answer(world));
     assert_false(ha_cluster_has_spoken(&world->w->cluster, HA_WATCHERS_MAX));
