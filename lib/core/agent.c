@@ -1,20 +1,16 @@
 #include "lib/core/agent.h"
 
 #include <assert.h>
-#include <inttypes.h>
 #include <string.h>
 
 #include "lib/base/check.h"
 #include "lib/base/err.h"
 #include "lib/base/text.h"
 #include "lib/core/agent_parts.h"
-#include "lib/core/sync.h"
 
 enum {
     TICK_EFFECTS_MAX = 24, /* more than one service needs in one tick */
-    VIP_REFRESH_MS = 500,
-    VIP_AGAIN_MS = 1000, /* between tries while another host answers for it */
-    CLAIM_BEAT_MS = 5,   /* between heartbeats that ask for the first promises of an epoch */
+    CLAIM_BEAT_MS = 5,     /* between heartbeats that ask for the first promises of an epoch */
     CLAIM_FAST_MS = 3000,
 };
 
@@ -114,386 +110,24 @@ int ha_agent_load(struct ha_agent *a, const struct ha_effect_epochs *epochs)
     return HA_OK;
 }
 
-/* Lease */
-
-/* The majority-th largest end of the promises of one set; 0 where there is no majority. */
-static uint64_t end_of_set(const struct ha_held *held, uint64_t set_id, uint32_t set_size)
-{
-    uint64_t ends[HA_WATCHERS_MAX];
-    uint32_t count = 0;
-
-    for (uint32_t i = 0; i < HA_WATCHERS_MAX; i++) {
-        uint64_t end_ms = held->granted[i].until_ms;
-        uint32_t at = count;
-
-        if (end_ms == 0 || held->granted[i].set_id != set_id)
-            continue;
-        for (; at > 0 && ends[at - 1] < end_ms; at--)
-            ends[at] = ends[at - 1];
-        ends[at] = end_ms;
-        count++;
-    }
-    return count < set_size / 2 + 1 ? 0 : ends[set_size / 2];
-}
-
-uint64_t ha_held_lease_end_ms(const struct ha_held *held)
-{
-    uint64_t latest_ms = held->kept_end_ms;
-
-    /* Promises of different sets never add up; what an older set once gave is no obstacle. */
-    for (uint32_t i = 0; i < HA_WATCHERS_MAX; i++) {
-        const struct ha_granted *granted = &held->granted[i];
-        uint64_t end_ms =
-            granted->until_ms == 0 ? 0 : end_of_set(held, granted->set_id, granted->set_size);
-
-        if (end_ms > latest_ms)
-            latest_ms = end_ms;
-    }
-    return latest_ms;
-}
-
-/* Effects */
-
-static void set_gate(struct ha_held *held, uint64_t deadline_ms, bool reset_clients,
-                     struct ha_effects *out)
-{
-    struct ha_effect *effect = ha_effects_add(out, HA_EFFECT_GATE);
-
-    held->gate_until_ms = deadline_ms;
-    held->gate_closed = false;
-    held->gate_number++;
-    held->unsaid = held->unsaid || (deadline_ms == 0 && out->overflowed);
-    effect->u.gate = (struct ha_effect_gate){.service = held->settings.service,
-                                             .port = held->settings.port,
-                                             .deadline_ms = deadline_ms,
-                                             .number = held->gate_number,
-                                             .reset_clients = reset_clients};
-}
-
-void ha_held_close_gate(struct ha_held *held, struct ha_effects *out)
-{
-    /* Clients of a primary are sent away; a replica on its way to be primary keeps its own. */
-    bool reset_clients = held->serving || held->giving_up;
-
-    held->serving = false;
-    set_gate(held, 0, reset_clients, out);
-}
-
-void ha_held_persist(struct ha_held *held, struct ha_effects *out)
-{
-    struct ha_effect *effect = ha_effects_add(out, HA_EFFECT_PERSIST_EPOCHS);
-
-    held->unsaid = held->unsaid || out->overflowed;
-    effect->u.epochs = (struct ha_effect_epochs){
-        .service = held->settings.service,
-        .epoch_seen = held->epoch_seen,
-        .given_up = held->given_up,
-        .given_up_why = held->given_up_why,
-        .serving_epoch = held->serving_epoch,
-        .serving_run = held->serving_run,
-        .sealed = held->sealed,
-        .sync_epoch = held->sync_epoch,
-        .sync_index = held->sync_index,
-        .hold = held->hold.terms,
-    };
-    memcpy(effect->u.epochs.service_name, held->settings.service_name,
-           sizeof(effect->u.epochs.service_name));
-}
-
-void ha_held_probe(const struct ha_held *held, struct ha_effects *out)
-{
-    ha_effects_add(out, HA_EFFECT_PROBE)->u.service = held->settings.service;
-}
-
-static void release_vip(struct ha_held *held, struct ha_effects *out)
-{
-    if (held->settings.vip[0] == '\0')
-        return;
-    held->vip_wanted = false;
-    ha_effects_add(out, HA_EFFECT_VIP_RELEASE)->u.vip.service = held->settings.service;
-}
-
-/* Giving up */
-
-void ha_held_give_up(struct ha_held *held, uint64_t epoch, enum ha_verdict why,
-                     struct ha_effects *out)
-{
-    if (epoch == HA_EPOCH_NONE || epoch <= held->given_up)
-        return;
-    held->given_up = epoch;
-    held->given_up_why = why;
-    if (held->epoch_seen < epoch)
-        held->epoch_seen = epoch;
-    held->giving_up = true;
-    held->serving_epoch = HA_EPOCH_NONE;
-    held->lease_until_ms = 0;
-    memset(held->granted, 0, sizeof(held->granted));
-    held->kept_end_ms = 0;
-    ha_held_hold_clear(held);
-    /* The disk is at work while the gate closes; the report waits for both. */
-    ha_held_persist(held, out);
-    ha_held_close_gate(held, out);
-    release_vip(held, out);
-}
-
-static void finish_give_up(struct ha_held *held)
-{
-    if (!held->giving_up || !held->gate_closed || held->given_up_durable < held->given_up)
-        return;
-    held->giving_up = false;
-    held->given_up_told = held->given_up;
-    ha_held_drained(held); /* one word: earlier it would look like a crash under the switchover */
-    if (held->epoch <= held->given_up)
-        held->epoch = HA_EPOCH_NONE;
-    held->beat_now = true;
-}
-
-/* Serving */
-
-static bool is_same_process(const struct ha_held *held)
-{
-    return held->process == HA_PROCESS_RUNNING && held->verified_start == held->pid_start &&
-           held->pid_start != 0;
-}
-
-/* Opening needs the standby names of this epoch in effect; who serves keeps on while they change.
- */
-static bool names_are_set(const struct ha_held *held)
-{
-    return !ha_sync_is_managed(held->settings.engine, held->settings.durability) || held->serving ||
-           held->sync_epoch == held->epoch;
-}
-
-/* Whether this host may act as the primary of its epoch, lease apart. */
-static bool is_fit_to_serve(const struct ha_held *held)
-{
-    return held->epoch != HA_EPOCH_NONE && !held->giving_up && held->epoch > held->given_up &&
-           held->epoch_seen_durable >= held->epoch && is_same_process(held) &&
-           names_are_set(held) && held->sample.role == HA_ROLE_PRIMARY;
-}
-
-static void keep_vip(struct ha_held *held, uint64_t now_ms, struct ha_effects *out)
-{
-    struct ha_effect *effect;
-
-    if (held->settings.vip[0] == '\0')
-        return;
-    if (held->vip_wanted && now_ms < held->vip_refresh_ms)
-        return;
-    effect = ha_effects_add(out, HA_EFFECT_VIP_CLAIM);
-    effect->u.vip = (struct ha_effect_vip){
-        .service = held->settings.service,
-        .probe_first = !held->vip_held && !held->order.vip_free,
-        .valid_ms = (uint32_t)(held->lease_until_ms - now_ms),
-    };
-    held->vip_wanted = true;
-    /* Whoever holds the lease is the address's only rightful host: it is kept in spite of another
-     * that answers, and one that could not be had is asked for again. */
-    held->vip_refresh_ms =
-        now_ms + (held->vip_conflict && !held->vip_held ? VIP_AGAIN_MS : VIP_REFRESH_MS);
-}
-
-/* Bring gate and address in line with the lease. Every promise and every tick ends here. */
-static void hold_lease(struct ha_held *held, uint64_t now_ms, struct ha_effects *out)
-{
-    uint64_t end_ms =
-        is_fit_to_serve(held) ? ha_held_hold_rest(held, ha_held_lease_end_ms(held), now_ms) : 0;
-
-    held->lease_until_ms = end_ms;
-    if (end_ms > now_ms) {
-        if (end_ms != held->gate_until_ms)
-            set_gate(held, end_ms, false, out);
-        if (!held->serving)
-            held->beat_now = true;
-        held->serving = true;
-        held->resumed_ms = 0;
-        keep_vip(held, now_ms, out);
-        return;
-    }
-    if (!held->serving)
-        return;
-    /* The kernel has closed the gate at that instant; this says so and cleans up behind it. */
-    ha_held_close_gate(held, out);
-    release_vip(held, out);
-    held->beat_now = true;
-}
+/* What happens to one service */
 
 static void on_promise(struct ha_agent *a, const struct ha_event_promise *event, uint64_t now_ms,
                        struct ha_effects *out)
 {
-    const struct ha_promise *promise = event->promise;
-    struct ha_held *held = find(a, promise->service);
-    struct ha_granted *granted;
-    uint64_t until_ms = promise->stamp + promise->length_ms;
+    struct ha_held *held = find(a, event->promise->service);
 
-    if (held == NULL || event->watcher >= HA_WATCHERS_MAX || promise->instance != a->instance ||
-        promise->epoch != held->epoch || held->giving_up)
-        return;
-    if (promise->stamp > now_ms || promise->length_ms > HA_LEASE_MAX_MS || promise->set_size == 0 ||
-        promise->set_size > HA_WATCHERS_MAX)
-        return; /* no answer to anything we sent */
-    granted = &held->granted[event->watcher];
-    if (granted->set_id == promise->set_id && granted->until_ms >= until_ms)
-        return;
-    /* A majority of the set before gave that much, and knows it, whatever comes now. */
-    if (granted->set_id != promise->set_id)
-        held->kept_end_ms = ha_held_lease_end_ms(held);
-    *granted = (struct ha_granted){promise->set_id, promise->set_size, until_ms};
-    hold_lease(held, now_ms, out);
+    if (held != NULL)
+        ha_held_promised(a, held, event, now_ms, out);
 }
-
-/* The local database */
 
 static void on_process(struct ha_agent *a, const struct ha_event_process *event, uint64_t now_ms,
                        struct ha_effects *out)
 {
     struct ha_held *held = find(a, event->service);
-    uint64_t epoch;
-    bool ran;
 
-    if (held == NULL || (held->process == event->process && held->pid_start == event->pid_start))
-        return;
-    /* The stop that a switchover asked for: the drain tells its end, with the last position. */
-    if (event->process == HA_PROCESS_GONE && held->order.kind == HA_ORDER_DRAIN &&
-        held->ticket != 0 && held->process == HA_PROCESS_RUNNING) {
-        held->drained_away = true;
-        held->verified_start = 0;
-        ha_held_close_gate(held, out);
-        return;
-    }
-    /* What the last run held and this one has not resumed ends with the process as well, and so
-     * does a promotion under way: the next process may come up with other data. */
-    epoch = held->epoch != HA_EPOCH_NONE ? held->epoch : held->serving_epoch;
-    if (held->order.kind == HA_ORDER_PROMOTE && held->result == HA_RESULT_RUNNING &&
-        held->order.epoch > epoch)
-        epoch = held->order.epoch;
-    if (event->process == HA_PROCESS_RUNNING && held->process == HA_PROCESS_UNKNOWN &&
-        (held->sampled || held->serving_epoch != HA_EPOCH_NONE)) {
-        /* The process behind the answers, or the one the last run served with, has got a name. */
-        held->process = event->process;
-        held->pid_start = event->pid_start;
-        ha_held_probe(held, out);
-        return;
-    }
-    held->replica_seen = 0;
-    ran = held->process == HA_PROCESS_RUNNING;
-    held->process = event->process;
-    ha_held_retry_process(held, ran, now_ms);
-    held->pid_start = event->process == HA_PROCESS_RUNNING ? event->pid_start : 0;
-    held->verified_start = 0;
-    if (epoch > held->given_up) {
-        /* Told with the end of the epoch, which follows at once: one word instead of two spares the
-         * watchers the opinions they would otherwise exchange about the first. */
-        ha_held_give_up(held, epoch, HA_VERDICT_CRASHED, out);
-    } else {
-        ha_held_close_gate(held, out); /* every start of a database finds its gate closed */
-        held->beat_now = true;
-    }
-    if (event->process != HA_PROCESS_RUNNING)
-        return;
-    held->sampled_ms = now_ms;
-    /* What the last process said is no word of this one: it may have come up with other data. */
-    held->sample.answer = HA_ANSWER_NONE;
-    ha_held_probe(held, out);
-}
-
-/* A restarted agent finds its gate and its database as it left them: it goes on. */
-static void resume(struct ha_held *held, uint64_t now_ms, struct ha_effects *out)
-{
-    if (held->epoch != HA_EPOCH_NONE || held->serving_epoch == HA_EPOCH_NONE ||
-        held->serving_epoch <= held->given_up)
-        return;
-    /* The gate may still be open for what the last run served with, and this is something else. */
-    if (held->sample.role != HA_ROLE_PRIMARY || held->sample.run_id != held->serving_run ||
-        held->serving_epoch < held->epoch_seen) {
-        ha_held_give_up(held, held->serving_epoch, HA_VERDICT_CRASHED, out);
-        return;
-    }
-    held->epoch = held->serving_epoch;
-    held->resumed_ms = now_ms;
-    held->order.kind = HA_ORDER_SERVE;
-    held->order.epoch = held->epoch;
-    held->order.vip_free = true;
-    /* Without its standby names known, it is told them again. */
-    held->result = names_are_set(held) ? HA_RESULT_DONE : HA_RESULT_NONE;
-    held->beat_now = true;
-}
-
-/* Somebody acted behind the agent's back while it held an epoch. */
-static void check_holder(struct ha_held *held, uint64_t run_before, struct ha_effects *out)
-{
-    if (held->epoch == HA_EPOCH_NONE || held->giving_up)
-        return;
-    if (run_before != 0 && held->sample.run_id != 0 && held->sample.run_id != run_before) {
-        ha_held_give_up(held, held->epoch, HA_VERDICT_CRASHED, out);
-        return;
-    }
-    if (held->sample.role == HA_ROLE_REPLICA)
-        ha_held_give_up(held, held->epoch, HA_VERDICT_UNKNOWN, out);
-}
-
-/* Replicas are open too, but only while they were just seen to be read-only replicas. */
-static void keep_replica_gate(struct ha_held *held, uint64_t now_ms, struct ha_effects *out)
-{
-    bool replica = held->sample.role == HA_ROLE_REPLICA && held->sample.read_only;
-    bool promoting = held->order.kind == HA_ORDER_PROMOTE &&
-                     (held->ticket != 0 ||
-                      (held->order.epoch > held->given_up && held->result != HA_RESULT_FAILED));
-
-    if (held->epoch != HA_EPOCH_NONE || held->giving_up)
-        return;
-    /* While one is under way it may still happen, also of an epoch that was given up meanwhile.
-     * Two in a row, the second asked after the first was answered: a promotion that was asked for
-     * and given up on while the database hung has happened by then, or never will. */
-    if (replica && !promoting && held->replica_seen >= 2 && is_same_process(held))
-        set_gate(held, now_ms + 3 * held->settings.probe_ms, false, out);
-    else if (held->gate_until_ms > now_ms)
-        ha_held_close_gate(held, out);
-}
-
-static void take_sample(struct ha_held *held, const struct ha_sample *sample, uint64_t now_ms,
-                        struct ha_effects *out)
-{
-    uint64_t run_before = held->sample.run_id;
-    bool role_changed = held->sample.role != sample->role;
-    bool again = held->sample.answer != HA_ANSWER_OK;
-    bool told_now = held->order.kind == HA_ORDER_REPORT && held->result == HA_RESULT_RUNNING;
-
-    if (sample->answer != HA_ANSWER_OK) {
-        /* Keep the last position and role: they are the last that is known. */
-        if (held->sample.answer != sample->answer && !held->giving_up)
-            held->beat_now = true;
-        held->replica_seen = 0;
-        held->sample.answer = sample->answer;
-        held->sample.starts = sample->starts;
-        memcpy(held->sample.text, sample->text, sizeof(held->sample.text));
-        if (sample->answer == HA_ANSWER_STARTING || sample->answer == HA_ANSWER_BUSY ||
-            sample->answer == HA_ANSWER_FULL || sample->answer == HA_ANSWER_DENIED)
-            held->sampled_ms = now_ms;
-        return;
-    }
-    if (!held->sampled || held->sample.answer != HA_ANSWER_OK || role_changed ||
-        held->sample.link_up != sample->link_up || held->sample.copying != sample->copying ||
-        held->sample.writable != sample->writable)
-        held->beat_now = true;
-    if (sample->role != HA_ROLE_REPLICA || !sample->read_only || role_changed)
-        held->replica_seen = 0;
-    else if (held->replica_seen < 2)
-        held->replica_seen++;
-    held->sample = *sample;
-    held->sampled = true;
-    held->sampled_ms = now_ms;
-    held->verified_start = held->drained_away ? 0 : held->pid_start;
-    held->verified_run = sample->run_id;
-    ha_held_retry_answered(held, again, now_ms);
-    check_holder(held, run_before, out);
-    resume(held, now_ms, out);
-    keep_replica_gate(held, now_ms, out);
-    hold_lease(held, now_ms, out);
-    if (told_now) {
-        held->result = HA_RESULT_DONE;
-        held->beat_now = true;
-    }
+    if (held != NULL)
+        ha_held_process(held, event, now_ms, out);
 }
 
 static void on_sampled(struct ha_agent *a, const struct ha_event_sampled *event, uint64_t now_ms,
@@ -501,17 +135,8 @@ static void on_sampled(struct ha_agent *a, const struct ha_event_sampled *event,
 {
     struct ha_held *held = find(a, event->service);
 
-    if (held == NULL)
-        return;
-    /* Nothing listens and no process is known: it is gone, or was never there. */
-    if (event->sample->answer == HA_ANSWER_REFUSED && held->process == HA_PROCESS_UNKNOWN)
-        on_process(
-            a, &(struct ha_event_process){.service = event->service, .process = HA_PROCESS_GONE},
-            now_ms, out);
-    if (event->sample->answer == HA_ANSWER_OK && held->process == HA_PROCESS_RUNNING &&
-        event->pid_start != held->pid_start)
-        return; /* an answer of a process that is not the watched one */
-    take_sample(held, event->sample, now_ms, out);
+    if (held != NULL)
+        ha_held_sampled(held, event, now_ms, out);
 }
 
 static void on_acted(struct ha_agent *a, const struct ha_event_acted *event, uint64_t now_ms,
@@ -523,10 +148,10 @@ static void on_acted(struct ha_agent *a, const struct ha_event_acted *event, uin
         return; /* canceled, or of an order that has been superseded */
     held->ticket = 0;
     if (event->sample != NULL)
-        take_sample(held, event->sample, now_ms, out);
+        ha_held_take_sample(held, event->sample, now_ms, out);
     ha_held_acted(held, event->code, event->text == NULL ? "" : event->text, now_ms, out);
     ha_held_order_next(a, held, now_ms, out);
-    hold_lease(held, now_ms, out);
+    ha_held_hold_lease(held, now_ms, out);
 }
 
 /* Settings, links, time */
@@ -622,7 +247,7 @@ static void on_tick_one(struct ha_agent *a, struct ha_held *held, uint64_t now_m
     ha_held_order_next(a, held, now_ms, out);
     if (a->noteless)
         ha_held_order_noteless(held, out);
-    hold_lease(held, now_ms, out);
+    ha_held_hold_lease(held, now_ms, out);
     /* No gate has ended what the last run left open: it ends here unless a lease comes. */
     if (a->gate == HA_GATE_PROCESS && held->resumed_ms != 0 &&
         now_ms - held->resumed_ms >= held->settings.lease_ms) {
@@ -654,7 +279,7 @@ static void on_gate_closed(struct ha_agent *a, const struct ha_event_gate_closed
     if (held == NULL || held->gate_until_ms != 0 || event->number != held->gate_number)
         return;
     held->gate_closed = true;
-    finish_give_up(held);
+    ha_held_finish_give_up(held);
     ha_held_order_next(a, held, now_ms, out);
 }
 
@@ -676,10 +301,10 @@ static void on_persisted(struct ha_agent *a, const struct ha_effect_epochs_done 
     if (epochs->hold_index == held->hold.terms.index)
         held->hold.index_durable = epochs->hold_index;
     ha_held_hold_noted(held);
-    finish_give_up(held);
+    ha_held_finish_give_up(held);
     ha_held_order_settle(held, out);
     ha_held_order_next(a, held, now_ms, out);
-    hold_lease(held, now_ms, out);
+    ha_held_hold_lease(held, now_ms, out);
 }
 
 static void on_vip(struct ha_agent *a, const struct ha_event_vip *event, struct ha_effects *out)
@@ -691,7 +316,7 @@ static void on_vip(struct ha_agent *a, const struct ha_event_vip *event, struct 
     /* An address nobody here claims: left over by the last run of this agent, which held nothing
      * that may be resumed. */
     if (event->held && !held->vip_wanted && held->serving_epoch == HA_EPOCH_NONE)
-        release_vip(held, out);
+        ha_held_release_vip(held, out);
     if (held->vip_held == event->held && held->vip_conflict == event->conflict)
         return;
     if (event->conflict)
@@ -720,7 +345,7 @@ static void on_hold_word(struct ha_agent *a, const struct ha_event_hold_word *ev
     struct ha_held *held = find(a, event->word->service);
 
     if (held != NULL && ha_held_hold_word(a, held, event, now_ms))
-        hold_lease(held, now_ms, out);
+        ha_held_hold_lease(held, now_ms, out);
 }
 
 static void on_order(struct ha_agent *a, const struct ha_order *order, uint64_t now_ms,

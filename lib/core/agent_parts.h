@@ -5,13 +5,36 @@
 
 #include "lib/core/agent.h"
 
-/* agent.c */
+/* agent_lease.c: what is held for an epoch, and its end */
+void ha_held_set_gate(struct ha_held *held, uint64_t deadline_ms, bool reset_clients,
+                      struct ha_effects *out);
 void ha_held_close_gate(struct ha_held *held, struct ha_effects *out);
 void ha_held_persist(struct ha_held *held, struct ha_effects *out);
 void ha_held_probe(const struct ha_held *held, struct ha_effects *out);
+void ha_held_release_vip(struct ha_held *held, struct ha_effects *out);
 /* End every epoch up to @epoch for good: gate, address, note, then the report. */
 void ha_held_give_up(struct ha_held *held, uint64_t epoch, enum ha_verdict why,
                      struct ha_effects *out);
+/* The report, once the gate was seen closed and the note is on disk. */
+void ha_held_finish_give_up(struct ha_held *held);
+/* The process that runs is the one whose role was seen. */
+bool ha_held_is_same_process(const struct ha_held *held);
+/* Opening needs the standby names of this epoch in effect; who serves keeps on while they change.
+ */
+bool ha_held_names_are_set(const struct ha_held *held);
+/* Bring gate and address in line with the lease. Every promise and every tick ends here. */
+void ha_held_hold_lease(struct ha_held *held, uint64_t now_ms, struct ha_effects *out);
+void ha_held_promised(const struct ha_agent *a, struct ha_held *held,
+                      const struct ha_event_promise *event, uint64_t now_ms,
+                      struct ha_effects *out);
+
+/* agent_database.c: the process and its answers */
+void ha_held_process(struct ha_held *held, const struct ha_event_process *event, uint64_t now_ms,
+                     struct ha_effects *out);
+void ha_held_sampled(struct ha_held *held, const struct ha_event_sampled *event, uint64_t now_ms,
+                     struct ha_effects *out);
+void ha_held_take_sample(struct ha_held *held, const struct ha_sample *sample, uint64_t now_ms,
+                         struct ha_effects *out);
 
 /* agent_tell.c */
 void ha_held_tell(const struct ha_agent *a, const struct ha_held *held, uint64_t now_ms,

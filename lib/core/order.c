@@ -227,7 +227,7 @@ void ha_order_all(struct ha_watcher *w, const struct ha_service *service, uint64
         if (service->state == HA_STATE_FENCING && id == service->open_member)
             order_fence(w, service, i, now_ms, out);
         else if (service->state == HA_STATE_SELECTING && id == service->open_member &&
-                 ha_decide_restarts(w, service))
+                 ha_select_restarts(w, service))
             order_standby(w, service, i, now_ms, out);
         else if (ha_proof_seals(service, &watched->members[i], i))
             send(w, service, i, &(struct ha_order){.kind = HA_ORDER_SEAL, .epoch = service->epoch},

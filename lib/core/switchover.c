@@ -90,7 +90,7 @@ static int choose(const struct ha_watcher *w, const struct ha_service *service, 
     asked.accept_loss = accept_loss;
     asked.failed_members = 0;
     asked.paused = false; /* a pause binds the watchers, not people */
-    return ha_decide_candidate(w, &asked, now_ms, fits);
+    return ha_select_candidate(w, &asked, now_ms, fits);
 }
 
 static bool is_promotable(enum ha_fitness fitness)

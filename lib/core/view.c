@@ -41,7 +41,7 @@ static void judge(const struct ha_watcher *w, const struct ha_service *service, 
         asked.target = HA_MEMBER_NONE;
         asked.accept_loss = false;
     }
-    (void)ha_decide_candidate(w, &asked, now_ms, fits);
+    (void)ha_select_candidate(w, &asked, now_ms, fits);
 }
 
 static void tell_reason(struct ha_member_view *view, const struct ha_watch *watch)
@@ -160,7 +160,7 @@ static bool has_candidate(const struct ha_watcher *w, const struct ha_service *s
                              heard, w->cluster.watcher_count, needed);
         return false;
     }
-    if (!ha_decide_history_is_logged(w, service, now_ms)) {
+    if (!ha_position_is_named(w, service, now_ms)) {
         (void)ha_text_copy(reason, HA_TEXT_SIZE,
                            "the history that the primary writes is not in the log yet");
         return false;

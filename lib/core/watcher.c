@@ -1,19 +1,15 @@
 #include "lib/core/watcher.h"
 
-#include <assert.h>
 #include <string.h>
 
 #include "lib/base/check.h"
 #include "lib/base/err.h"
-#include "lib/base/text.h"
 #include "lib/core/failover.h"
 #include "lib/core/watcher_parts.h"
 
 enum {
     TICK_MS = 20,
-    OBSERVE_RETRY_MS = 1000,
-    OBSERVE_QUICK_MS = 50, /* while a leader is being elected: it was lost with the last one */
-    QUICK_TRIES = 20,
+    AGAIN_MS = 1000, /* between proposals about the set of watchers */
 };
 
 void ha_watcher_init(struct ha_watcher *w, const struct ha_watcher_options *options)
@@ -32,151 +28,6 @@ void ha_watcher_init_zeroed(struct ha_watcher *w, const struct ha_watcher_option
     if (options->promise_max_ms > 0)
         w->blind_until_ms =
             options->now_ms + options->promise_max_ms + ha_drift_ms(options->promise_max_ms);
-}
-
-/* Facts stay with the member they are about when the configuration moves it. */
-static void realign(struct ha_watched *watched, const struct ha_service *service, uint64_t now_ms)
-{
-    const struct ha_watched before = *watched;
-
-    for (uint32_t i = 0; i < HA_MEMBERS_MAX; i++) {
-        const char *name = i < service->config.member_count ? service->config.members[i].name : "";
-
-        (void)ha_text_copy(watched->names[i], sizeof(watched->names[i]), name);
-        memset(&watched->members[i], 0, sizeof(watched->members[i]));
-        watched->members[i].verdict_ms = now_ms;
-        for (uint32_t k = 0; k < HA_MEMBERS_MAX; k++)
-            if (name[0] != '\0' && strcmp(before.names[k], name) == 0)
-                watched->members[i] = before.members[k];
-    }
-}
-
-static void realign_all(struct ha_watcher *w, uint64_t now_ms)
-{
-    for (uint32_t i = 0; i < HA_SERVICES_MAX; i++)
-        if (w->cluster.services[i].used)
-            realign(ha_watched_of(w, &w->cluster.services[i], now_ms), &w->cluster.services[i],
-                    now_ms);
-}
-
-struct ha_watched *ha_watched_of(struct ha_watcher *w, const struct ha_service *service,
-                                 uint64_t now_ms)
-{
-    struct ha_watched *watched = &w->services[service->id % HA_SERVICES_MAX];
-
-    if (watched->service == service->id)
-        return watched;
-    memset(watched, 0, sizeof(*watched));
-    watched->service = service->id;
-    watched->state_ms = now_ms;
-    realign(watched, service, now_ms);
-    return watched;
-}
-
-const struct ha_watched *ha_watched_peek(const struct ha_watcher *w,
-                                         const struct ha_service *service)
-{
-    const struct ha_watched *watched = &w->services[service->id % HA_SERVICES_MAX];
-
-    return watched->service == service->id ? watched : NULL;
-}
-
-/* What the replicas say of their link to the member, through their own agents. */
-static bool replicas_hear(const struct ha_watched *watched, const struct ha_service *service,
-                          uint32_t primary, uint64_t now_ms)
-{
-    for (uint32_t i = 0; i < service->config.member_count; i++) {
-        const struct ha_watch *watch = &watched->members[i];
-        const struct ha_sample *sample = &watch->status.sample;
-        uint64_t age_ms = now_ms - watch->told_ms + watch->status.answer_age_ms;
-
-        if (watch->heard && watch->status.follows == service->members[primary].id &&
-            sample->role == HA_ROLE_REPLICA && sample->link_up &&
-            age_ms + sample->link_idle_ms < service->config.down_after_ms)
-            return true;
-    }
-    return false;
-}
-
-struct ha_suspect ha_suspect_of(const struct ha_watcher *w, const struct ha_service *service,
-                                uint32_t at, uint64_t now_ms)
-{
-    const struct ha_watched *watched = ha_watched_peek(w, service);
-    bool primary = ha_state_is_open(service->state) && service->members[at].id == service->primary;
-
-    return (struct ha_suspect){
-        .has_agent = service->config.members[at].agent[0] != '\0',
-        .is_primary = primary,
-        .instance = service->instance,
-        .lease_ran_out = primary && service->state != HA_STATE_OPENING && watched != NULL &&
-                         watched->promise_epoch == service->epoch &&
-                         now_ms >= watched->promise_until_ms,
-        .replicas_hear = primary && watched != NULL && replicas_hear(watched, service, at, now_ms),
-    };
-}
-
-/* Verdicts */
-
-static void judge(struct ha_watcher *w, const struct ha_service *service, uint32_t at,
-                  uint64_t now_ms)
-{
-    struct ha_watch *watch = &ha_watched_of(w, service, now_ms)->members[at];
-    const struct ha_suspect suspect = ha_suspect_of(w, service, at, now_ms);
-    enum ha_verdict verdict = ha_detect(watch, &suspect, &service->config, now_ms);
-
-    if (verdict == watch->verdict)
-        return;
-    watch->verdict = verdict;
-    watch->verdict_ms = now_ms;
-    watch->proposed_ms = 0;
-    watch->refusals = 0;
-}
-
-/* Whether the log still has another verdict of this watcher than the one it holds now. */
-static bool wants_telling(const struct ha_watcher *w, const struct ha_service *service,
-                          const struct ha_watch *watch, uint32_t at, uint64_t now_ms)
-{
-    if (watch->verdict == HA_VERDICT_UNKNOWN ||
-        service->members[at].verdicts[w->self] == watch->verdict)
-        return false;
-    return watch->proposed_ms == 0 ||
-           now_ms - watch->proposed_ms >= (watch->refusals > 0 && watch->refusals <= QUICK_TRIES
-                                               ? OBSERVE_QUICK_MS
-                                               : OBSERVE_RETRY_MS);
-}
-
-static struct ha_command_observe *observe_batch(struct ha_watcher *w, struct ha_effects *out)
-{
-    struct ha_effect *last = out->count == 0 ? NULL : &out->items[out->count - 1];
-
-    if (last == NULL || last->kind != HA_EFFECT_PROPOSE ||
-        last->u.command.kind != HA_COMMAND_OBSERVE ||
-        last->u.command.u.observe.count == HA_OBSERVE_MAX) {
-        last = ha_effects_add(out, HA_EFFECT_PROPOSE);
-        last->u.command.kind = HA_COMMAND_OBSERVE;
-        last->u.command.wall_ms = w->wall_ms;
-        last->u.command.u.observe.watcher = w->self;
-    }
-    return &last->u.command.u.observe;
-}
-
-static void tell_verdicts(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
-                          struct ha_effects *out)
-{
-    if (w->self >= w->cluster.watcher_count)
-        return;
-    for (uint32_t i = 0; i < service->config.member_count; i++) {
-        struct ha_watch *watch = &ha_watched_of(w, service, now_ms)->members[i];
-        struct ha_command_observe *observe;
-
-        judge(w, service, i, now_ms);
-        if (!wants_telling(w, service, watch, i, now_ms))
-            continue;
-        watch->proposed_ms = now_ms;
-        observe = observe_batch(w, out);
-        observe->items[observe->count++] = (struct ha_observation){
-            .service = service->id, .member = service->members[i].id, .verdict = watch->verdict};
-    }
 }
 
 /* The next tick is then, at the latest. */
@@ -201,7 +52,7 @@ static void consider(struct ha_watcher *w, const struct ha_service *service, uin
         ha_diverged_decide(w, service, now_ms, out);
     }
     /* Last in line for the log: what a holder says of itself needs nobody's opinion. */
-    tell_verdicts(w, service, now_ms, out);
+    ha_observe_tell(w, service, now_ms, out);
     w->due_ms[service->id % HA_SERVICES_MAX] =
         out->count != count || out->overflowed ? 0 : ha_calm_until(w, service, now_ms);
     wake_by(w, ha_calm_next(w, service, now_ms));
@@ -233,7 +84,7 @@ static void settle(struct ha_watcher *w, uint64_t now_ms, struct ha_effects *out
     uint32_t moved = 0;
 
     ha_promise_moved(w, now_ms, out);
-    if (!w->leader || (w->settled_ms != 0 && now_ms - w->settled_ms < OBSERVE_RETRY_MS))
+    if (!w->leader || (w->settled_ms != 0 && now_ms - w->settled_ms < AGAIN_MS))
         return;
     for (uint32_t i = 0; i < w->cluster.watcher_count; i++)
         if (w->moved_ms[i] != 0 && w->moved_ms[i] <= now_ms)
@@ -280,7 +131,7 @@ static void on_tick(struct ha_watcher *w, uint64_t now_ms, struct ha_effects *ou
         command->u.watchers.set_id = w->options.set_id;
         command->u.watchers.count = w->options.watcher_count;
         memcpy(command->u.watchers.names, w->options.watchers, sizeof(w->options.watchers));
-        w->next_tick_ms = now_ms + OBSERVE_RETRY_MS;
+        w->next_tick_ms = now_ms + AGAIN_MS;
         return;
     }
     if (ha_cluster_is_settling(&w->cluster))
@@ -407,7 +258,7 @@ static int on_committed(struct ha_watcher *w, const struct ha_event_committed *c
     if (command->kind == HA_COMMAND_WATCHERS || command->kind == HA_COMMAND_REPLACE)
         meet_set(w, command->kind == HA_COMMAND_REPLACE, now_ms);
     if (command->kind == HA_COMMAND_CONFIG)
-        realign_all(w, now_ms);
+        ha_watched_realign_all(w, now_ms);
     if (command->kind == HA_COMMAND_WATCHERS || command->kind == HA_COMMAND_CONFIG)
         w->next_tick_ms = now_ms;
     if (subject == 0 && command->kind != HA_COMMAND_OBSERVE &&
@@ -612,22 +463,6 @@ static int on_request(struct ha_watcher *w, const struct ha_event_request *reque
     return HA_OK;
 }
 
-static void on_unobserved(struct ha_watcher *w, const struct ha_command_observe *observe)
-{
-    for (uint32_t i = 0; i < observe->count; i++) {
-        const struct ha_observation *item = &observe->items[i];
-        const struct ha_service *service = ha_cluster_service_const(&w->cluster, item->service);
-        int at = service == NULL ? -1 : ha_service_member_at(service, item->member);
-        struct ha_watched *watched = &w->services[item->service % HA_SERVICES_MAX];
-
-        if (at < 0 || watched->service != item->service ||
-            watched->members[at].verdict != item->verdict)
-            continue;
-        watched->members[at].refusals++;
-        w->due_ms[item->service % HA_SERVICES_MAX] = 0;
-    }
-}
-
 static void on_proposed(struct ha_watcher *w, const struct ha_event_proposed *proposed)
 {
     const struct ha_service *service;
@@ -635,7 +470,7 @@ static void on_proposed(struct ha_watcher *w, const struct ha_event_proposed *pr
     if (proposed->code == HA_OK || proposed->command == NULL)
         return;
     if (proposed->command->kind == HA_COMMAND_OBSERVE)
-        on_unobserved(w, &proposed->command->u.observe);
+        ha_observe_refused(w, &proposed->command->u.observe);
     /* It did not get into the log: look again at the next tick. */
     service = ha_cluster_service_const(&w->cluster, subject_of(proposed->command));
     if (service != NULL && ha_watched_peek(w, service) != NULL)
@@ -656,7 +491,7 @@ int ha_watcher_step(struct ha_watcher *w, const struct ha_event *event, struct h
         return on_committed(w, &event->u.committed, now_ms, out, err);
     case HA_EVENT_RESTORED:
         meet_set(w, false, now_ms);
-        realign_all(w, now_ms);
+        ha_watched_realign_all(w, now_ms);
         look_at_all(w);
         w->next_tick_ms = now_ms;
         return HA_OK;
@@ -719,40 +554,6 @@ int ha_watcher_step(struct ha_watcher *w, const struct ha_event *event, struct h
 uint64_t ha_watcher_wake_ms(const struct ha_watcher *w)
 {
     return w->next_tick_ms;
-}
-
-/* The agent's word is fresh, says that all is well, and our own last look agreed. */
-static bool is_well(const struct ha_watcher *w, const struct ha_service *service, uint32_t at,
-                    uint64_t now_ms)
-{
-    const struct ha_watched *watched = ha_watched_peek(w, service);
-    const struct ha_service_config *config = &service->config;
-    const struct ha_watch *watch = watched == NULL ? NULL : &watched->members[at];
-    const struct ha_suspect suspect = ha_suspect_of(w, service, at, now_ms);
-
-    return watch != NULL && suspect.has_agent && !suspect.lease_ran_out &&
-           ha_watch_agent_counts(watch, &suspect, config, now_ms) &&
-           now_ms - watch->heard_ms < 2 * (uint64_t)config->heartbeat_ms &&
-           watch->status.process == HA_PROCESS_RUNNING &&
-           watch->status.sample.answer == HA_ANSWER_OK && watch->status.sample.writable &&
-           watch->status.answer_age_ms < 2 * (uint64_t)config->probe_ms && watch->probed &&
-           watch->sample.answer == HA_ANSWER_OK && watch->verdict == HA_VERDICT_UP;
-}
-
-bool ha_watcher_wants_probe(const struct ha_watcher *w, uint32_t service, uint32_t member,
-                            uint64_t probed_ms, uint64_t now_ms)
-{
-    const struct ha_service *found = ha_cluster_service_const(&w->cluster, service);
-    int at = found == NULL ? -1 : ha_service_member_at(found, member);
-
-    uint64_t rest_ms;
-
-    if (at < 0)
-        return true;
-    rest_ms = HA_PROBE_REST * (uint64_t)found->config.probe_ms;
-    if (found->state == HA_STATE_STEADY && rest_ms < HA_PROBE_REST_MS)
-        rest_ms = HA_PROBE_REST_MS;
-    return now_ms - probed_ms >= rest_ms || !is_well(w, found, (uint32_t)at, now_ms);
 }
 
 bool ha_watcher_hosted(const struct ha_watcher *w, const char *agent, uint32_t *cursor,

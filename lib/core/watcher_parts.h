@@ -8,15 +8,26 @@
 #include "lib/core/detect.h"
 #include "lib/core/watcher.h"
 
-/* Facts of a slot, reset when the slot got another service. */
+/* watched.c: facts of a slot, reset when the slot got another service. */
 struct ha_watched *ha_watched_of(struct ha_watcher *w, const struct ha_service *service,
                                  uint64_t now_ms);
 const struct ha_watched *ha_watched_peek(const struct ha_watcher *w,
                                          const struct ha_service *service);
 
+/* They stay with the member they are about when the configuration moves it. */
+void ha_watched_realign_all(struct ha_watcher *w, uint64_t now_ms);
+/* A member's agent must be connected to this watcher, or nobody could order it. */
+bool ha_watch_is_heard(const struct ha_watch *watch, const struct ha_service_config *config,
+                       uint64_t now_ms);
+
 /* What the log says of a member that is about to be judged. */
 struct ha_suspect ha_suspect_of(const struct ha_watcher *w, const struct ha_service *service,
                                 uint32_t at, uint64_t now_ms);
+
+/* observe.c: propose each verdict that the log has not; look again at those that did not get in. */
+void ha_observe_tell(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
+                     struct ha_effects *out);
+void ha_observe_refused(struct ha_watcher *w, const struct ha_command_observe *observe);
 
 /* calm.c: until when nothing about a service depends on the time; 0: it does now. */
 uint64_t ha_calm_until(const struct ha_watcher *w, const struct ha_service *service,
@@ -55,19 +66,36 @@ void ha_decide(struct ha_watcher *w, const struct ha_service *service, uint64_t 
                struct ha_effects *out);
 /* Leader, fencing: from when on the old lease has ended for all that was heard; 0: not known. */
 uint64_t ha_decide_expiry_ms(const struct ha_watcher *w, const struct ha_service *service);
-/* Its primary's database crashed, and is to be started where it was before another one is taken. */
-bool ha_decide_restarts(const struct ha_watcher *w, const struct ha_service *service);
-/* Lay out and rank the members for a promotion now; fits has member_count entries. */
-int ha_decide_candidate(const struct ha_watcher *w, const struct ha_service *service,
-                        uint64_t now_ms, struct ha_fit *fits);
 /* Whether a failover of its own accord is due: verdicts of watchers that are heard. */
 uint32_t ha_decide_agreeing(const struct ha_watcher *w, const struct ha_service *service);
-/* False: the primary writes a history that the log does not know yet; who has it and who has not
- * could not be told were it to fail now. */
-bool ha_decide_history_is_logged(const struct ha_watcher *w, const struct ha_service *service,
-                                 uint64_t now_ms);
 /* Whether the rate limit forbids another failover now. */
 bool ha_decide_rate_limited(const struct ha_watcher *w, const struct ha_service *service);
+
+/* Whether this watcher hears that one. */
+bool ha_decide_hears(const struct ha_watcher *w, uint32_t watcher);
+
+/* select.c: leader, selecting: propose whom to promote; the same again after a while. */
+void ha_select_decide(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
+                      struct ha_effects *out);
+void ha_select_again(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
+                     struct ha_effects *out);
+/* Lay out and rank the members for a promotion now; fits has member_count entries. */
+int ha_select_candidate(const struct ha_watcher *w, const struct ha_service *service,
+                        uint64_t now_ms, struct ha_fit *fits);
+/* Its primary's database crashed, and is to be started where it was before another one is taken. */
+bool ha_select_restarts(const struct ha_watcher *w, const struct ha_service *service);
+/* The holder's host has started anew: its instance cannot come back, only the member can, under a
+ * later epoch. */
+bool ha_select_holder_is_gone(const struct ha_watcher *w, const struct ha_service *service,
+                              uint64_t now_ms);
+
+/* position.c: leader, open: propose how far the primary is, if that is due or @at_once. */
+void ha_position_log(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
+                     bool at_once, struct ha_effects *out);
+/* False: the primary writes a history that the log does not know yet; who has it and who has not
+ * could not be told were it to fail now. */
+bool ha_position_is_named(const struct ha_watcher *w, const struct ha_service *service,
+                          uint64_t now_ms);
 
 /* fence.c: leader, fencing: start the service's command when nothing else ends the old epoch soon;
  * take its answer; propose what it proves. */

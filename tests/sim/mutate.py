@@ -31,20 +31,20 @@ DEADLINE_S = 3000
 CORE = (
     # The lease, at its holder
     ("lease-of-one-promise",
-     ("agent.c", "count < set_size / 2 + 1 ? 0 : ends[set_size / 2]", "count < 1 ? 0 : ends[0]")),
+     ("agent_lease.c", "count < set_size / 2 + 1 ? 0 : ends[set_size / 2]", "count < 1 ? 0 : ends[0]")),
     ("lease-from-receipt",
-     ("agent.c", "uint64_t until_ms = promise->stamp + promise->length_ms;",
+     ("agent_lease.c", "uint64_t until_ms = promise->stamp + promise->length_ms;",
       "uint64_t until_ms = now_ms + promise->length_ms;")),
     ("lease-longer-than-promised",
-     ("agent.c", "held->lease_until_ms = end_ms;\n    if (end_ms > now_ms) {",
+     ("agent_lease.c", "held->lease_until_ms = end_ms;\n    if (end_ms > now_ms) {",
       "if (end_ms != 0)\n        end_ms += 3000;\n    held->lease_until_ms = end_ms;\n"
       "    if (end_ms > now_ms) {")),
     ("gate-stays-open",
-     ("agent.c", "    ha_held_persist(held, out);\n    ha_held_close_gate(held, out);\n"
-      "    release_vip(held, out);\n", "    ha_held_persist(held, out);\n    held->gate_closed = true;\n")),
+     ("agent_lease.c", "    ha_held_persist(held, out);\n    ha_held_close_gate(held, out);\n"
+      "    ha_held_release_vip(held, out);\n", "    ha_held_persist(held, out);\n    held->gate_closed = true;\n")),
     ("address-stays",
-     ("agent.c", "    ha_held_persist(held, out);\n    ha_held_close_gate(held, out);\n"
-      "    release_vip(held, out);\n", "    ha_held_persist(held, out);\n    ha_held_close_gate(held, out);\n")),
+     ("agent_lease.c", "    ha_held_persist(held, out);\n    ha_held_close_gate(held, out);\n"
+      "    ha_held_release_vip(held, out);\n", "    ha_held_persist(held, out);\n    ha_held_close_gate(held, out);\n")),
     # Of the model: in agents/host/gate_nft.c the kernel holds this.
     ("ticket-not-enforced",
      ("tests/sim/gate.c", "opens ? now_ms + TICKET_MS : gate->until_ms;",

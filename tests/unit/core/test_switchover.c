@@ -183,7 +183,7 @@ static void test_a_switchover_of_a_paused_service(void **state)
         assert_true(plan_of(world, targets[i]).ok);
         world_begin(world, HA_REASON_SWITCHOVER, targets[i]);
         world_fenced(world, HA_FENCE_REPORT, 3);
-        at = ha_decide_candidate(world->w, service, world->now_ms, fits);
+        at = ha_select_candidate(world->w, service, world->now_ms, fits);
         assert_true(at >= 0);
         assert_int_not_equal(service->members[at].id, A);
         if (targets[i] != HA_MEMBER_NONE)
