@@ -173,10 +173,15 @@ static void on_names_served(struct ha_pg_act *act)
 
 static void on_serve_seen(struct ha_pg_act *act)
 {
-    if (act->facts.sample.role == HA_ROLE_PRIMARY)
-        ha_pg_act_serve_names(act, on_names_served);
-    else
+    if (act->facts.sample.role != HA_ROLE_PRIMARY) {
         ha_pg_act_fail(act, HA_ESTALE, "it is not a primary");
+        return;
+    }
+    if (act->ask.run_id != 0 && act->facts.sample.run_id != act->ask.run_id) {
+        ha_pg_act_fail(act, HA_ESTALE, "it was started anew since it was promoted");
+        return;
+    }
+    ha_pg_act_serve_names(act, on_names_served);
 }
 
 void ha_pg_act_serve(struct ha_pg_act *act)

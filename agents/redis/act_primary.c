@@ -90,6 +90,10 @@ static void on_serve_seen(struct ha_redis_act *act, const struct ha_redis_outcom
         ha_redis_act_fail(act, HA_ESTALE, "it is not a primary");
         return;
     }
+    if (act->ask.run_id != 0 && act->facts.sample.run_id != act->ask.run_id) {
+        ha_redis_act_fail(act, HA_ESTALE, "it was started anew since it was promoted");
+        return;
+    }
     act->doing = "settings of a primary";
     batch = ha_redis_act_batch(act);
     HA_REDIS_ADD(batch, "CLIENT", "UNPAUSE");

@@ -52,6 +52,7 @@ static void act(struct ha_agent *a, struct ha_held *held, const struct ha_order 
         .ticket = held->ticket,
         .kind = order->kind,
         .epoch = order->epoch,
+        .run_id = order->kind == HA_ORDER_SERVE ? held->verified_run : 0,
         /* A drain that outlives the lease helps nobody: promises have stopped. */
         .deadline_ms = order->kind == HA_ORDER_DRAIN
                            ? held->settings.lease_ms - held->settings.lease_ms / 4

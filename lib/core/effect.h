@@ -89,6 +89,9 @@ struct ha_act {
     uint32_t ticket;
     enum ha_order_kind kind; /* PROMOTE, FOLLOW, SERVE (settings), DRAIN, SEAL */
     uint64_t epoch;
+    /* SERVE: HA_ESTALE where another run of the database answers. It may have lost what this one
+     * had, and standby names are what lets it acknowledge. 0: any. */
+    uint64_t run_id;
     char member_name[HA_NAME_SIZE]; /* whose database it is: with the epoch its standby name */
     uint32_t deadline_ms;
     bool full_copy;

@@ -398,6 +398,33 @@ static void test_names_and_seal(void **state)
     pair_close(&pair);
 }
 
+/* Standby names are for the run that was promoted: one that somebody started since, with whatever
+ * data, is not made able to acknowledge. */
+static void test_serve_is_for_one_run(void **state)
+{
+    struct ha_act serve = with_names(act_on(HA_ORDER_SERVE, "a", "b"), 1);
+    struct server a;
+    struct client ca;
+
+    server_make(&a, NULL);
+    client_open_local(&ca, *state, &a);
+    expect(&ca, act_follow(NULL, "a"), HA_OK);
+    expect(&ca, act_on(HA_ORDER_PROMOTE, "a", "b"), HA_OK);
+    serve.run_id = ca.acted.sample.run_id;
+    client_close(&ca); /* with its connection to the server that ends here */
+    server_signal(&a, SIGKILL);
+    server_start(&a);
+    client_open_local(&ca, *state, &a);
+    expect(&ca, serve, HA_ESTALE);
+    expect_setting(&a, "synchronous_standby_names", "");
+    assert_int_equal(client_probe(&ca, 5000), HA_ANSWER_OK);
+    serve.run_id = ca.probed.sample.run_id;
+    expect(&ca, serve, HA_OK);
+    expect_setting(&a, "synchronous_standby_names", "ANY 1 (\"b_e5\")");
+    client_close(&ca);
+    server_free(&a);
+}
+
 /* The data directory is a name for one on another disk: a copy is made on that disk. What it brings
  * of the other's settings does not stay, also where its agent was killed before it put back its
  * own.
@@ -712,6 +739,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(test_refusals, loop_setup, loop_teardown),
     cmocka_unit_test_setup_teardown(test_slow_promotion, loop_setup, loop_teardown),
     cmocka_unit_test_setup_teardown(test_promotion_goes_on, loop_setup, loop_teardown),
+    cmocka_unit_test_setup_teardown(test_serve_is_for_one_run, loop_setup, loop_teardown),
     cmocka_unit_test_setup_teardown(test_names_and_seal, loop_setup, loop_teardown),
     cmocka_unit_test_setup_teardown(test_ends, loop_setup, loop_teardown),
     cmocka_unit_test_setup_teardown(test_copy_behind_a_link, loop_setup, loop_teardown),

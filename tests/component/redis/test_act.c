@@ -296,6 +296,12 @@ static void test_serve(void **state)
     assert_int_equal(client_act(&pair.ca, serve), HA_OK);
     assert_answer(&pair.a, "CONFIG GET min-replicas-to-write", "min-replicas-to-write\n0\n");
     assert_int_equal(client_act(&pair.cb, serve), HA_ESTALE); /* a replica cannot serve */
+    serve.run_id = pair.ca.acted.sample.run_id;
+    assert_int_equal(client_act(&pair.ca, serve), HA_OK);
+    serve.run_id++; /* meant for the run before this one */
+    serve.min_replicas = 1;
+    assert_int_equal(client_act(&pair.ca, serve), HA_ESTALE);
+    assert_answer(&pair.a, "CONFIG GET min-replicas-to-write", "min-replicas-to-write\n0\n");
     pair_close(&pair);
 }
 

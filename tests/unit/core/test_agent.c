@@ -784,6 +784,27 @@ static void test_orders_are_done_once(void **state)
     hand_free(hand);
 }
 
+/* The database may have been started anew, with other data, before its agent hears of it. */
+static void test_serving_is_for_the_run_that_was_promoted(void **state)
+{
+    struct hand *hand = hand_new();
+    const struct ha_effect *act;
+
+    (void)state;
+    hand_as_replica(hand);
+    hand_order(hand, HA_ORDER_PROMOTE, 5);
+    assert_int_equal(effects_find(hand->out, HA_EFFECT_ACT)->u.act.run_id, 0);
+    hand_settle(hand);
+    hand_acted(hand, HA_OK, HA_ROLE_PRIMARY);
+    hand_settle(hand);
+    hand_order(hand, HA_ORDER_SERVE, 5);
+    act = effects_find(hand->out, HA_EFFECT_ACT);
+    assert_non_null(act);
+    assert_int_equal(act->u.act.kind, HA_ORDER_SERVE);
+    assert_int_equal(act->u.act.run_id, RUN);
+    hand_free(hand);
+}
+
 static void test_holder_told_to_follow_gives_up_first(void **state)
 {
     struct hand *hand = hand_new();
@@ -1164,6 +1185,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_first_settings_close_the_gate),
     cmocka_unit_test(test_gate_is_of_one_process),
     cmocka_unit_test(test_orders_are_done_once),
+    cmocka_unit_test(test_serving_is_for_the_run_that_was_promoted),
     cmocka_unit_test(test_holder_told_to_follow_gives_up_first),
     cmocka_unit_test(test_holder_told_of_the_next_epoch_gives_up_first),
     cmocka_unit_test(test_order_waits_for_the_act_under_way_and_no_longer),
