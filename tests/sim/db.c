@@ -83,6 +83,7 @@ void sim_db_start(struct sim *sim, uint32_t host, bool empty)
     db->alive = true;
     db->hung = false;
     db->link_up = db->copying = false;
+    db->fresh = db->fresh || empty;
     db->run_id = sim_new_id(sim);
     db->pid_start = sim_new_id(sim);
     if (empty) {

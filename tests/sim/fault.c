@@ -174,6 +174,28 @@ static void use_image(struct sim *sim, uint32_t host, const struct sim_image *im
     h->note_count = 0;
 }
 
+/* A seal is only as good as the disk it is noted on until the lease of what it ends is over, also
+ * while nothing serves under it: a database may still be started there. */
+static bool leans_on_seals(const struct sim *sim)
+{
+    for (uint32_t h = 0; h < SIM_HOSTS; h++) {
+        const struct sim_host *host = &sim->hosts[h];
+        bool lets_out =
+            host->gate.class == HA_GATE_PROCESS ? sim_takes_writes(sim, h) : sim_gate_open(sim, h);
+
+        if (lets_out && host->gate_epoch != HA_EPOCH_NONE && host->gate_epoch < sim->epoch_seen)
+            return sim->profile.durability == HA_DURABILITY_STRICT;
+    }
+    return false;
+}
+
+/* Safety.md leaves it to people that a disk which has forgotten a seal does not come back under it.
+ */
+static bool is_kept_off(const struct sim *sim, uint32_t host)
+{
+    return sim->hosts[host].forgot && leans_on_seals(sim);
+}
+
 static void turn_off(struct sim *sim, uint32_t host)
 {
     sim_stop(sim, SIM_WATCHERS_MAX + host);
@@ -295,16 +317,6 @@ static void cut_some(struct sim *sim, enum fault fault, uint32_t node)
     }
 }
 
-/* A seal is only as good as the disk it is noted on, until what it ended has closed. */
-static bool leans_on_seals(const struct sim *sim)
-{
-    for (uint32_t h = 0; h < SIM_HOSTS; h++)
-        if (sim_takes_writes(sim, h) && sim->hosts[h].sealed_epoch != HA_EPOCH_NONE &&
-            sim->hosts[h].gate_epoch == sim->hosts[h].sealed_epoch)
-            return true;
-    return false;
-}
-
 /* Hosts: true where it heals by itself later. */
 static bool strike_host(struct sim *sim, enum fault fault, uint32_t host)
 {
@@ -322,6 +334,7 @@ static bool strike_host(struct sim *sim, enum fault fault, uint32_t host)
         turn_off(sim, host);
         if (leans_on_seals(sim))
             return true;
+        h->forgot = true;
         h->epochs_known = false;
         h->epochs = (struct ha_effect_epochs){0};
         h->memory = h->memory_of = 0;
@@ -331,8 +344,10 @@ static bool strike_host(struct sim *sim, enum fault fault, uint32_t host)
         turn_off(sim, host);
         /* What a primary acknowledged and its disk has lost, nobody else can know. */
         if (h->image.taken && !leans_on_seals(sim) &&
-            (sim->profile.durability == HA_DURABILITY_ASYNC || host != sim->holder))
+            (sim->profile.durability == HA_DURABILITY_ASYNC || host != sim->holder)) {
+            h->forgot = true;
             use_image(sim, host, &h->image);
+        }
         return true;
     case CLONE_HOST:
         clone_host(sim, host);
@@ -496,7 +511,8 @@ void sim_fault_ended(struct sim *sim, uint32_t node)
 static void start_daemon(struct sim *sim, uint32_t node)
 {
     if (sim->nodes[node].alive ||
-        (node >= SIM_WATCHERS_MAX && !sim->hosts[node - SIM_WATCHERS_MAX].exists))
+        (node >= SIM_WATCHERS_MAX && (!sim->hosts[node - SIM_WATCHERS_MAX].exists ||
+                                      is_kept_off(sim, node - SIM_WATCHERS_MAX))))
         return;
     if (node >= SIM_WATCHERS_MAX)
         sim_agent_start(sim, node);
@@ -515,6 +531,12 @@ static void turn_on(struct sim *sim, enum fault fault, uint32_t host)
 {
     uint32_t empty = sim->profile.engine == HA_ENGINE_REDIS ? 2 : 12;
 
+    if (is_kept_off(sim, host)) {
+        if (fault == WIPE_HOST || fault == RESTORE_HOST)
+            heal_in(sim, fault, SIM_WATCHERS_MAX + host, 100, 500);
+        return;
+    }
+    sim->hosts[host].forgot = false;
     if (!sim->hosts[host].db.alive)
         sim_db_start(sim, host,
                      fault == WIPE_HOST || (fault != RESTORE_HOST && below(sim, empty) == 0));
@@ -686,7 +708,7 @@ void sim_heal_all(struct sim *sim)
         sim->hosts[h].db.hung = false;
         sim->hosts[h].gate.broken = false;
         sim->hosts[h].db.misrouted_us = 0;
-        if (!sim->hosts[h].db.alive)
+        if (!sim->hosts[h].db.alive && !is_kept_off(sim, h))
             sim_db_start(sim, h, false);
     }
 }

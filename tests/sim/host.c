@@ -187,10 +187,12 @@ static void execute_one(struct sim *sim, uint32_t node, const struct ha_effect *
         message->u.order.sync_managed = effect->u.act.sync_managed;
         message->u.order.sync = effect->u.act.sync;
         memcpy(message->u.order.upstream_host, effect->u.act.upstream_host, HA_HOST_SIZE);
-        if (sim->profile.engine == HA_ENGINE_POSTGRESQL)
-            sim_pg_early(sim, node - SIM_WATCHERS_MAX, &message->u.order);
-        message->incarnation = sim->nodes[node].incarnation;
         message->y = host->db.pid_start;
+        if (effect->u.act.run_id != 0 && effect->u.act.run_id != host->db.run_id)
+            message->y = 0; /* meant for the run before: this one is left as it is */
+        if (sim->profile.engine == HA_ENGINE_POSTGRESQL)
+            sim_pg_early(sim, node - SIM_WATCHERS_MAX, &message->u.order, message->y != 0);
+        message->incarnation = sim->nodes[node].incarnation;
         delay_us = device_delay_us(sim);
         message->u.order.full_copy = delay_us > 20000;
         sim_push(sim, sim->now_us + delay_us, SIM_ACT, node, 0, message);

@@ -114,7 +114,8 @@ static void say_probabilities(void)
         " 4 %%; clocks drift 70 %%, half of them by all that is allowed; gates of mixed"
         " kinds 50 %%; a finite loss budget 40 %% of Redis; settings, watchers and services"
         " change 40 %%; a fencing command 15 %%; a fault each 0.2 to 3 s, several at once"
-        " 40 %%; agents may keep a lease in each third\n");
+        " 40 %%; agents may keep a lease in each third; a wiped or restored host of strict is"
+        " off until no lease of an epoch that is over runs\n");
 }
 
 /* Seeds until @count are done (0: any number) or @minutes are over (0: never). */

@@ -111,11 +111,17 @@ static void replicate(struct sim *sim, uint32_t replica)
         if (sim->now_us < db->copy_done_us)
             return;
         db->copying = false;
+        if (up->fresh && !db->fresh)
+            return;
+        db->fresh = false;
         db->position = up->position; /* rewound, or copied whole */
     }
     db->link_up = stream(sim, db, up);
-    /* Nobody rewinds to the data of a standby. */
-    if (db->link_up || upstream_of(sim, replica) != db->upstream || up->role != HA_ROLE_PRIMARY)
+    if (db->link_up)
+        db->fresh = false;
+    /* Nobody rewinds to the data of a standby, or leaves its own for another cluster's. */
+    if (db->link_up || upstream_of(sim, replica) != db->upstream || up->role != HA_ROLE_PRIMARY ||
+        (up->fresh && !db->fresh))
         return;
     db->copying = true;
     db->copy_done_us = sim->now_us + ha_prng_between(&sim->prng, 20000, 300000);
@@ -256,10 +262,10 @@ static void drop_standbys(struct sim *sim, uint32_t host)
 
 /* A reload is not atomic: names may be in effect before it is said that they are, or although it is
  * said that they are not. */
-void sim_pg_early(struct sim *sim, uint32_t host, const struct ha_order *order)
+void sim_pg_early(struct sim *sim, uint32_t host, const struct ha_order *order, bool is_meant)
 {
     if (sim->hosts[host].db.alive && order->kind == HA_ORDER_SERVE && order->sync_managed &&
-        ha_prng_chance(&sim->prng, 400000))
+        ha_prng_chance(&sim->prng, 400000) && is_meant)
         sim_pg_act(sim, host, order);
 }
 
@@ -273,6 +279,7 @@ void sim_pg_act(struct sim *sim, uint32_t host, const struct ha_order *order)
     case HA_ORDER_PROMOTE:
         if (order->sync_managed)
             db->names = (struct ha_sync_set){.need = 1};
+        db->fresh = false;
         if (db->role == HA_ROLE_PRIMARY)
             return;
         db->role = HA_ROLE_PRIMARY;

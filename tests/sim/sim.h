@@ -196,6 +196,7 @@ struct sim_db {
     uint32_t misrouted;       /* its connection ends there ... */
     uint64_t misrouted_us;    /* ... until then */
     uint64_t acked, acked_lineage;
+    bool fresh; /* emptied, and made nobody's copy and no primary since: another cluster */
 };
 
 struct sim_note { /* on its way to the disk: an agent that ends before may find it or not */
@@ -230,6 +231,7 @@ struct sim_image { /* of a host's disk, to clone it or go back to it */
 struct sim_host {
     struct ha_agent *brain;
     bool exists;
+    bool forgot;     /* off, and its disk has lost what it noted */
     uint32_t member; /* under whose name its agent speaks */
     uint32_t boot;
     uint64_t hello_us;
@@ -473,7 +475,7 @@ uint64_t sim_shared(const struct sim *sim, const struct ha_position *a,
 /* postgres.c: the other engine */
 void sim_pg_start(struct sim *sim, uint32_t host, bool empty);
 void sim_pg_step(struct sim *sim);
-void sim_pg_early(struct sim *sim, uint32_t host, const struct ha_order *order);
+void sim_pg_early(struct sim *sim, uint32_t host, const struct ha_order *order, bool is_meant);
 void sim_pg_act(struct sim *sim, uint32_t host, const struct ha_order *order);
 uint64_t sim_pg_names_id(const struct sim_db *db, uint32_t member);
 bool sim_pg_holds(const struct sim_db *db, const struct sim_acked *acked);

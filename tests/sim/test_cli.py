@@ -114,6 +114,18 @@ def a_watcher_that_joins_again_waits_for_what_it_forgot():
 
 
 @case
+def a_restored_host_stays_off_while_what_it_sealed_holds_its_lease():
+    code, out, _ = sim("--seed", "210018836")  # of 20 s, and a database is started under it
+    expect(f"exit 0, not {code}: {out[-300:]}", code == 0)
+
+
+@case
+def an_agent_that_wakes_up_serves_no_other_run():
+    code, out, _ = sim("--seed", "210018775")  # emptied meanwhile, and its gate lets all out
+    expect(f"exit 0, not {code}: {out[-300:]}", code == 0)
+
+
+@case
 def what_is_no_option_is_refused():
     for args in (("--seed",), ("--seed", "x"), ("--seeds", "-1"), ("--what", "1"), ("7",),
                  ("--seed", "1", "--seeds", "2"), ("--minutes", "1", "--seeds", "2"),
