@@ -24,10 +24,12 @@ def hostile(lab, what, host, *more, source="client", background=False):
     command = [sys.executable, str(HERE / "hostile.py"), what, at, *more]
     process = lab.popen(source, ["prlimit", "--nofile=8192", *command], stdout=subprocess.PIPE,
                         stderr=subprocess.PIPE, text=True)
-    if background:
-        return process
+    return process if background else told(process)
+
+
+def told(process):
     out, err = process.communicate(timeout=120)
-    expect(process.returncode == 0, f"hostile {what}: {err.strip()[-300:]}")
+    expect(process.returncode == 0, f"hostile: {err.strip()[-300:]}")
     return json.loads(out.splitlines()[-1])
 
 
@@ -168,26 +170,27 @@ def garbage(lab):
     leader = lab.leader()
     other = next(m["name"] for m in before["members"] if m["name"] != before["primary"])
     agent = lab.pid(other, "agent")
-    for what, options in (("raw", []), ("agent", cert(lab, "db1")), ("watcher", cert(lab, "w3")),
-                          ("http", [*cert(lab, "client/ctl"), "--alpn", "http/1.1"]),
-                          ("hello", [*cert(lab, other), "--hello", other])):
-        if what == "watcher" and leader == "w3":
-            options = cert(lab, "w2")
-        result = hostile(lab, "garbage", leader, *options)
+    watcher = "w2" if leader == "w3" else "w3"
+    running = {what: hostile(lab, "garbage", leader, *options, background=True)
+               for what, options in {
+                   "raw": [], "agent": cert(lab, "db1"), "watcher": cert(lab, watcher),
+                   "http": [*cert(lab, "client/ctl"), "--alpn", "http/1.1"],
+                   "hello": [*cert(lab, other), "--hello", other]}.items()}
+    running["an agent's API"] = hostile(lab, "garbage", other, "--port", "7401", source=other,
+                                        background=True)
+    for what, process in running.items():
+        result = told(process)
         lab.tell(f"{what}: {result['cases']} cases, the last closed after "
                  f"{result['longest_s']:.1f} s, {len(result['unconnected'])} not connected")
         expect(not result["open"], f"{what}: cases {result['open']} were left open")
         expect(not result["unconnected"], f"{what}: {result['unconnected'][:2]}")
-    result = hostile(lab, "garbage", other, "--port", "7401", source=other)
-    lab.tell(f"an agent's API: the last closed after {result['longest_s']:.1f} s")
-    expect(not result["open"] and not result["unconnected"], f"an agent's API: {result}")
     expect(lab.pid(other, "agent") == agent, f"the agent of {other} was restarted")
     lab.stop_writers()
     expect_reigns([before["primary"]], client)
     expect(lab.service()["epoch"] == before["epoch"], "a failover for garbage")
     unharmed.check()
     running = [hostile(lab, "garbage", leader, *cert(lab, who), background=True)
-               for who in ("db1", "w3" if leader != "w3" else "w2")]
+               for who in ("db1", watcher)]
     fail_over(lab, "amid garbage")
     for process in running:
         process.communicate(timeout=120)
@@ -202,12 +205,8 @@ def crowds(lab):
                    "25", background=True)
     time.sleep(3)
     fail_over(lab, "amid crowds")
-    out, err = crowd.communicate(timeout=60)
-    expect(crowd.returncode == 0, err[-300:])
-    lab.tell(f"idle: {json.loads(out.splitlines()[-1])['opened']} connections")
-    out, err = slow.communicate(timeout=60)
-    expect(slow.returncode == 0, err[-300:])
-    result = json.loads(out.splitlines()[-1])
+    lab.tell(f"idle: {told(crowd)['opened']} connections")
+    result = told(slow)
     lab.tell(f"slow: {result}")
     expect(result["opened"] > 0 and result["closed"] == result["opened"], f"left open: {result}")
     unharmed.check()
