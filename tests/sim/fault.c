@@ -148,54 +148,6 @@ static void pause_node(struct sim *sim, uint32_t node)
 
 /* Hosts that are not what they were */
 
-static void take_image(struct sim *sim, uint32_t host)
-{
-    struct sim_host *h = &sim->hosts[host];
-
-    h->image = (struct sim_image){.taken = true,
-                                  .epochs_known = h->epochs_known,
-                                  .memory = h->memory,
-                                  .memory_of = h->memory_of,
-                                  .epochs = h->epochs,
-                                  .db = h->db};
-}
-
-static void use_image(struct sim *sim, uint32_t host, const struct sim_image *image)
-{
-    struct sim_host *h = &sim->hosts[host];
-
-    h->epochs_known = image->epochs_known;
-    h->epochs = image->epochs;
-    h->memory = image->memory;
-    h->memory_of = image->memory_of;
-    h->db = image->db;
-    h->db.alive = h->db.hung = h->db.link_up = h->db.copying = false;
-    h->db.misrouted_us = 0;
-    h->note_count = 0;
-}
-
-/* A seal is only as good as the disk it is noted on until the lease of what it ends is over, also
- * while nothing serves under it: a database may still be started there. */
-static bool leans_on_seals(const struct sim *sim)
-{
-    for (uint32_t h = 0; h < SIM_HOSTS; h++) {
-        const struct sim_host *host = &sim->hosts[h];
-        bool lets_out =
-            host->gate.class == HA_GATE_PROCESS ? sim_takes_writes(sim, h) : sim_gate_open(sim, h);
-
-        if (lets_out && host->gate_epoch != HA_EPOCH_NONE && host->gate_epoch < sim->epoch_seen)
-            return sim->profile.durability == HA_DURABILITY_STRICT;
-    }
-    return false;
-}
-
-/* Safety.md leaves it to people that a disk which has forgotten a seal does not come back under it.
- */
-static bool is_kept_off(const struct sim *sim, uint32_t host)
-{
-    return sim->hosts[host].forgot && leans_on_seals(sim);
-}
-
 static void turn_off(struct sim *sim, uint32_t host)
 {
     sim_stop(sim, SIM_WATCHERS_MAX + host);
@@ -211,13 +163,13 @@ static void clone_host(struct sim *sim, uint32_t host)
 
     if (clone->exists || sim->profile.engine != HA_ENGINE_REDIS)
         return;
-    take_image(sim, host);
+    sim_image_take(sim, host);
     clone->exists = true;
     clone->member = host;
     clone->late_count = 0;
     clone->gate.class = sim->hosts[host].gate.class;
     sim_host_boot(sim, at);
-    use_image(sim, at, &sim->hosts[host].image);
+    sim_image_use(sim, at, &sim->hosts[host].image);
     sim_db_start(sim, at, false);
     sim_agent_start(sim, SIM_WATCHERS_MAX + at);
     heal_in(sim, CLONE_HOST, at, 1000, 15000);
@@ -332,21 +284,16 @@ static bool strike_host(struct sim *sim, enum fault fault, uint32_t host)
         return true;
     case WIPE_HOST:
         turn_off(sim, host);
-        if (leans_on_seals(sim))
-            return true;
-        h->forgot = true;
-        h->epochs_known = false;
-        h->epochs = (struct ha_effect_epochs){0};
-        h->memory = h->memory_of = 0;
-        h->note_count = 0;
+        if (!sim_leans_on_seals(sim))
+            sim_image_forget(sim, host);
         return true;
     case RESTORE_HOST:
         turn_off(sim, host);
         /* What a primary acknowledged and its disk has lost, nobody else can know. */
-        if (h->image.taken && !leans_on_seals(sim) &&
+        if (h->image.taken && !sim_leans_on_seals(sim) &&
             (sim->profile.durability == HA_DURABILITY_ASYNC || host != sim->holder)) {
             h->forgot = true;
-            use_image(sim, host, &h->image);
+            sim_image_use(sim, host, &h->image);
         }
         return true;
     case CLONE_HOST:
@@ -486,7 +433,7 @@ void sim_fault(struct sim *sim)
         if (sim->faults >= sim->faults_max)
             return;
         if (below(sim, 10) == 0)
-            take_image(sim, below(sim, SIM_HOSTS));
+            sim_image_take(sim, below(sim, SIM_HOSTS));
         /* A disk that is replaced is rarer than a process that is started again. */
         if (fault == EMPTY_RESTART && sim->profile.engine == HA_ENGINE_POSTGRESQL &&
             below(sim, 4) != 0)
@@ -512,7 +459,7 @@ static void start_daemon(struct sim *sim, uint32_t node)
 {
     if (sim->nodes[node].alive ||
         (node >= SIM_WATCHERS_MAX && (!sim->hosts[node - SIM_WATCHERS_MAX].exists ||
-                                      is_kept_off(sim, node - SIM_WATCHERS_MAX))))
+                                      sim_is_kept_off(sim, node - SIM_WATCHERS_MAX))))
         return;
     if (node >= SIM_WATCHERS_MAX)
         sim_agent_start(sim, node);
@@ -531,7 +478,7 @@ static void turn_on(struct sim *sim, enum fault fault, uint32_t host)
 {
     uint32_t empty = sim->profile.engine == HA_ENGINE_REDIS ? 2 : 12;
 
-    if (is_kept_off(sim, host)) {
+    if (sim_is_kept_off(sim, host)) {
         if (fault == WIPE_HOST || fault == RESTORE_HOST)
             heal_in(sim, fault, SIM_WATCHERS_MAX + host, 100, 500);
         return;
@@ -672,6 +619,31 @@ void sim_fault_replaced(struct sim *sim, uint32_t old)
              (uint32_t)CUT_HOST << 8 | (SIM_WATCHERS_MAX + host), NULL);
 }
 
+/* A stopped agent will hear of other standby names before it hears that its database was started
+ * anew, without its data; nor has the standby that may follow it any. No number is drawn for it. */
+void sim_fault_serving(struct sim *sim, uint32_t host, const struct ha_order *order)
+{
+    const struct sim_db *db = &sim->hosts[host].db;
+    uint32_t other = host == 0 ? 1 : 0;
+
+    if (order->kind != HA_ORDER_SERVE || !order->sync_managed || !sim->hosts[host].gate.broken ||
+        sim->quiet || sim->faults + 2 > sim->faults_max || !db->alive || db->fresh ||
+        order->epoch != db->names_epoch || order->sync.members == db->names.members)
+        return;
+    if (sim->hosts[other].db.role == HA_ROLE_PRIMARY)
+        other++;
+    if (other == host)
+        other++;
+    sim->faults += 2;
+    sim_story(sim, "fault: two disks are emptied, of %s and %s",
+              sim_node_name(sim, SIM_WATCHERS_MAX + host),
+              sim_node_name(sim, SIM_WATCHERS_MAX + other));
+    sim_db_kill(sim, host);
+    sim_db_start(sim, host, true);
+    sim_db_kill(sim, other);
+    sim_db_start(sim, other, true);
+}
+
 void sim_fault_noting(struct sim *sim, uint32_t node)
 {
     if (!sim->quiet && sim->faults < sim->faults_max && below(sim, 60) == 0)
@@ -708,7 +680,7 @@ void sim_heal_all(struct sim *sim)
         sim->hosts[h].db.hung = false;
         sim->hosts[h].gate.broken = false;
         sim->hosts[h].db.misrouted_us = 0;
-        if (!sim->hosts[h].db.alive && !is_kept_off(sim, h))
+        if (!sim->hosts[h].db.alive && !sim_is_kept_off(sim, h))
             sim_db_start(sim, h, false);
     }
 }

@@ -301,6 +301,8 @@ static void to_process(struct sim *sim, const struct sim_event *event)
     }
     if (node->paused) {
         keep(node, event);
+        if (event->what == SIM_DELIVER && event->message->kind == SIM_MSG_ORDER)
+            sim_fault_serving(sim, event->node - SIM_WATCHERS_MAX, &event->message->u.order);
         return;
     }
     if (event->what == SIM_TICK && watcher)

@@ -388,6 +388,15 @@ void sim_hold_event(const struct sim *sim, const struct sim_message *message, ch
 void sim_hold_count(struct sim *sim, uint32_t host);
 void sim_hold_strike(struct sim *sim, bool all_watchers);
 
+/* image.c */
+void sim_image_take(struct sim *sim, uint32_t host);
+void sim_image_use(struct sim *sim, uint32_t host, const struct sim_image *image);
+/* Its agent knows nothing any more. */
+void sim_image_forget(struct sim *sim, uint32_t host);
+/* The lease of an epoch that is being ended, or has been, still lets clients in. */
+bool sim_leans_on_seals(const struct sim *sim);
+bool sim_is_kept_off(const struct sim *sim, uint32_t host);
+
 /* queue.c */
 void sim_push(struct sim *sim, uint64_t at_us, enum sim_what what, uint32_t node, uint32_t arg,
               struct sim_message *message);
@@ -488,6 +497,8 @@ void sim_fault_fencing(struct sim *sim);
 /* Watcher @old is replaced: it and another one that does not know it yet may be all that a primary
  * hears, and what they promise keeps its lease. */
 void sim_fault_replaced(struct sim *sim, uint32_t old);
+/* An order waits for an agent that is stopped. */
+void sim_fault_serving(struct sim *sim, uint32_t host, const struct ha_order *order);
 /* An agent writes its note: one that dies now may have said what it will not remember. */
 void sim_fault_noting(struct sim *sim, uint32_t node);
 /* The host was switched off; it comes back later. */
