@@ -60,6 +60,8 @@ typedef void (*ha_link_act_cb)(void *data, const struct ha_acted *acted);
  * itself. */
 typedef void (*ha_link_lost_cb)(void *data, enum ha_answer how, const char *text);
 typedef void (*ha_link_close_cb)(void *data);
+/* @code as of act(); @text: why not, what is worth knowing, or empty. */
+typedef void (*ha_link_prepare_cb)(void *data, int code, const char *text);
 
 /* Where and as whom. Strings are borrowed for the call of open() and copied. */
 struct ha_link_spec {
@@ -122,6 +124,13 @@ struct ha_engine_ops {
 
     /* End the act under way, if any, with HA_ECANCELED. What was sent may still happen. */
     void (*act_cancel)(struct ha_link *link);
+
+    /* A primary may have to stop soon: do now what would make that long, within @deadline_ms (not
+     * 0). It serves on, and probes and acts may overlap. HA_OK, HA_EBUSY (one is under way),
+     * HA_ECLOSED as probe; HA_ENOTSUP: not is_local. NULL: nothing would. */
+    int (*prepare)(struct ha_link *link, uint32_t deadline_ms, ha_link_prepare_cb cb);
+    /* No callback any more; as close(). What was begun may still go on. */
+    void (*prepare_cancel)(struct ha_link *link);
 
     /* The server with process @pid (0: it has gone, and its number may be somebody else's) must not
      * answer anybody any more, not even on its UNIX socket: end all of it at once. NULL: its

@@ -246,6 +246,8 @@ static void on_drain_seen(struct ha_pg_act *act)
         ha_pg_act_fail(act, HA_EIO, "no standby streams from it");
         return;
     }
+    /* Short where one has just been made before this order (checkpoint.h). Clients still write
+     * during this one, and not during the shutdown's; a failover by hand has no other. */
     act->doing = "checkpoint";
     ha_pg_act_query(act, "CHECKPOINT", on_checkpoint);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "agents/postgresql/act.h"
+#include "agents/postgresql/checkpoint.h"
 #include "agents/postgresql/probe.h"
 #include "agents/postgresql/server.h"
 #include "lib/base/check.h"
@@ -19,6 +20,7 @@ struct ha_link {
     struct ha_pg_lineage_cache cache;
     struct ha_pg_probe probe;
     struct ha_pg_act act;
+    struct ha_pg_checkpoint checkpoint;
     void *data;
     ha_link_lost_cb lost_cb;
     ha_link_close_cb close_cb;
@@ -140,8 +142,9 @@ static int link_open(const struct ha_link_spec *spec, struct ha_link **ret_link,
     ha_pg_probe_init(&link->probe, spec->loop, spec->dns, &target,
                      spec->is_local ? &link->server : NULL, &link->cache, spec->data);
     ha_pg_act_init(&link->act, spec->loop, &link->server, &target, &link->cache, spec->data);
+    ha_pg_checkpoint_init(&link->checkpoint, spec->loop, &target, spec->data);
     link->probe.conn.data = link->act.conn.data = link->act.fresh.data = link->act.up.data = link;
-    link->act.job.data = link;
+    link->act.job.data = link->checkpoint.conn.data = link;
     link->probe.conn.lost_cb = on_lost;
     explicit_bzero(target.password, sizeof(target.password));
     *ret_link = link;
@@ -179,6 +182,23 @@ static void link_act_cancel(struct ha_link *link)
         ha_pg_act_cancel(&link->act);
 }
 
+static int link_prepare(struct ha_link *link, uint32_t deadline_ms, ha_link_prepare_cb cb)
+{
+    assert(link != NULL);
+    if (link->closing)
+        return HA_ECLOSED;
+    if (!link->is_local)
+        return HA_ENOTSUP;
+    return ha_pg_checkpoint_start(&link->checkpoint, deadline_ms, cb);
+}
+
+static void link_prepare_cancel(struct ha_link *link)
+{
+    assert(link != NULL);
+    if (!link->closing)
+        ha_pg_checkpoint_cancel(&link->checkpoint);
+}
+
 static void link_halt(struct ha_link *link, int32_t pid)
 {
     ha_pg_server_end(pid);
@@ -188,11 +208,13 @@ static void link_halt(struct ha_link *link, int32_t pid)
 
 static void link_close(struct ha_link *link, ha_link_close_cb cb)
 {
-    uv_timer_t *timers[] = {&link->probe.timer, &link->act.deadline, &link->act.poll};
+    uv_timer_t *timers[] = {&link->probe.timer, &link->act.deadline, &link->act.poll,
+                            &link->checkpoint.deadline};
     struct ha_pg_conn *conns[] = {&link->probe.conn, &link->act.conn, &link->act.fresh,
-                                  &link->act.up};
+                                  &link->act.up, &link->checkpoint.conn};
 
     assert(!link->closing);
+    ha_pg_checkpoint_cancel(&link->checkpoint);
     link->closing = true;
     link->close_cb = cb;
     /* Three that may be lent to threads, and a guard: some parts close inside these calls. */
@@ -222,6 +244,8 @@ const struct ha_engine_ops ha_engine_postgresql = {
     .probe = link_probe,
     .act = link_act,
     .act_cancel = link_act_cancel,
+    .prepare = link_prepare,
+    .prepare_cancel = link_prepare_cancel,
     .halt = link_halt,
     .close = link_close,
 };

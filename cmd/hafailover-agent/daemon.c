@@ -16,6 +16,7 @@
 #include "cmd/hafailover-agent/known.h"
 #include "cmd/hafailover-agent/links.h"
 #include "cmd/hafailover-agent/peers.h"
+#include "cmd/hafailover-agent/prepare.h"
 #include "cmd/hafailover-agent/serve.h"
 #include "lib/base/err.h"
 #include "lib/base/text.h"
@@ -144,7 +145,9 @@ static int open_all(struct ha_host *host, struct ha_err *err)
         code = ha_databases_open(host, &host->databases, err);
     if (code != HA_OK)
         return code;
-    code = ha_links_open(host, &host->links);
+    code = ha_prepares_open(host, &host->prepares);
+    if (code == HA_OK)
+        code = ha_links_open(host, &host->links);
     if (code != HA_OK)
         return ha_err_set(err, code, "links: %s", ha_code_text(code));
     code = ha_peers_open(host, &host->peers);
@@ -219,6 +222,7 @@ static void free_all(struct ha_host *host)
 {
     ha_gates_close(host->gates);
     ha_tls_unref(host->tls);
+    ha_prepares_free(host->prepares);
     free(host->core);
     free(host->effects);
     free(host->spare);

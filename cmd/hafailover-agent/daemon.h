@@ -24,6 +24,7 @@ struct ha_known;
 struct ha_links;
 struct ha_loop;
 struct ha_peer_links;
+struct ha_prepares;
 struct ha_tls;
 
 struct ha_host {
@@ -43,6 +44,7 @@ struct ha_host {
     struct ha_links *links;
     struct ha_peer_links *peers;
     struct ha_known *known;
+    struct ha_prepares *prepares;
     struct ha_agent_serve *serve; /* NULL: nothing is served */
 
     uv_timer_t tick;

@@ -12,6 +12,7 @@
 #include "cmd/common/secret.h"
 #include "cmd/hafailover-agent/address.h"
 #include "cmd/hafailover-agent/daemon.h"
+#include "cmd/hafailover-agent/prepare.h"
 #include "cmd/hafailover-agent/resets.h"
 #include "lib/base/err.h"
 #include "lib/base/text.h"
@@ -48,8 +49,9 @@ struct database {
     bool close_owed;       /* the gate must be closed and is not, as far as is known */
     uint64_t close_number; /* of the last close that was ordered */
     bool reset_owed;
-    bool process_told; /* the core knows of some process */
-    int32_t pid;       /* watched; 0: none */
+    uint32_t preparing; /* for this service, it may be joined to another one since */
+    bool process_told;  /* the core knows of some process */
+    int32_t pid;        /* watched; 0: none */
     uint64_t pid_start;
     struct ha_pidwatch *watch;
 };
@@ -283,6 +285,38 @@ void ha_databases_act_cancel(struct ha_databases *databases, uint32_t service)
     database->act_waits = false;
     if (database->acting)
         database->ops->act_cancel(database->link);
+}
+
+/* Making ready */
+
+static void on_prepared(void *data, int code, const char *text)
+{
+    const struct database *database = data;
+
+    ha_prepares_ended(database->databases->host->prepares, database->preparing, code, text);
+}
+
+int ha_databases_prepare(struct ha_databases *databases, uint32_t service, uint32_t deadline_ms)
+{
+    struct database *database = joined(databases, service);
+    int code;
+
+    if (database == NULL)
+        return HA_ENOENT;
+    if (database->ops->prepare == NULL)
+        return HA_ENOTSUP;
+    code = database->ops->prepare(database->link, deadline_ms, on_prepared);
+    if (code == HA_OK)
+        database->preparing = service;
+    return code;
+}
+
+void ha_databases_prepare_cancel(struct ha_databases *databases, uint32_t service)
+{
+    struct database *database = joined(databases, service);
+
+    if (database != NULL && database->ops->prepare_cancel != NULL)
+        database->ops->prepare_cancel(database->link);
 }
 
 /* Gate */

@@ -27,6 +27,11 @@ void ha_databases_act(struct ha_databases *databases, const struct ha_act *act);
 void ha_databases_act_cancel(struct ha_databases *databases, uint32_t service);
 void ha_databases_gate(struct ha_databases *databases, const struct ha_effect_gate *gate);
 
+/* Make its database ready for its stop (engine.h, prepare); ha_prepares_ended comes. HA_ENOENT: not
+ * joined; HA_ENOTSUP: its engine has nothing to do; and as prepare. */
+int ha_databases_prepare(struct ha_databases *databases, uint32_t service, uint32_t deadline_ms);
+void ha_databases_prepare_cancel(struct ha_databases *databases, uint32_t service);
+
 /* Each tick: a gate that could not be closed is closed again. */
 void ha_databases_poll(struct ha_databases *databases);
 

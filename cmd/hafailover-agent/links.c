@@ -11,6 +11,7 @@
 #include "cmd/hafailover-agent/dispatch.h"
 #include "cmd/hafailover-agent/known.h"
 #include "cmd/hafailover-agent/peers.h"
+#include "cmd/hafailover-agent/prepare.h"
 #include "lib/base/err.h"
 #include "lib/base/prng.h"
 #include "lib/base/text.h"
@@ -133,8 +134,10 @@ static void drop(struct watcher_link *link, const char *why)
         ha_frames_close(link->frames, 0, on_closed, link);
     else
         ha_stream_close(link->stream, 0, on_closed, link);
-    if (was_up && link->links->close_cb == NULL)
-        step_link(link, false);
+    if (!was_up || link->links->close_cb != NULL)
+        return;
+    step_link(link, false);
+    ha_prepares_lost(link->links->host->prepares, (uint32_t)(link - link->links->all));
 }
 
 static void send_bytes(struct watcher_link *link, const void *data, size_t size)
@@ -145,6 +148,18 @@ static void send_bytes(struct watcher_link *link, const void *data, size_t size)
     link->said_ms = ha_clock_boot_ms();
     if (code != HA_OK)
         drop(link, ha_code_text(code));
+}
+
+void ha_links_prepared(struct ha_links *links, uint32_t place, const struct ha_prepared *prepared)
+{
+    struct ha_message message = {.type = HA_MESSAGE_PREPARED};
+    uint8_t data[64 + sizeof(message.u.prepared)];
+    size_t size;
+
+    message.u.prepared = *prepared;
+    if (links->close_cb == NULL && links->all[place].state == LINK_UP &&
+        ha_message_encode(&message, data, sizeof(data), &size, NULL) == HA_OK)
+        send_bytes(&links->all[place], data, size);
 }
 
 static void on_hello(struct watcher_link *link, const struct ha_hello_watcher *hello)
@@ -301,6 +316,10 @@ static void on_frame(void *ctx, struct ha_frames *frames, uint8_t type, const ui
     case HA_MESSAGE_ORDER:
         on_order(link, &message.u.order);
         return;
+    case HA_MESSAGE_PREPARE:
+        ha_prepares_ask(link->links->host->prepares, (uint32_t)(link - link->links->all),
+                        &message.u.prepare);
+        return;
     case HA_MESSAGE_NONE:
     case HA_MESSAGE_HELLO_AGENT:
     case HA_MESSAGE_HEARTBEATS:
@@ -309,6 +328,7 @@ static void on_frame(void *ctx, struct ha_frames *frames, uint8_t type, const ui
     case HA_MESSAGE_REPEAT:
     case HA_MESSAGE_HOLD_ASKS:
     case HA_MESSAGE_HOLD_WORDS:
+    case HA_MESSAGE_PREPARED:
         drop(link, "a message that no watcher sends");
         return;
     }

@@ -12,6 +12,8 @@
 #include "lib/io/clock.h"
 
 #define WAIT_DEFAULT_MS 60000u
+#define CHECKPOINT_DEFAULT_MS 60000u /* the watchers' own */
+#define CHECKPOINT_SPARE_MS 2000u    /* until they have said that it took too long */
 #define POLL_MS 50u
 #define POLL_DEADLINE_MS 2000u
 
@@ -157,21 +159,43 @@ enum ha_exit ha_ctl_failover(const struct ha_ctl *ctl)
     return result;
 }
 
+/* --checkpoint-timeout as milliseconds; false: told already. */
+static bool checkpoint_of(const struct ha_ctl *ctl, uint64_t *ret)
+{
+    *ret = CHECKPOINT_DEFAULT_MS;
+    if (ctl->checkpoint == NULL || ha_text_duration(ctl->checkpoint, 3600000, ret) == HA_OK)
+        return true;
+    fprintf(stderr,
+            "hafailoverctl: --checkpoint-timeout %s is not a duration such as 60s, 0 or at most "
+            "1h\n",
+            ctl->checkpoint);
+    return false;
+}
+
 enum ha_exit ha_ctl_switchover(const struct ha_ctl *ctl)
 {
+    struct ha_ctl slow = *ctl; /* its primary makes ready first */
+    uint64_t wait_ms, checkpoint_ms;
     json_t *body, *answer;
     enum ha_exit result;
-    uint64_t wait_ms;
     bool is_plan;
 
-    if (!wait_of(ctl, &wait_ms))
+    if (!wait_of(ctl, &wait_ms) || !checkpoint_of(ctl, &checkpoint_ms))
         return HA_EXIT_USAGE;
     body = json_object();
     if (ctl->dry_run)
         (void)json_object_set_new(body, "dry_run", json_true());
     if (ctl->to != NULL)
         (void)json_object_set_new(body, "to", json_string(ctl->to));
-    result = ha_ctl_post_service(ctl, "switchover", body, &answer);
+    if (ctl->checkpoint != NULL)
+        (void)json_object_set_new(body, "checkpoint_timeout_ms",
+                                  json_integer((json_int_t)checkpoint_ms));
+    if (!ctl->dry_run && checkpoint_ms > 0) {
+        slow.target.slow_ms = (uint32_t)checkpoint_ms + CHECKPOINT_SPARE_MS;
+        slow.target.slow = "the primary makes ready, with a checkpoint where it is PostgreSQL; "
+                           "nothing has begun yet";
+    }
+    result = ha_ctl_post_service(&slow, "switchover", body, &answer);
     is_plan = json_object_get(answer, "checks") != NULL;
     if (is_plan && ctl->json)
         ha_ctl_show_json(answer);

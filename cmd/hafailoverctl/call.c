@@ -13,6 +13,7 @@
 
 #define ANSWER_MAX ((size_t)16 << 20)
 #define SERVER_NAME "watcher/*"
+#define SLOW_AFTER_MS 1000u
 
 struct calling {
     const struct ha_target *target;
@@ -22,6 +23,7 @@ struct calling {
     const struct ha_ask *ask;
     struct ha_dns *dns;
     struct ha_http_client *client;
+    uv_timer_t slow; /* a write that takes long */
     json_t *json;
     enum ha_exit result;
 };
@@ -109,6 +111,7 @@ static void on_client_closed(void *ctx)
 {
     struct calling *calling = ctx;
 
+    uv_close((uv_handle_t *)&calling->slow, NULL);
     ha_dns_close(calling->dns, on_dns_closed, NULL);
 }
 
@@ -161,6 +164,24 @@ static bool make_tls(const struct ha_target *target, struct ha_tls **ret)
     return code == HA_OK;
 }
 
+static void on_slow(uv_timer_t *timer)
+{
+    const struct calling *calling = timer->data;
+
+    fprintf(stderr, "hafailoverctl: %s\n", calling->target->slow);
+}
+
+static bool is_read(const struct ha_ask *ask)
+{
+    return strcmp(ask->method, "GET") == 0;
+}
+
+/* What a write may take beyond the deadline. */
+static uint32_t slow_of(const struct calling *calling)
+{
+    return is_read(calling->ask) ? 0 : calling->target->slow_ms;
+}
+
 static int start(struct calling *calling, struct ha_tls *tls)
 {
     const struct ha_ask *ask = calling->ask;
@@ -199,6 +220,10 @@ static void call_one(struct calling *calling, struct ha_tls *tls)
         fprintf(stderr, "hafailoverctl: no memory, or no more files may be opened\n");
         return; /* the program ends: the loop need not */
     }
+    (void)uv_timer_init(&loop, &calling->slow); /* always 0 */
+    calling->slow.data = calling;
+    if (slow_of(calling) > 0)
+        (void)uv_timer_start(&calling->slow, on_slow, SLOW_AFTER_MS, 0);
     code = start(calling, tls);
     if (code != HA_OK) {
         fprintf(stderr, "hafailoverctl: %s: %s\n",
@@ -233,7 +258,7 @@ static bool is_there(const struct calling *calling, uint32_t deadline_ms, struct
 static bool is_for_the_next(const struct ha_ask *ask, enum ha_exit result)
 {
     return result == HA_EXIT_UNREACHABLE || result == HA_EXIT_NO_QUORUM ||
-           (result == HA_EXIT_UNKNOWN && strcmp(ask->method, "GET") == 0);
+           (result == HA_EXIT_UNKNOWN && is_read(ask));
 }
 
 static uint32_t rest_of(uint64_t end_ms)
@@ -249,7 +274,8 @@ static void call_several(struct calling *calling, struct ha_tls *tls)
     static uint32_t first;
     const struct ha_target *target = calling->target;
     const uint64_t end_ms = ha_clock_mono_ms() + target->deadline_ms;
-    const bool is_read = strcmp(calling->ask->method, "GET") == 0;
+    const bool reads = is_read(calling->ask);
+    const bool looks = !reads && (target->url_count > 1 || slow_of(calling) > 0);
 
     for (uint32_t i = 0; i < target->url_count; i++) {
         const uint32_t at = (first + i) % target->url_count, left = target->url_count - i;
@@ -260,9 +286,9 @@ static void call_several(struct calling *calling, struct ha_tls *tls)
         calling->url = target->urls[at];
         calling->has_next = left > 1;
         /* The last one too keeps some time for the write itself. */
-        if (!is_read && target->url_count > 1 && !is_there(calling, 1 + rest_ms / (left + 1), tls))
+        if (looks && !is_there(calling, 1 + rest_ms / (left + 1), tls))
             continue;
-        calling->deadline_ms = is_read ? 1 + rest_ms / left : rest_of(end_ms);
+        calling->deadline_ms = reads ? 1 + rest_ms / left : rest_of(end_ms) + slow_of(calling);
         call_one(calling, tls);
         if (!is_for_the_next(calling->ask, calling->result)) {
             first = at;
@@ -282,10 +308,12 @@ enum ha_exit ha_call(const struct ha_target *target, const struct ha_ask *ask, j
     *ret = NULL;
     if (target->url_count > 0 && !make_tls(target, &tls))
         return HA_EXIT_USAGE;
-    if (target->url_count > 0)
+    if (target->url_count > 0) {
         call_several(&calling, tls);
-    else
+    } else if (slow_of(&calling) == 0 || is_there(&calling, target->deadline_ms, tls)) {
+        calling.deadline_ms += slow_of(&calling);
         call_one(&calling, tls);
+    }
     ha_tls_unref(tls);
     *ret = calling.json;
     return calling.result;

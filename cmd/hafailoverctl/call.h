@@ -32,6 +32,8 @@ struct ha_target {
     const char *ca_file;   /* with certificates: who signs them; else NULL ... */
     const char *cert_file; /* ... and our own */
     uint32_t deadline_ms;
+    uint32_t slow_ms; /* a write may take so much longer, by a watcher that answers, ... */
+    const char *slow; /* ... and when it does, this is said of it */
 };
 
 /* Where an answer goes that is bytes, not JSON; borrows. */

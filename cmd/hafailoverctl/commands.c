@@ -316,7 +316,8 @@ const struct ha_ctl_command ha_ctl_commands[] = {
     {"rollback", 1, 1, "VERSION [--json]", "apply an old configuration again, as a new version",
      run_rollback},
     {"switchover", 1, 1,
-     "SERVICE [--to MEMBER] [--dry-run] [--why TEXT] [--wait DURATION] [--json]",
+     "SERVICE [--to MEMBER] [--dry-run] [--why TEXT] [--wait DURATION]"
+     " [--checkpoint-timeout DURATION] [--json]",
      "hand over to another primary; no acknowledged write is lost", ha_ctl_switchover},
     {"failover", 1, 1,
      "SERVICE [--to MEMBER] [--accept-loss] [--why TEXT] [--wait DURATION] [--json]",

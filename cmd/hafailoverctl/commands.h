@@ -18,7 +18,8 @@ struct ha_ctl {
     int word_count; /* behind the command's name */
     const char *words[HA_CTL_WORDS_MAX];
     const char *config; /* the file that says which watchers */
-    const char *file, *base, *to, *why, *during, *secret, *out, *count, *after, *wait, *with;
+    const char *file, *base, *to, *why, *during, *secret, *out, *count, *after, *wait, *with,
+        *checkpoint;
     bool json;       /* JSON instead of tables: said so, or standard output is no terminal */
     bool json_asked; /* said so */
     bool accept_loss, dry_run, watch, follow;

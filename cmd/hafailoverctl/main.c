@@ -37,6 +37,7 @@ enum {
     OPTION_AFTER,
     OPTION_DRY_RUN,
     OPTION_WAIT,
+    OPTION_CHECKPOINT,
 };
 
 static const struct option options[] = {
@@ -55,6 +56,7 @@ static const struct option options[] = {
     {"after", required_argument, NULL, OPTION_AFTER},
     {"dry-run", no_argument, NULL, OPTION_DRY_RUN},
     {"wait", required_argument, NULL, OPTION_WAIT},
+    {"checkpoint-timeout", required_argument, NULL, OPTION_CHECKPOINT},
     {"file", required_argument, NULL, 'f'},
     {"base", required_argument, NULL, OPTION_BASE},
     {"to", required_argument, NULL, OPTION_TO},
@@ -178,6 +180,9 @@ static bool take_option(struct ha_ctl *ctl, int option, const char *value)
         return true;
     case OPTION_WAIT:
         ctl->wait = value;
+        return true;
+    case OPTION_CHECKPOINT:
+        ctl->checkpoint = value;
         return true;
     case 'n':
         ctl->count = value;

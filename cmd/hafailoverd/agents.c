@@ -9,6 +9,7 @@
 #include "cmd/hafailoverd/daemon.h"
 #include "cmd/hafailoverd/dispatch.h"
 #include "cmd/hafailoverd/peers.h"
+#include "cmd/hafailoverd/serve.h"
 #include "lib/base/bytes.h"
 #include "lib/base/err.h"
 #include "lib/base/text.h"
@@ -64,7 +65,7 @@ struct ha_agents {
     struct ha_batch_writer batch;
     struct ha_message renewed;
     uint8_t *batch_data;
-    uint8_t *frame_data; /* of single messages */
+    uint8_t *frame_data; /* of single messages; behind it, in one piece */
     void (*close_cb)(struct ha_daemon *daemon);
 };
 
@@ -76,7 +77,6 @@ static void finish_close(struct ha_agents *agents)
     if (cb == NULL || agents->conns != NULL)
         return;
     free(agents->batch_data);
-    free(agents->frame_data);
     free(agents);
     cb(daemon);
 }
@@ -139,8 +139,10 @@ static void close_conn(struct conn *conn)
         return;
     HA_LOG(HA_LOG_INFO, "agent-gone", "agent=%s instance=%016" PRIx64, conn->name, conn->instance);
     step_agent(conn, false);
-    if (agents->close_cb == NULL)
-        serve_waiting(agents, conn->name);
+    if (agents->close_cb != NULL)
+        return;
+    ha_serve_agent_gone(agents->daemon->serve, conn->name);
+    serve_waiting(agents, conn->name);
 }
 
 static void refuse(struct conn *conn, const char *why)
@@ -453,6 +455,10 @@ static void on_frame(void *ctx, struct ha_frames *frames, uint8_t type, const ui
         HA_LOG(HA_LOG_INFO, "agent-report", "agent=%s text=%s", conn->name,
                HA_QUOTE(message.u.report.text));
         return;
+    case HA_MESSAGE_PREPARED:
+        if (conn->state == CONN_SERVED)
+            ha_serve_prepared(conn->agents->daemon->serve, conn->name, &message.u.prepared);
+        return;
     case HA_MESSAGE_NONE:
     case HA_MESSAGE_HELLO_WATCHER:
     case HA_MESSAGE_SETTINGS:
@@ -465,6 +471,7 @@ static void on_frame(void *ctx, struct ha_frames *frames, uint8_t type, const ui
     case HA_MESSAGE_HOLD_ASKS:
     case HA_MESSAGE_HOLD_WORDS:
     case HA_MESSAGE_ALL:
+    case HA_MESSAGE_PREPARE:
         refuse(conn, "a message that no agent sends");
         return;
     }
@@ -600,6 +607,17 @@ void ha_agents_order(struct ha_agents *agents, const struct ha_effect_order *ord
     send_message(conn, &message);
 }
 
+bool ha_agents_prepare(struct ha_agents *agents, const char *agent, const struct ha_prepare *ask)
+{
+    struct conn *conn = served_of(agents, agent);
+    struct ha_message message = {.type = HA_MESSAGE_PREPARE};
+
+    message.u.prepare = *ask;
+    if (conn != NULL)
+        send_message(conn, &message);
+    return conn != NULL && conn->state == CONN_SERVED;
+}
+
 void ha_agents_refresh(struct ha_agents *agents)
 {
     for (struct conn *conn = agents->conns; conn != NULL; conn = conn->next) {
@@ -652,14 +670,12 @@ int ha_agents_open(struct ha_daemon *daemon, struct ha_agents **ret)
     if (agents == NULL)
         return HA_ENOMEM;
     agents->daemon = daemon;
-    agents->batch_data = malloc(HA_MESSAGE_SIZE_MAX);
-    agents->frame_data = malloc(HA_MESSAGE_SIZE_MAX);
-    if (agents->batch_data == NULL || agents->frame_data == NULL) {
-        free(agents->batch_data);
-        free(agents->frame_data);
+    agents->batch_data = malloc((size_t)2 * HA_MESSAGE_SIZE_MAX);
+    if (agents->batch_data == NULL) {
         free(agents);
         return HA_ENOMEM;
     }
+    agents->frame_data = agents->batch_data + HA_MESSAGE_SIZE_MAX;
     *ret = agents;
     return HA_OK;
 }

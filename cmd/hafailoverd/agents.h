@@ -6,11 +6,13 @@
 #ifndef HA_CMD_HAFAILOVERD_AGENTS_H
 #define HA_CMD_HAFAILOVERD_AGENTS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct ha_agents; /* opaque */
 struct ha_daemon;
 struct ha_effect_order;
+struct ha_prepare;
 struct ha_promise;
 struct ha_stream;
 
@@ -25,6 +27,8 @@ void ha_agents_adopt(struct ha_agents *agents, struct ha_stream *stream);
 void ha_agents_promise(struct ha_agents *agents, const struct ha_promise *promise);
 /* Send to the agent of that name; dropped when it is not connected, the core repeats it. */
 void ha_agents_order(struct ha_agents *agents, const struct ha_effect_order *order);
+/* The answer goes to ha_serve_prepared. False: the agent of that name is not connected. */
+bool ha_agents_prepare(struct ha_agents *agents, const char *agent, const struct ha_prepare *ask);
 void ha_agents_flush(struct ha_agents *agents);
 
 /* Push settings that have changed. */

@@ -1,9 +1,11 @@
 #include "cmd/hafailoverd/serve.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "cmd/hafailoverd/agents.h"
 #include "cmd/hafailoverd/daemon.h"
 #include "cmd/hafailoverd/set.h"
 #include "lib/api/control.h"
@@ -14,8 +16,10 @@
 #include "lib/io/http_server.h"
 #include "lib/io/listener.h"
 #include "lib/io/log.h"
+#include "lib/wire/message.h"
 
 #define WRITE_MAX_MS 5000u
+#define PREPARED_SPARE_MS 1000u /* the agent tells a missed deadline itself */
 #define WAITING_MAX 256u
 #define LARGE ((size_t)256 * 1024) /* an answer about hundreds of services */
 
@@ -24,8 +28,9 @@ struct waiting {
     struct waiting *next;
     struct ha_http_request *http; /* NULL: the client left */
     struct ha_api_reply reply;
-    uint64_t request; /* the core's */
+    uint64_t request; /* the core's, and what an agent is asked with */
     uint64_t index;   /* 0: not committed yet */
+    bool preparing;   /* nothing has been asked of the core: an agent makes ready */
     uint64_t deadline_ms;
     struct ha_serve *serve;
 };
@@ -92,10 +97,9 @@ static void answer(struct ha_http_request *http, struct ha_api_reply *reply)
 }
 
 /* Take @waiting out of the list, answer if somebody still listens, and free it. */
-static void end_waiting(struct waiting *waiting, int code, const char *text)
+static void end_answered(struct waiting *waiting)
 {
     struct ha_serve *serve = waiting->serve;
-    struct ha_api_view view;
 
     for (struct waiting **at = &serve->waiting; *at != NULL; at = &(*at)->next) {
         if (*at == waiting) {
@@ -104,44 +108,121 @@ static void end_waiting(struct waiting *waiting, int code, const char *text)
         }
     }
     serve->waiting_count--;
-    if (waiting->http != NULL) {
-        make_view(serve, &view);
-        ha_api_finish(&waiting->reply, &view, waiting->index, code, text);
+    if (waiting->http != NULL)
         answer(waiting->http, &waiting->reply);
-    }
     ha_api_reply_fini(&waiting->reply);
     free(waiting);
+}
+
+static void end_waiting(struct waiting *waiting, int code, const char *text)
+{
+    struct ha_api_view view;
+
+    if (waiting->http != NULL) {
+        make_view(waiting->serve, &view);
+        ha_api_finish(&waiting->reply, &view, waiting->index, code, text);
+    }
+    end_answered(waiting);
+}
+
+/* Nothing has been begun, and the command line must not go on to ask the next watcher. */
+static void end_unprepared(struct waiting *waiting, const char *why)
+{
+    const struct ha_cluster *cluster = &waiting->serve->daemon->core->cluster;
+    const struct ha_api_reply *reply = &waiting->reply;
+    const struct ha_service *service =
+        ha_cluster_service_const(cluster, reply->command.u.begin.ref.service);
+    const char *name =
+        service != NULL ? ha_service_member_name(service, reply->prepare_member) : "the primary";
+    char text[HA_TEXT_SIZE + HA_NAME_SIZE + 64];
+
+    (void)ha_text_format(text, sizeof(text), "nothing was begun, %s is not ready to stop: %s", name,
+                         why);
+    end_waiting(waiting, HA_EDENIED, text);
+}
+
+static bool ask_agent(const struct waiting *waiting, uint32_t deadline_ms)
+{
+    const struct ha_api_reply *reply = &waiting->reply;
+    const struct ha_prepare ask = {.id = waiting->request,
+                                   .service = reply->command.u.begin.ref.service,
+                                   .member = reply->prepare_member,
+                                   .deadline_ms = deadline_ms};
+
+    return ha_agents_prepare(waiting->serve->daemon->agents, reply->prepare_agent, &ask);
 }
 
 static void on_gone(void *ctx, struct ha_http_request *http)
 {
     struct ha_serve *serve = ctx;
 
-    for (struct waiting *waiting = serve->waiting; waiting != NULL; waiting = waiting->next) {
-        if (waiting->http == http)
-            waiting->http = NULL; /* the proposal may still happen: its memory stays */
-    }
+    struct waiting *waiting = serve->waiting;
+
+    while (waiting != NULL && waiting->http != http)
+        waiting = waiting->next;
+    if (waiting == NULL)
+        return;
+    waiting->http = NULL; /* a proposal may still happen: its memory stays */
+    if (!waiting->preparing)
+        return;
+    /* Whoever asked has given up before it began. */
+    waiting->preparing = false;
+    if (!serve->daemon->stopping)
+        (void)ask_agent(waiting, 0);
+    end_answered(waiting);
 }
 
 /* Hand the write to the core, which turns it into a proposal or refuses. */
-static void start_write(struct ha_serve *serve, struct ha_http_request *http,
-                        struct ha_api_reply *reply, const struct ha_api_view *view)
+static void start_write(struct waiting *waiting)
 {
     struct ha_event event = {.kind = HA_EVENT_REQUEST};
-    struct waiting *waiting = NULL;
     struct ha_err err = {0};
-    int code = HA_EFULL;
+    int code;
+
+    event.u.request.request = waiting->request;
+    event.u.request.command = &waiting->reply.command;
+    waiting->deadline_ms = ha_clock_mono_ms() + WRITE_MAX_MS;
+    code = ha_daemon_step(waiting->serve->daemon, &event, &err);
+    if (code != HA_OK)
+        end_waiting(waiting, code, err.text);
+}
+
+static bool is_preparing(const struct ha_serve *serve, uint32_t service)
+{
+    for (const struct waiting *at = serve->waiting; at != NULL; at = at->next)
+        if (at->preparing && at->reply.command.u.begin.ref.service == service)
+            return true;
+    return false;
+}
+
+static void start_prepare(struct waiting *waiting)
+{
+    const uint32_t ms = waiting->reply.prepare_ms;
+
+    if (is_preparing(waiting->serve, waiting->reply.command.u.begin.ref.service)) {
+        end_unprepared(waiting, "it is being made ready for another switchover");
+        return;
+    }
+    HA_LOG(HA_LOG_INFO, "switchover-prepares", "agent=%s id=%" PRIu64 " deadline_ms=%" PRIu32,
+           waiting->reply.prepare_agent, waiting->request, ms);
+    waiting->deadline_ms = ha_clock_mono_ms() + ms + PREPARED_SPARE_MS;
+    /* Where it is lost by being asked, that has not been told yet. */
+    if (ask_agent(waiting, ms))
+        waiting->preparing = true;
+    else
+        end_unprepared(waiting, "its agent is not connected to this watcher");
+}
+
+/* Takes @reply, a write. */
+static void start(struct ha_serve *serve, struct ha_http_request *http, struct ha_api_reply *reply,
+                  const struct ha_api_view *view)
+{
+    struct waiting *waiting = NULL;
 
     if (serve->waiting_count < WAITING_MAX)
         waiting = calloc(1, sizeof(*waiting));
-    if (waiting != NULL) {
-        event.u.request.request = ++serve->request_last;
-        event.u.request.command = &reply->command;
-        code = ha_daemon_step(serve->daemon, &event, &err);
-    }
-    if (code != HA_OK) {
-        free(waiting);
-        ha_api_finish(reply, view, 0, code, err.text);
+    if (waiting == NULL) {
+        ha_api_finish(reply, view, 0, HA_EFULL, "");
         answer(http, reply);
         ha_api_reply_fini(reply);
         return;
@@ -149,12 +230,48 @@ static void start_write(struct ha_serve *serve, struct ha_http_request *http,
     *waiting = (struct waiting){.next = serve->waiting,
                                 .http = http,
                                 .reply = *reply,
-                                .request = serve->request_last,
-                                .deadline_ms = view->now_ms + WRITE_MAX_MS,
+                                .request = ++serve->request_last,
                                 .serve = serve};
     serve->waiting = waiting;
     serve->waiting_count++;
     ha_http_on_gone(http, on_gone, serve);
+    if (reply->prepare_ms != 0)
+        start_prepare(waiting);
+    else
+        start_write(waiting);
+}
+
+void ha_serve_prepared(struct ha_serve *serve, const char *agent,
+                       const struct ha_prepared *prepared)
+{
+    struct waiting *waiting = serve->waiting;
+    struct ha_api_view view;
+
+    while (waiting != NULL && !(waiting->preparing && waiting->request == prepared->id &&
+                                strcmp(waiting->reply.prepare_agent, agent) == 0))
+        waiting = waiting->next;
+    if (waiting == NULL)
+        return;
+    HA_LOG(HA_LOG_INFO, "switchover-prepared", "agent=%s id=%" PRIu64 " done=%s text=%s", agent,
+           prepared->id, prepared->done ? "yes" : "no", HA_QUOTE(prepared->text));
+    make_view(serve, &view);
+    if (!prepared->done)
+        end_unprepared(waiting, prepared->text);
+    else if (!ha_api_prepared(&waiting->reply, &view))
+        end_answered(waiting);
+    else {
+        waiting->preparing = false;
+        start_write(waiting);
+    }
+}
+
+void ha_serve_agent_gone(struct ha_serve *serve, const char *agent)
+{
+    for (struct waiting *waiting = serve->waiting, *next; waiting != NULL; waiting = next) {
+        next = waiting->next;
+        if (waiting->preparing && strcmp(waiting->reply.prepare_agent, agent) == 0)
+            end_unprepared(waiting, "its agent went away meanwhile");
+    }
 }
 
 /* The whole state as a file: of the raft room, which the API does not know. */
@@ -221,7 +338,7 @@ static void on_request(void *ctx, struct ha_http_request *http)
     if (reply.is_write) {
         HA_LOG(HA_LOG_INFO, "api-write", "peer=%s method=%s path=%s",
                is_local ? "local" : request.peer, HA_QUOTE(request.method), HA_QUOTE(request.path));
-        start_write(serve, http, &reply, &view);
+        start(serve, http, &reply, &view);
         return;
     }
     answer(http, &reply);
@@ -263,7 +380,11 @@ static void on_timer(uv_timer_t *timer)
 
     for (struct waiting *waiting = serve->waiting, *next; waiting != NULL; waiting = next) {
         next = waiting->next;
-        if (now_ms >= waiting->deadline_ms)
+        if (now_ms < waiting->deadline_ms)
+            continue;
+        if (waiting->preparing)
+            end_unprepared(waiting, "its agent has not answered in time");
+        else
             end_waiting(waiting, HA_ETIMEDOUT,
                         "no answer from the log in time: it may still be applied");
     }

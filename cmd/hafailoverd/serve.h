@@ -10,6 +10,7 @@
 
 struct ha_daemon;
 struct ha_err;
+struct ha_prepared;
 struct ha_serve; /* opaque */
 struct ha_stream;
 
@@ -24,6 +25,11 @@ void ha_serve_committed(struct ha_serve *serve, uint64_t request, uint64_t index
 void ha_serve_failed(struct ha_serve *serve, uint64_t request, int code, const char *text);
 /* The entry at @index was applied here, and this is what apply said. */
 void ha_serve_applied(struct ha_serve *serve, uint64_t index, int code, const char *text);
+
+/* What an agent says to the PREPARE that a switchover waits for. */
+void ha_serve_prepared(struct ha_serve *serve, const char *agent,
+                       const struct ha_prepared *prepared);
+void ha_serve_agent_gone(struct ha_serve *serve, const char *agent);
 
 /* @cb after the last connection has closed; the last touch. */
 void ha_serve_close(struct ha_serve *serve, void (*cb)(struct ha_daemon *daemon));

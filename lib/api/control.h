@@ -14,6 +14,9 @@
 #include "lib/core/command.h"
 #include "lib/core/limits.h"
 
+#define HA_API_PREPARE_DEFAULT_MS 60000u
+#define HA_API_PREPARE_MAX_MS 3600000u
+
 struct ha_config;
 struct ha_watcher;
 
@@ -65,6 +68,10 @@ struct ha_api_reply {
     char *body;       /* gives: freed by ha_api_reply_fini */
     size_t body_size;
     bool is_write; /* no answer yet: propose `command`, then ha_api_finish */
+    /* But first this agent has its member made ready, then ha_api_prepared; 0: nothing first */
+    uint32_t prepare_ms;
+    uint32_t prepare_member;
+    char prepare_agent[HA_NAME_SIZE];
     struct ha_command command;
     char *text;               /* owned, what command.u.config borrows */
     struct ha_config *config; /* owned, the same */
@@ -73,6 +80,10 @@ struct ha_api_reply {
 /* Fill *reply (any content; ended by ha_api_reply_fini). Never fails: errors are answers. */
 void ha_api_handle(const struct ha_api_request *request, const struct ha_api_view *view,
                    struct ha_api_reply *reply);
+
+/* The member of a write that it had to wait for is ready. Meanwhile much may have changed: false,
+ * and the answer is there, where that speaks against it. */
+bool ha_api_prepared(struct ha_api_reply *reply, const struct ha_api_view *view);
 
 /* The end of a write: @code is HA_OK (applied here, at @index) or why not, with @text telling it.
  * HA_ETIMEDOUT means that the outcome is not known. */

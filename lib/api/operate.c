@@ -84,6 +84,19 @@ out:
     json_decref(body);
 }
 
+/* The primary's promises end when a switchover begins: what would make its stop long comes before
+ * that, while it serves. */
+static void put_prepare(const struct ha_call *call, const struct ha_service *service, uint32_t ms)
+{
+    int at = ha_service_member_at(service, service->primary);
+
+    if (at < 0 || ms == 0)
+        return;
+    call->reply->prepare_ms = ms;
+    call->reply->prepare_member = service->primary;
+    (void)ha_text_copy(call->reply->prepare_agent, HA_NAME_SIZE, service->config.members[at].agent);
+}
+
 void ha_post_switchover(const struct ha_call *call)
 {
     const struct ha_service *service = ha_call_service(call);
@@ -91,20 +104,50 @@ void ha_post_switchover(const struct ha_call *call)
     const char *to = "", *why = "";
     uint32_t target = HA_MEMBER_NONE;
     struct ha_plan plan;
+    json_int_t prepare_ms = HA_API_PREPARE_DEFAULT_MS;
     int dry_run = 0;
 
     if (body == NULL)
         return;
-    if (!HA_UNPACK(call, body, "{s?s,s?b,s?s}", "to", &to, "dry_run", &dry_run, "why", &why) ||
+    if (!HA_UNPACK(call, body, "{s?s,s?b,s?s,s?I}", "to", &to, "dry_run", &dry_run, "why", &why,
+                   "checkpoint_timeout_ms", &prepare_ms) ||
         !find_target(call, service, to, &target))
         goto out;
+    if (prepare_ms < 0 || prepare_ms > HA_API_PREPARE_MAX_MS) {
+        ha_refuse(call->reply, HA_EINVAL, "checkpoint_timeout_ms is not within an hour");
+        goto out;
+    }
     ha_plan_switchover(call->view->watcher, service, target, call->view->now_ms, &plan);
-    if (dry_run != 0 || !plan.ok)
+    if (dry_run != 0 || !plan.ok) {
         ha_reply_json(call->reply, plan.ok ? 200 : 409, ha_render_plan(call->view, service, &plan));
-    else
-        put_begin(call, service, HA_REASON_SWITCHOVER, target, false, why);
+        goto out;
+    }
+    put_begin(call, service, HA_REASON_SWITCHOVER, target, false, why);
+    put_prepare(call, service, (uint32_t)prepare_ms);
 out:
     json_decref(body);
+}
+
+bool ha_api_prepared(struct ha_api_reply *reply, const struct ha_api_view *view)
+{
+    struct ha_command_begin *begin = &reply->command.u.begin;
+    const struct ha_service *service =
+        ha_cluster_service_const(&view->watcher->cluster, begin->ref.service);
+    struct ha_plan plan;
+
+    if (service == NULL || service->epoch != begin->ref.epoch) {
+        ha_refuse(reply, HA_ESTALE,
+                  "the service has changed while its primary made ready: nothing was begun");
+        return false;
+    }
+    ha_plan_switchover(view->watcher, service, begin->target, view->now_ms, &plan);
+    if (!plan.ok) {
+        ha_reply_json(reply, 409, ha_render_plan(view, service, &plan));
+        return false;
+    }
+    /* It begins now: the time of making ready is none of its length. */
+    reply->command.wall_ms = begin->noticed_ms = view->wall_ms;
+    return true;
 }
 
 /* pause, resume and lift share their shape. */

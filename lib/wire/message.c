@@ -211,6 +211,22 @@ static void walk_all(struct ha_codec *c, struct ha_all *a)
         ha_codec_u32(c, &a->services[i]);
 }
 
+static void walk_prepare(struct ha_codec *c, struct ha_prepare *p)
+{
+    ha_codec_u64(c, &p->id);
+    ha_codec_u32(c, &p->service);
+    ha_walk_member(c, &p->member);
+    ha_codec_u32(c, &p->deadline_ms);
+}
+
+static void walk_prepared(struct ha_codec *c, struct ha_prepared *p)
+{
+    ha_codec_u64(c, &p->id);
+    ha_codec_u32(c, &p->service);
+    ha_codec_bool(c, &p->done);
+    ha_codec_text(c, p->text, sizeof(p->text));
+}
+
 /* A batch is the head, for heartbeats instance and stamp, then items up to the end: their number is
  * not written, so a writer may stop at any time. */
 static void walk_stamp(struct ha_codec *c, uint64_t *instance, uint64_t *stamp)
@@ -278,6 +294,12 @@ static void walk_body(struct ha_codec *c, struct ha_message *m)
         return;
     case HA_MESSAGE_ALL:
         walk_all(c, &m->u.all);
+        return;
+    case HA_MESSAGE_PREPARE:
+        walk_prepare(c, &m->u.prepare);
+        return;
+    case HA_MESSAGE_PREPARED:
+        walk_prepared(c, &m->u.prepared);
         return;
     case HA_MESSAGE_HEARTBEATS:
     case HA_MESSAGE_PROMISES:

@@ -42,7 +42,9 @@ struct ha_err;
     X(HA_MESSAGE_PEERS, "peers")                 /* watcher to agent: who else may speak to it */ \
     X(HA_MESSAGE_HOLD_ASKS, "hold-asks")         /* agent to agent */                             \
     X(HA_MESSAGE_HOLD_WORDS, "hold-words")       /* agent to agent, its answers */                \
-    X(HA_MESSAGE_ALL, "all")                     /* watcher to agent: there are no more */
+    X(HA_MESSAGE_ALL, "all")                     /* watcher to agent: there are no more */        \
+    X(HA_MESSAGE_PREPARE, "prepare")             /* watcher to agent */                           \
+    X(HA_MESSAGE_PREPARED, "prepared")           /* agent to watcher, its answer */
 HA_ENUM(message_type, HA_MESSAGE_MAP)
 
 struct ha_hello_agent {
@@ -102,6 +104,22 @@ struct ha_all {
     uint32_t services[HA_SERVICES_MAX];
 };
 
+/* A switchover may begin soon: do now what would make the stop of this primary long. It promises
+ * and decides nothing, and the primary serves on. */
+struct ha_prepare {
+    uint64_t id; /* the watcher's; goes back with the answer */
+    uint32_t service;
+    uint32_t member;
+    uint32_t deadline_ms; /* 0: end the one of this id, no answer is wanted */
+};
+
+struct ha_prepared {
+    uint64_t id;
+    uint32_t service;
+    bool done;
+    char text[HA_TEXT_SIZE]; /* why it is not, or what is worth knowing */
+};
+
 /* Of what was said in full on this connection, in the order in which each service first was. A
  * REPEAT stands for the same statuses, a RENEW for the same promises, word for word, with this
  * stamp. */
@@ -139,6 +157,8 @@ struct ha_message {
         struct ha_hold_asks asks;
         struct ha_hold_words words;
         struct ha_all all;
+        struct ha_prepare prepare;
+        struct ha_prepared prepared;
     } u;
 };
 

@@ -25,7 +25,8 @@ from stories import address, expect, holes, main, never_two, wait_for  # noqa: E
 
 TRIES_S = 25  # the waits between tries are 0.5, 1, 2, 4, 8, 15 s
 TRIES_MAX = 9
-SLOW_CHECKPOINT_S = 3
+SLOW_CHECKPOINT_S = 12 # longer than anything else that waits for an answer
+SLOW_STOP_S = 3
 
 
 def configure(lab, *lines):
@@ -264,35 +265,110 @@ def postmaster_stopped(lab):
     never_two(client)
 
 
-def slow_checkpoint(lab):
-    """The primary of a switchover cannot stop in order, since its checkpoint takes too long: it is
-    ended, when the other one has all."""
-    old = lab.primary()
-    target = lab.others(old)[0]
-    client = lab.writing()
-    pid = int(lab.sql(old, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'"))
+@contextlib.contextmanager
+def slow_checkpointer(lab, host, seconds):
+    """Its checkpoints, also one that is under way, end after `seconds` at the earliest."""
+    pid = int(lab.sql(host, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'"))
 
     def go_on():
         with contextlib.suppress(ProcessLookupError): # ended with its server
             os.kill(pid, signal.SIGCONT)
 
     os.kill(pid, signal.SIGSTOP)
-    timer = threading.Timer(SLOW_CHECKPOINT_S, go_on)
+    timer = threading.Timer(seconds, go_on)
     timer.start()
-    asked = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     try:
-        done, decision = operate.switch(lab, target)
+        yield
     finally:
-        timer.join()
+        timer.cancel()
+        go_on()
+
+
+def rewinds(lab, host):
+    text = (lab.run / host / "agent.log").read_text(encoding="utf-8", errors="replace")
+    return text.count("postgresql-job-begun")
+
+
+def switch_under_writers(lab, target, *options):
+    """A switchover that must succeed: its hole in ms, and the decision."""
+    old = lab.wait_settled()["primary"]
+    before = rewinds(lab, old)
+    client = lab.writing()
+    asked = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    done = lab.ctl("switchover", "cache", "--to", target, "--json", *options, deadline_s=90)
+    expect(done.returncode == 0, f"exit {done.returncode}: {done.stderr}")
     lab.wait_acks(client, time.clock_gettime_ns(time.CLOCK_BOOTTIME))
     lab.wait_settled(60)
     lab.stop_writers()
-    gone, count = operate.missing(lab, client, lab.service()["primary"])
-    lab.tell(f"exit {done.returncode}, {holes(client, asked):.0f} ms without an acknowledgement, "
-             f"{count} acknowledged, {len(gone)} lost; {lab.history()[0]['text']}")
-    expect(done.returncode == 0 and decision["to"] == target, done.stderr)
+    gone, count = operate.missing(lab, client, target)
+    hole, decision = holes(client, asked), json.loads(done.stdout)
+    lab.tell(f"{old} to {target} {' '.join(options)}: {hole:.0f} ms without an acknowledgement, "
+             f"{count} acknowledged, {len(gone)} lost, {rewinds(lab, old) - before} rewinds, "
+             f"fence {decision['fence']}")
     expect(not gone, f"lost {gone[:10]}")
-    expect(holes(client, asked) < SLOW_CHECKPOINT_S * 1000, "clients waited for the checkpoint")
+    never_two(client)
+    return hole, rewinds(lab, old) - before
+
+
+def slow_checkpoint(lab):
+    """A checkpoint that takes long comes before the switchover begins: no client waits for it."""
+    old = lab.wait_settled()["primary"]
+    target = lab.others(old)[0]
+    plain, _ = switch_under_writers(lab, target)
+    with slow_checkpointer(lab, target, SLOW_CHECKPOINT_S):
+        slow, rewound = switch_under_writers(lab, old)
+    expect(rewound == 0, "the primary was ended and rewound")
+    expect(slow < 2 * plain + 1000, f"{slow:.0f} ms, without a checkpoint to wait for {plain:.0f} ms")
+
+
+def slow_stop(lab):
+    """A switchover that is told not to wait: its primary cannot stop in order, since its checkpoint
+    takes too long, and is ended when the other one has all."""
+    old = lab.wait_settled()["primary"]
+    with slow_checkpointer(lab, old, SLOW_STOP_S):
+        hole, rewound = switch_under_writers(lab, lab.others(old)[0], "--checkpoint-timeout", "0")
+    expect(rewound > 0, "it stopped in order: this shows nothing of what the checkpoint is for")
+    expect(hole < SLOW_STOP_S * 1000, "clients waited for the checkpoint")
+
+
+def unready(lab):
+    """Where the checkpoint does not end in time, or nobody waits for it any more, nothing has begun;
+    meanwhile there is no second switchover, whichever watcher is asked."""
+    before = lab.wait_settled()
+    old, target = before["primary"], lab.others(before["primary"])[0]
+    client = lab.writing()
+
+    def ctl(watcher, *options):
+        return [lab.program("cmd/hafailoverctl/hafailoverctl"), "--socket",
+                str(lab.run / watcher / "hafailoverd.sock"), "switchover", "cache", "--to", target,
+                *options]
+
+    def asked(count):
+        text = (lab.run / old / "agent.log").read_text(encoding="utf-8", errors="replace")
+        return text.count(" preparing ") >= count
+
+    with slow_checkpointer(lab, old, 60):
+        first = subprocess.Popen(ctl("w1", "--checkpoint-timeout", "4s"), stderr=subprocess.PIPE,
+                                 stdout=subprocess.DEVNULL, text=True)
+        wait_for(lambda: asked(1), 5, "its agent is asked")
+        for watcher in ("w1", "w2"):
+            other = subprocess.run(ctl(watcher), check=False, capture_output=True, text=True)
+            expect(other.returncode == 1 and "another switchover" in other.stderr, other.stderr)
+        dry = subprocess.run(ctl("w1", "--dry-run"), check=False, capture_output=True, text=True)
+        expect(dry.returncode == 0, f"a dry run waits: {dry.stderr}")
+        said = first.communicate(timeout=20)[1]
+        lab.tell(said.strip().replace("\n", " | "))
+        expect(first.returncode == 1 and "makes ready" in said and "nothing was begun" in said and
+               "CHECKPOINT" in said, f"exit {first.returncode}: {said}")
+        second = subprocess.Popen(ctl("w2"), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        wait_for(lambda: asked(2), 5, "its agent is asked again")
+        second.send_signal(signal.SIGINT)
+        second.wait()
+    third = subprocess.run(ctl("w1"), check=False, capture_output=True, text=True)
+    expect(third.returncode == 0, f"after that: {third.stderr}")
+    service = lab.wait_settled(60)
+    lab.stop_writers()
+    expect((service["epoch"], service["primary"]) == (before["epoch"] + 1, target), f"{service}")
     never_two(client)
 
 
@@ -468,6 +544,8 @@ if __name__ == "__main__":
         "postmaster-stopped": postmaster_stopped,
         "healed": healed,
         "slow-checkpoint": slow_checkpoint,
+        "slow-stop": slow_stop,
+        "unready": unready,
         "shutting-down": shutting_down,
         "wal-removed": wal_removed,
         "slots-exhausted": slots_exhausted,

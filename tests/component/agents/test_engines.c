@@ -19,6 +19,8 @@ struct told {
     unsigned close_order;
     struct ha_probed probed;
     struct ha_acted acted;
+    unsigned prepares;
+    int prepared;
 };
 
 static void on_probed(void *data, const struct ha_probed *probed)
@@ -37,6 +39,15 @@ static void on_acted(void *data, const struct ha_acted *acted)
     told->acts++;
     told->order++;
     told->acted = *acted;
+}
+
+static void on_prepared(void *data, int code, const char *text)
+{
+    struct told *told = data;
+
+    told->prepares++;
+    told->prepared = code;
+    assert_non_null(text);
 }
 
 static void on_lost(void *data, enum ha_answer how, const char *text)
@@ -203,6 +214,31 @@ static void check_acts(const struct ha_engine_ops *engine, uv_loop_t *loop)
     (void)close(fd);
 }
 
+/* With a database that says nothing; a second one ended, a third one closed without a word. */
+static void check_prepare(const struct ha_engine_ops *engine, uv_loop_t *loop)
+{
+    struct told told;
+    uint16_t port;
+    int fd = peer(true, &port);
+    struct ha_link *link = link_to(engine, loop, port, true, &told);
+
+    assert_int_equal(engine->prepare == NULL, engine->prepare_cancel == NULL);
+    if (engine->prepare != NULL) {
+        assert_int_equal(engine->prepare(link, 200, on_prepared), HA_OK);
+        assert_int_equal(engine->prepare(link, 200, on_prepared), HA_EBUSY);
+        run_until(loop, &told.prepares, 1);
+        assert_int_equal(told.prepared, HA_ETIMEDOUT);
+        assert_int_equal(engine->prepare(link, 200, on_prepared), HA_OK);
+        engine->prepare_cancel(link);
+        engine->prepare_cancel(link);
+        assert_int_equal(engine->prepare(link, 200, on_prepared), HA_OK);
+    }
+    engine->close(link, on_closed);
+    run_until(loop, &told.closes, 1);
+    assert_true(told.prepares <= 1);
+    (void)close(fd);
+}
+
 /* Closed with everything under way, at several moments: one end for each, and the close last. */
 static void check_close(const struct ha_engine_ops *engine, uv_loop_t *loop)
 {
@@ -244,6 +280,7 @@ static void test_contract(void **state)
         check_table(engine, &loop);
         check_nobody(engine, &loop);
         check_acts(engine, &loop);
+        check_prepare(engine, &loop);
         check_close(engine, &loop);
         while (uv_run(&loop, UV_RUN_DEFAULT) != 0)
             ;

@@ -375,6 +375,53 @@ static void test_switchover_is_checked_and_told(void **state)
     ha_api_reply_fini(&reply);
 }
 
+/* Before it becomes an entry its primary makes ready; what has changed meanwhile counts. */
+static void test_switchover_waits_for_its_primary(void **state)
+{
+    struct fixture *f = *state;
+    struct ha_api_reply first, second, reply;
+
+    make_steady(f);
+    ask(f, "POST /v1/services/cache/switchover", "{\"to\":\"b\"}", HA_API_OPERATE, &first);
+    assert_true(first.is_write);
+    assert_int_equal(first.prepare_ms, HA_API_PREPARE_DEFAULT_MS);
+    assert_int_equal(first.prepare_member, f->core->cluster.services[0].primary);
+    assert_string_equal(first.prepare_agent, f->core->cluster.services[0].config.members[0].agent);
+    ask(f, "POST /v1/services/cache/switchover", "{\"checkpoint_timeout_ms\":7}", HA_API_OPERATE,
+        &second);
+    assert_int_equal(second.prepare_ms, 7);
+    ask(f, "POST /v1/services/cache/switchover", "{\"checkpoint_timeout_ms\":0}", HA_API_OPERATE,
+        &reply);
+    assert_true(reply.is_write);
+    assert_int_equal(reply.prepare_ms, 0);
+    ha_api_reply_fini(&reply);
+    ask(f, "POST /v1/services/cache/switchover", "{\"checkpoint_timeout_ms\":3600001}",
+        HA_API_OPERATE, &reply);
+    assert_int_equal(reply.status, 400);
+    ha_api_reply_fini(&reply);
+    ask(f, "POST /v1/services/cache/failover", "{}", HA_API_OPERATE, &reply);
+    assert_true(reply.is_write);
+    assert_int_equal(reply.prepare_ms, 0); /* an emergency waits for nothing */
+    ha_api_reply_fini(&reply);
+
+    f->view.wall_ms += 60000;
+    assert_true(ha_api_prepared(&first, &f->view));
+    assert_true(first.command.wall_ms == f->view.wall_ms);
+    assert_true(first.command.u.begin.noticed_ms == f->view.wall_ms);
+    f->view.now_ms += 60000; /* and no agent has said anything since */
+    assert_false(ha_api_prepared(&second, &f->view));
+    assert_int_equal(second.status, 409);
+    ha_api_reply_fini(&second);
+    f->view.now_ms -= 60000;
+    ask(f, "POST /v1/services/cache/switchover", "{}", HA_API_OPERATE, &second);
+    commit(f, 7, &first.command);
+    assert_false(ha_api_prepared(&second, &f->view));
+    assert_int_equal(second.status, 409);
+    assert_non_null(strstr(second.body, "nothing was begun"));
+    ha_api_reply_fini(&first);
+    ha_api_reply_fini(&second);
+}
+
 /* A slip of the hand would look like a service to which nothing ever happened. */
 static void test_records_of_an_unknown_service(void **state)
 {
@@ -628,6 +675,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_ready_is_who_promises),
     cmocka_unit_test(test_kept_text_comes_back),
     cmocka_unit_test(test_switchover_is_checked_and_told),
+    cmocka_unit_test_setup_teardown(test_switchover_waits_for_its_primary, setup, teardown),
     cmocka_unit_test(test_records_of_an_unknown_service),
     cmocka_unit_test(test_events_can_be_resumed),
     cmocka_unit_test(test_metrics_are_well_formed),

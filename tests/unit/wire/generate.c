@@ -916,6 +916,18 @@ void gen_message(struct gen *g, enum ha_message_type type, struct ha_message *m)
         for (uint32_t i = 0; i < m->u.all.count; i++)
             m->u.all.services[i] = any32(g);
         break;
+    case HA_MESSAGE_PREPARE:
+        m->u.prepare.id = any(g);
+        m->u.prepare.service = any32(g);
+        m->u.prepare.member = member(g);
+        m->u.prepare.deadline_ms = any32(g);
+        break;
+    case HA_MESSAGE_PREPARED:
+        m->u.prepared.id = any(g);
+        m->u.prepared.service = any32(g);
+        m->u.prepared.done = gen_below(g, 2) == 1;
+        TEXT(g, m->u.prepared.text);
+        break;
     case HA_MESSAGE_NONE:
     case HA_MESSAGE_HEARTBEATS:
     case HA_MESSAGE_PROMISES:

@@ -9,7 +9,7 @@
 #include "tests/unit/wire/every_byte.h"
 #include "tests/unit/wire/generate.h"
 
-#define TYPES ((uint32_t)HA_MESSAGE_ALL + 1)
+#define TYPES ((uint32_t)HA_MESSAGE_PREPARED + 1)
 
 struct room {
     uint8_t data[HA_MESSAGE_SIZE_MAX], again[HA_MESSAGE_SIZE_MAX];
