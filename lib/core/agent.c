@@ -10,7 +10,8 @@
 
 enum {
     TICK_EFFECTS_MAX = 24, /* more than one service needs in one tick */
-    CLAIM_BEAT_MS = 5,     /* between heartbeats that ask for the first promises of an epoch */
+    CLAIM_BEAT_MS = 5,     /* between heartbeats that ask for the first promises of an epoch ... */
+    CLAIMS_AT_ONCE = 4,    /* ... for that many epochs; those beyond wait for further turns */
     CLAIM_FAST_MS = 3000,
 };
 
@@ -158,6 +159,8 @@ static void on_acted(struct ha_agent *a, const struct ha_event_acted *event, uin
 
 bool ha_agent_is_outdated(const struct ha_agent *a, const struct ha_settings *settings)
 {
+    if (settings->config_version >= a->version_last)
+        return false;
     for (uint32_t i = 0; i < a->held_count; i++) {
         const struct ha_settings *known = &a->held[i].settings;
 
@@ -177,6 +180,8 @@ static void on_settings(struct ha_agent *a, const struct ha_settings *settings, 
 
     if (ha_agent_is_outdated(a, settings))
         return;
+    if (settings->config_version > a->version_last)
+        a->version_last = settings->config_version;
     held = find_or_add(a, settings->service);
     if (held == NULL) {
         *ret = HA_EFULL;
@@ -229,6 +234,25 @@ static uint64_t next_probe_ms(const struct ha_held *held, uint64_t now_ms)
     return turn_ms(period_ms, held->settings.service % MOMENTS * period_ms / MOMENTS, now_ms);
 }
 
+/* Watchers promise as soon as they have applied that the epoch opens: ask until they have. Where
+ * many open at once their entries take time, and asking for all of them without a pause would take
+ * it from those who apply. */
+static void claim_sooner(struct ha_agent *a, struct ha_held *held, uint64_t now_ms)
+{
+    uint64_t wait_ms;
+
+    if (held->epoch == HA_EPOCH_NONE || held->giving_up || held->serving ||
+        now_ms - held->order_ms >= CLAIM_FAST_MS)
+        return;
+    if (now_ms - a->claims_ms >= CLAIM_BEAT_MS) {
+        a->claims_ms = now_ms;
+        a->claims = 0;
+    }
+    wait_ms = CLAIM_BEAT_MS * (1 + (uint64_t)a->claims++ / CLAIMS_AT_ONCE);
+    held->beat_due_ms =
+        now_ms + (wait_ms < held->settings.heartbeat_ms ? wait_ms : held->settings.heartbeat_ms);
+}
+
 static void on_tick_one(struct ha_agent *a, struct ha_held *held, uint64_t now_ms,
                         struct ha_effects *out)
 {
@@ -262,10 +286,7 @@ static void on_tick_one(struct ha_agent *a, struct ha_held *held, uint64_t now_m
         return;
     held->beat_now = false;
     held->beat_due_ms = next_beat_ms(a, held, now_ms);
-    /* Watchers promise as soon as they have applied that the epoch opens: ask until they have. */
-    if (held->epoch != HA_EPOCH_NONE && !held->giving_up && !held->serving &&
-        now_ms - held->order_ms < CLAIM_FAST_MS)
-        held->beat_due_ms = now_ms + CLAIM_BEAT_MS;
+    claim_sooner(a, held, now_ms);
     ha_held_tell(a, held, now_ms, out);
     ha_held_hold_ask(a, held, now_ms, out);
 }

@@ -106,6 +106,9 @@ struct ha_agent {
     uint32_t places[HA_SERVICES_MAX]; /* by service id, modulo: where it was put in `held` */
     uint64_t due_ms[HA_SERVICES_MAX]; /* parallel to held: until then only an event changes it */
     uint64_t wake_ms;                 /* the earliest of them */
+    uint64_t claims_ms;               /* since then ... */
+    uint32_t claims;                  /* ... so many asked for the first promises of an epoch */
+    uint64_t version_last;            /* of any configuration it has settings from */
     struct ha_held held[HA_SERVICES_MAX];
 };
 

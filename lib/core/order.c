@@ -203,14 +203,24 @@ static void order_standby(struct ha_watcher *w, const struct ha_service *service
         send(w, service, at, &order, now_ms, out);
 }
 
+/* A new service waits until all its members are heard, which may take seconds where there are many
+ * new ones; who has told its position meanwhile has nothing to add, since nobody writes yet. */
+static bool has_told(const struct ha_watched *watched, const struct ha_service *service,
+                     uint32_t at)
+{
+    return service->open_epoch == HA_EPOCH_NONE && service->state == HA_STATE_SELECTING &&
+           watched->members[at].position_ms >= watched->state_ms;
+}
+
 void ha_order_report(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
                      struct ha_effects *out)
 {
     const struct ha_order order = {.kind = HA_ORDER_REPORT, .epoch = service->epoch};
+    const struct ha_watched *watched = ha_watched_of(w, service, now_ms);
 
     for (uint32_t i = 0; i < service->config.member_count; i++)
-        if (ha_watched_of(w, service, now_ms)->members[i].heard &&
-            !ha_proof_seals(service, &ha_watched_of(w, service, now_ms)->members[i], i))
+        if (watched->members[i].heard && !has_told(watched, service, i) &&
+            !ha_proof_seals(service, &watched->members[i], i))
             send(w, service, i, &order, now_ms, out);
 }
 

@@ -237,6 +237,50 @@ static uint32_t subject_of(const struct ha_command *command)
     return 0;
 }
 
+/* What an entry that moved no service may have changed all the same. One for each service, as when
+ * many begin, must not have all of them looked at for each. */
+static void look_again(struct ha_watcher *w, const struct ha_command *command)
+{
+    switch (command->kind) {
+    case HA_COMMAND_WATCHERS:
+    case HA_COMMAND_CONFIG:
+    case HA_COMMAND_REPLACE:
+    case HA_COMMAND_SETTLED:
+    case HA_COMMAND_UNHEARD:
+    case HA_COMMAND_NOTHING:
+        look_at_all(w);
+        return;
+    case HA_COMMAND_READY:
+        w->due_ms[command->u.ready.service % HA_SERVICES_MAX] = 0;
+        return;
+    case HA_COMMAND_DIVERGED:
+        w->due_ms[command->u.diverged.service % HA_SERVICES_MAX] = 0;
+        return;
+    case HA_COMMAND_OBSERVE:
+    case HA_COMMAND_POSITIONS:
+    case HA_COMMAND_NOTICE_DONE:
+    case HA_COMMAND_TEST_NOTICE:
+    case HA_COMMAND_GIVE_UP:
+    case HA_COMMAND_BEGIN:
+    case HA_COMMAND_FENCED:
+    case HA_COMMAND_PROMOTE:
+    case HA_COMMAND_NONE:
+    case HA_COMMAND_PROMOTED:
+    case HA_COMMAND_FAILED:
+    case HA_COMMAND_OPENED:
+    case HA_COMMAND_REPOINTED:
+    case HA_COMMAND_GATE:
+    case HA_COMMAND_PAUSE:
+    case HA_COMMAND_RESUME:
+    case HA_COMMAND_LIFT:
+    case HA_COMMAND_SYNC_INTEND:
+    case HA_COMMAND_SYNC_FORCE:
+    case HA_COMMAND_HOLD_INTEND:
+    case HA_COMMAND_HOLD_FORCE:
+        return; /* nothing, or what was considered with it */
+    }
+}
+
 static int on_committed(struct ha_watcher *w, const struct ha_event_committed *committed,
                         uint64_t now_ms, struct ha_effects *out, struct ha_err *err)
 {
@@ -261,9 +305,7 @@ static int on_committed(struct ha_watcher *w, const struct ha_event_committed *c
         ha_watched_realign_all(w, now_ms);
     if (command->kind == HA_COMMAND_WATCHERS || command->kind == HA_COMMAND_CONFIG)
         w->next_tick_ms = now_ms;
-    if (subject == 0 && command->kind != HA_COMMAND_OBSERVE &&
-        command->kind != HA_COMMAND_POSITIONS && command->kind != HA_COMMAND_NOTICE_DONE)
-        look_at_all(w);
+    look_again(w, command);
     if (command->kind != HA_COMMAND_OBSERVE)
         return rv;
     for (uint32_t i = 0; i < command->u.observe.count; i++) {
