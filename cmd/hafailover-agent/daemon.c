@@ -35,7 +35,8 @@ void ha_host_step(struct ha_host *host, struct ha_event *event)
 
     event->now_ms = ha_clock_boot_ms();
     event->wall_ms = ha_clock_wall_ms();
-    code = ha_agent_step(host->core, event, host->effects);
+    code = ha_agent_step(host->core, event, host->backlog.now);
+    ha_backlog_stepped(&host->backlog);
     if (code != HA_OK)
         HA_LOG(HA_LOG_ERROR, "event-refused", "kind=%s why=%s", ha_event_kind_text(event->kind),
                ha_code_text(code));
@@ -107,9 +108,7 @@ static void open_timers(struct ha_host *host)
 static int open_core(struct ha_host *host, uint64_t instance)
 {
     host->core = calloc(1, sizeof(*host->core));
-    host->effects = calloc(1, sizeof(*host->effects));
-    host->spare = calloc(1, sizeof(*host->spare));
-    if (host->core == NULL || host->effects == NULL || host->spare == NULL)
+    if (host->core == NULL || ha_backlog_open(&host->backlog) != HA_OK)
         return HA_ENOMEM;
     ha_agent_init(host->core, instance, ha_gates_class(host->gates));
     return HA_OK;
@@ -224,8 +223,7 @@ static void free_all(struct ha_host *host)
     ha_tls_unref(host->tls);
     ha_prepares_free(host->prepares);
     free(host->core);
-    free(host->effects);
-    free(host->spare);
+    ha_backlog_free(&host->backlog);
 }
 
 /* A database whose disk hangs keeps its threads until that is over: the others go on with theirs.

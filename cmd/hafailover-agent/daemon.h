@@ -12,6 +12,7 @@
 
 #include <uv.h>
 
+#include "cmd/common/backlog.h"
 #include "cmd/hafailover-agent/settings.h"
 #include "lib/core/agent.h"
 
@@ -34,8 +35,7 @@ struct ha_host {
     struct ha_tls *tls;                       /* NULL with mode plain */
 
     struct ha_agent *core;
-    struct ha_effects *effects; /* filled by steps */
-    struct ha_effects *spare;   /* executed while steps fill the other */
+    struct ha_backlog backlog; /* effects, filled by steps, emptied by dispatch */
 
     struct ha_gates *gates;
     struct ha_epochs *epochs;

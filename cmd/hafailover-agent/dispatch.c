@@ -60,16 +60,15 @@ static void execute(struct ha_host *host, const struct ha_effect *effect)
 
 bool ha_host_dispatch(struct ha_host *host)
 {
-    for (unsigned round = 0; round < ROUNDS_MAX && host->effects->count > 0; round++) {
-        struct ha_effects *list = host->effects;
+    struct ha_effects *list;
 
-        host->effects = host->spare;
-        host->spare = list;
-        ha_effects_clear(host->effects);
+    for (unsigned round = 0; round < ROUNDS_MAX && (list = ha_backlog_take(&host->backlog)) != NULL;
+         round++) {
         for (uint32_t i = 0; i < list->count; i++)
             execute(host, &list->items[i]);
+        ha_backlog_give_back(&host->backlog, list);
     }
     ha_links_flush(host->links);
     ha_peers_flush(host->peers);
-    return host->effects->count > 0;
+    return !ha_backlog_is_empty(&host->backlog);
 }

@@ -188,7 +188,7 @@ static void on_hello(struct watcher_link *link, const struct ha_hello_watcher *h
 /* A frame may be about more services than one list of effects holds. */
 static void make_room(struct ha_links *links)
 {
-    if (links->host->effects->count >= HA_EFFECTS_MAX / 2)
+    if (links->host->backlog.count > 0)
         (void)ha_host_dispatch(links->host); /* once more at the end of the turn */
 }
 
@@ -268,6 +268,7 @@ static void on_order(struct watcher_link *link, const struct ha_order *order)
            link->setting->name, order->service, ha_order_kind_text(order->kind), order->epoch);
     event.u.order = order;
     ha_host_step(link->links->host, &event);
+    make_room(link->links);
 }
 
 static void on_frame(void *ctx, struct ha_frames *frames, uint8_t type, const uint8_t *data,
@@ -295,6 +296,7 @@ static void on_frame(void *ctx, struct ha_frames *frames, uint8_t type, const ui
         if (!ha_agent_is_outdated(link->links->host->core, &message.u.settings))
             ha_known_put(link->links->host->known, &message);
         ha_databases_settings(link->links->host->databases, &message.u.settings);
+        make_room(link->links);
         return;
     case HA_MESSAGE_ALL:
         ha_known_all(link->links->host->known, &message.u.all);

@@ -115,7 +115,7 @@ static void on_hello(struct asking *asking, const struct ha_hello_agent *hello)
 /* A frame may be about more services than one list of effects holds. */
 static void make_room(struct ha_peer_links *links)
 {
-    if (links->host->effects->count >= HA_EFFECTS_MAX / 2)
+    if (links->host->backlog.count > 0)
         (void)ha_host_dispatch(links->host); /* once more at the end of the turn */
 }
 

@@ -351,7 +351,7 @@ static void on_hello(struct conn *conn, const struct ha_hello_agent *hello)
 /* A frame may be about more services than one list of effects holds. */
 static void make_room(struct ha_agents *agents)
 {
-    if (agents->daemon->effects->count >= HA_EFFECTS_MAX / 2)
+    if (agents->daemon->backlog.count > 0)
         (void)ha_dispatch_drain(agents->daemon->dispatch); /* once more at the end of the turn */
 }
 

@@ -36,9 +36,13 @@
 
 int ha_daemon_step(struct ha_daemon *daemon, struct ha_event *event, struct ha_err *err)
 {
+    int code;
+
     event->now_ms = ha_clock_mono_ms();
     event->wall_ms = ha_clock_wall_ms();
-    return ha_watcher_step(daemon->core, event, daemon->effects, err);
+    code = ha_watcher_step(daemon->core, event, daemon->backlog.now, err);
+    ha_backlog_stepped(&daemon->backlog);
+    return code;
 }
 
 bool ha_daemon_is_heard(const struct ha_daemon *daemon, const struct ha_raft_peer_status *peer)
@@ -224,9 +228,9 @@ static int open_core(struct ha_daemon *daemon, uint32_t promise_max_ms)
     };
 
     daemon->core = calloc(1, sizeof(*daemon->core));
-    daemon->effects = calloc(1, sizeof(*daemon->effects));
     daemon->config_in = calloc(1, sizeof(*daemon->config_in));
-    if (daemon->core == NULL || daemon->effects == NULL || daemon->config_in == NULL)
+    if (daemon->core == NULL || daemon->config_in == NULL ||
+        ha_backlog_open(&daemon->backlog) != HA_OK)
         return HA_ENOMEM;
     (void)ha_text_copy(options.name, sizeof(options.name), daemon->settings->name);
     for (uint32_t i = 0; i < daemon->settings->peer_count; i++)
@@ -370,7 +374,7 @@ static void free_all(struct ha_daemon *daemon)
     ha_fencer_free(daemon->fencer);
     ha_tls_unref(daemon->tls);
     free(daemon->core);
-    free(daemon->effects);
+    ha_backlog_free(&daemon->backlog);
     free(daemon->config_in);
 }
 

@@ -12,6 +12,7 @@
 
 #include <uv.h>
 
+#include "cmd/common/backlog.h"
 #include "cmd/hafailoverd/settings.h"
 #include "lib/core/watcher.h"
 #include "raft/care.h"
@@ -44,7 +45,7 @@ struct ha_daemon {
     uint64_t started_ms;
 
     struct ha_watcher *core;
-    struct ha_effects *effects;  /* filled by steps, emptied by dispatch */
+    struct ha_backlog backlog;   /* effects, filled by steps, emptied by dispatch */
     struct ha_config *config_in; /* where a committed configuration is decoded */
     bool topology_changed;       /* what prober and agents go by: they must look */
     uint64_t malformed_count;    /* entries that could not be decoded */

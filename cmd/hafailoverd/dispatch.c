@@ -36,7 +36,6 @@ struct result {
 
 struct ha_dispatch {
     struct ha_daemon *daemon;
-    struct ha_effects *spare; /* the list being executed while steps fill the other */
     struct proposal *proposals;
     uint64_t ticket_last;
     struct result results[RESULTS_MAX]; /* index i sits at i % RESULTS_MAX */
@@ -50,11 +49,6 @@ int ha_dispatch_open(struct ha_daemon *daemon, struct ha_dispatch **ret)
     if (dispatch == NULL)
         return HA_ENOMEM;
     dispatch->daemon = daemon;
-    dispatch->spare = calloc(1, sizeof(*dispatch->spare));
-    if (dispatch->spare == NULL) {
-        free(dispatch);
-        return HA_ENOMEM;
-    }
     *ret = dispatch;
     return HA_OK;
 }
@@ -69,7 +63,6 @@ void ha_dispatch_free(struct ha_dispatch *dispatch)
         dispatch->proposals = proposal->next;
         free(proposal);
     }
-    free(dispatch->spare);
     free(dispatch);
 }
 
@@ -260,19 +253,17 @@ static void execute(struct ha_dispatch *dispatch, const struct ha_effect *effect
 bool ha_dispatch_drain(struct ha_dispatch *dispatch)
 {
     struct ha_daemon *daemon = dispatch->daemon;
+    struct ha_effects *list;
 
     assert(!dispatch->draining);
     dispatch->draining = true;
-    for (unsigned round = 0; round < ROUNDS_MAX && daemon->effects->count > 0; round++) {
-        struct ha_effects *list = daemon->effects;
-
-        daemon->effects = dispatch->spare;
-        dispatch->spare = list;
-        ha_effects_clear(daemon->effects);
+    for (unsigned round = 0;
+         round < ROUNDS_MAX && (list = ha_backlog_take(&daemon->backlog)) != NULL; round++) {
         for (uint32_t i = 0; i < list->count; i++)
             execute(dispatch, &list->items[i]);
+        ha_backlog_give_back(&daemon->backlog, list);
     }
     ha_agents_flush(daemon->agents);
     dispatch->draining = false;
-    return daemon->effects->count > 0;
+    return !ha_backlog_is_empty(&daemon->backlog);
 }

@@ -109,7 +109,7 @@ static void note_worked(struct endpoint *endpoint)
 static void propose_done(struct lane *lane)
 {
     struct ha_daemon *daemon = lane->endpoint->notifier->daemon;
-    struct ha_effect *effect = ha_effects_add(daemon->effects, HA_EFFECT_PROPOSE);
+    struct ha_effect *effect = ha_effects_add(daemon->backlog.now, HA_EFFECT_PROPOSE);
     struct ha_command *command = &effect->u.command;
 
     command->kind = HA_COMMAND_NOTICE_DONE;

@@ -68,9 +68,8 @@ static void open_side(struct side *side, const char *name)
     side->host.settings = &side->settings;
     side->host.uv = uv_default_loop();
     side->host.core = calloc(1, sizeof(*side->host.core));
-    side->host.effects = calloc(1, sizeof(*side->host.effects));
     assert_non_null(side->host.core);
-    assert_non_null(side->host.effects);
+    assert_int_equal(ha_backlog_open(&side->host.backlog), 0);
     ha_agent_init(side->host.core, 7, HA_GATE_NFT);
     assert_int_equal(ha_peers_open(&side->host, &side->host.peers), 0);
 }
@@ -82,7 +81,7 @@ static void close_side(struct side *side)
     while (closed == 0)
         (void)uv_run(uv_default_loop(), UV_RUN_ONCE);
     free(side->host.core);
-    free(side->host.effects);
+    ha_backlog_free(&side->host.backlog);
 }
 
 /* A socket that listens on a port of its own. */
