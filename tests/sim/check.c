@@ -70,17 +70,20 @@ static void watch_epochs(struct sim *sim, const struct ha_service *service, uint
 }
 
 /* Whoever begins to serve holds all that clients were told is durable, unless the log said before
- * that this was not promised, or an operator accepted the loss. */
-void sim_check_acked(struct sim *sim, uint32_t host)
+ * that this was not promised, or an operator accepted the loss; and whoever acknowledges in another
+ * history than before, in the same epoch too. */
+void sim_check_acked(struct sim *sim, uint32_t host, bool other_history)
 {
     const struct sim_db *db = &sim->hosts[host].db;
 
-    if (db->names_epoch <= sim->served)
+    if (db->names_epoch <= sim->served && !other_history)
         return;
-    sim->served = db->names_epoch;
-    if (sim->excused)
-        sim->acked_count = 0;
-    sim->excused = false;
+    if (db->names_epoch > sim->served) {
+        sim->served = db->names_epoch;
+        if (sim->excused)
+            sim->acked_count = 0;
+        sim->excused = false;
+    }
     for (uint32_t i = 0; i < sim->acked_count; i++)
         if (!sim_pg_holds(db, &sim->acked[i]))
             sim_fail(sim, SIM_SAFETY,

@@ -642,6 +642,9 @@ void sim_fault_serving(struct sim *sim, uint32_t host, const struct ha_order *or
     sim_db_start(sim, host, true);
     sim_db_kill(sim, other);
     sim_db_start(sim, other, true);
+    /* It goes on when that one has copied what there is, and mostly before the gate works again. */
+    sim_push(sim, sim->now_us + 900000 + 1000 * (sim->seq % 500), SIM_HEAL, SIM_NODES,
+             (uint32_t)PAUSE_AGENT << 8 | (SIM_WATCHERS_MAX + host), NULL);
 }
 
 void sim_fault_noting(struct sim *sim, uint32_t node)

@@ -77,9 +77,6 @@ CORE = (
       "           service->open_member == member && service->open_instance == instance &&"),
      ("promise.c", ".epoch = service->epoch,\n        .instance = claim->instance",
       ".epoch = status->epoch,\n        .instance = claim->instance")),
-    # Not here: whoever is new in a set promises nothing before that settles. Two leases of it take a
-    # primary that only the replaced watcher and one that does not know of it hear, for as long as a
-    # failover by seals takes; 9,000 seeds did not show it. tests/unit/core/test_set.c holds the rule.
     # What is said again in a word
     ("repeat-earns-no-promise",
      ("watcher.c", "    claim.status = &watch->status;\n    ha_promise_answer(w, service, &claim, now_ms, out);\n",
@@ -141,7 +138,9 @@ CORE = (
      ("candidate.c", " && fit->behind == 0 &&\n"
       "            have->lineage.steps[0].id == rules->known->lineage.steps[0].id &&\n"
       "            offset >= rules->proof.seen)", " && fit->behind == 0)")),
+    # The leader does not propose one, apply takes none, nor does the end of an epoch.
     ("old-position-wins",
+     ("position.c", "    if (position->offset < service->position.offset)\n        return;\n", ""),
      ("cluster.c", "if (item->position.lineage.count > 0 && item->position.offset >= service->position.offset)",
       "if (item->position.lineage.count > 0)"),
      ("cluster_failover.c", "if (position->lineage.count == 0 || position->offset < known->offset)",
@@ -155,6 +154,9 @@ CORE = (
      ("agent_order.c", "    if (order->epoch < held->epoch_seen ||\n"
       "        (held->epoch != HA_EPOCH_NONE && held->epoch >= order->epoch))",
       "    if (held->epoch != HA_EPOCH_NONE && held->epoch >= order->epoch)")),
+    ("names-for-another-run",
+     ("agent_order.c", ".run_id = order->kind == HA_ORDER_SERVE ? held->verified_run : 0,",
+      ".run_id = 0,")),
     ("proof-of-one-too-few",
      ("proof.c", "set->members) - set->need + 1;", "set->members) - set->need;"),
      ("cluster_sync.c", "count_bits(set->members) - set->need + 1;", "count_bits(set->members) - set->need;")),
@@ -195,6 +197,16 @@ CORE = (
      ("detect.c", "bool serves = !suspect->lease_ran_out &&", "bool serves = !suspect->lease_ran_out || true ||")),
 )
 
+# Rules that no run shows when they are broken: the test that holds each, and why.
+HELD = (
+    ("guard-G7", "tests/raft/test_guard.c", "test_g7_one_vote_per_term",
+     "it checks what libraft asks of the disk, which was right in all runs"),
+    ("promise-by-whoever-is-new", "tests/unit/core/test_set.c",
+     "test_whoever_is_new_promises_nothing_until_the_old_set_is_over",
+     "two leases by it take a primary that only the replaced watcher and one that does not know of "
+     "it hear, for as long as a failover by seals takes; not in 9,000 seeds"),
+)
+
 # Rows that only runs of a kind can show pass over the other seeds.
 ONLY = {
     "fence-forgets-the-old-set": ("changes",),
@@ -204,6 +216,7 @@ ONLY = {
     "candidate-with-a-disk-of-before": ("sync",),
     "seal-not-noted": ("strict",),
     "follows-an-older-epoch": ("strict",),
+    "names-for-another-run": ("strict",),
     "proof-of-one-too-few": ("sync",),
     "standby-enters-again-and-again": ("sync",),
     "hold-of-one-agent": ("hold",),
@@ -224,8 +237,7 @@ GUARD = (
     ("guard-G10", "G10", ("--profile", "chaos")),
 )
 
-# The same switched off under whole clusters. G7 takes leaders that are moved, and G10 logs that are
-# cut more often than theirs.
+# The same switched off under whole clusters; G10 takes logs that are cut more often than theirs.
 CLUSTER = ("G1", "G2", "G4", "G5", "G6")
 
 
@@ -338,6 +350,13 @@ def tell_table(rows):
         seed = re.search(r"seed (\d+)", found or "")
         what = re.sub(r"^.*?seed \d+:? ", "", found or "not found").split("\n")[0]
         print(f"# {name:40} {seed[1] if seed else '-':>6}  {took_s:5.0f}  {what[:110]}")
+    for name, _, test, why in HELD:
+        print(f"# {name:40}      -      -  held by {test}: {why}")
+
+
+def is_held(path, test):
+    """Whether the test is there, and is run."""
+    return f"cmocka_unit_test({test})" in (ROOT / path).read_text(encoding="utf-8")
 
 
 def main():
@@ -374,7 +393,10 @@ def main():
     tell_table(table)
     found = sum(found is not None for _, found, _ in table)
     print(f"# {len(table)} rules broken, {found} found", flush=True)
-    return 1 if bad or not rows else 0
+    missing = [test for _, path, test, _ in HELD if not is_held(path, test)]
+    if missing:
+        print(f"# no such test: {', '.join(missing)}", flush=True)
+    return 1 if bad or missing or not rows else 0
 
 
 if __name__ == "__main__":

@@ -205,7 +205,7 @@ static void acknowledge(struct sim *sim, uint32_t host)
         return;
     if (offset == 0)
         return;
-    sim_check_acked(sim, host);
+    sim_check_acked(sim, host, db->acked_lineage != db->position.lineage.steps[0].id);
     db->acked = offset;
     db->acked_lineage = db->position.lineage.steps[0].id;
     sim->acks++;
@@ -236,7 +236,7 @@ void sim_pg_step(struct sim *sim)
         if (!sim_takes_writes(sim, h) || db->hung)
             continue;
         if (!sim->profile.gates_fail)
-            sim_check_acked(sim, h);
+            sim_check_acked(sim, h, false);
         if (!sim_clients_write(sim))
             continue;
         db->position.offset += 10;

@@ -519,7 +519,7 @@ void sim_check_order(struct sim *sim, const struct ha_order *order);
 void sim_check_entry(struct sim *sim, uint32_t node, const struct ha_command *command);
 /* The webhook takes a notice. */
 void sim_check_notice(struct sim *sim, uint64_t seq, uint64_t dropped);
-void sim_check_acked(struct sim *sim, uint32_t host);
+void sim_check_acked(struct sim *sim, uint32_t host, bool other_history);
 bool sim_is_well(struct sim *sim, char why[256]);
 
 #endif /* HA_TESTS_SIM_SIM_H */
