@@ -371,19 +371,20 @@ int ha_gates_read(struct ha_gates *gates, uint16_t port, struct ha_gate_state *r
     return HA_OK;
 }
 
-int ha_gates_shut(struct ha_gates *gates, uint16_t port, struct ha_err *err)
+int ha_gates_shut_unproven(struct ha_gates *gates, uint16_t port, struct ha_err *err)
 {
     const struct ha_gate_ask ask = {.port = port, .with_vip = true};
-    struct ha_gate_state state = {0};
-    unsigned found;
     int code = ha_gates_set(gates, &ask, NULL, err);
 
-    if (code != HA_OK && code != HA_ENOENT)
-        return code;
-    /* A closed element proves nothing while the rules or the program are gone. */
-    code = ha_gates_check(gates, &found, err);
-    if (code == HA_OK)
-        code = ha_gates_exempt(gates, port, NULL, 0, 0, err);
+    /* What is missing in the kernel is put back by the check. */
+    return code == HA_ENOENT && ha_known_find(gates, port) != NULL ? HA_OK : code;
+}
+
+int ha_gates_prove_shut(struct ha_gates *gates, uint16_t port, struct ha_err *err)
+{
+    struct ha_gate_state state = {0};
+    int code = ha_gates_exempt(gates, port, NULL, 0, 0, err);
+
     if (code == HA_OK)
         code = ha_gates_read(gates, port, &state, err);
     if (code != HA_OK)
@@ -392,6 +393,17 @@ int ha_gates_shut(struct ha_gates *gates, uint16_t port, struct ha_err *err)
         (!is_beside(gates) && (state.nft_ns != 0 || state.vip_ns != 0)))
         return ha_err_set(err, HA_EIO, "port %u was shut and reads as open", port);
     return HA_OK;
+}
+
+int ha_gates_shut(struct ha_gates *gates, uint16_t port, struct ha_err *err)
+{
+    unsigned found;
+    int code = ha_gates_shut_unproven(gates, port, err);
+
+    /* A closed element proves nothing while the rules or the program are gone. */
+    if (code == HA_OK)
+        code = ha_gates_check(gates, &found, err);
+    return code == HA_OK ? ha_gates_prove_shut(gates, port, err) : code;
 }
 
 /* ---- exemptions ---- */

@@ -139,6 +139,11 @@ int ha_gates_settle(struct ha_gates *gates, uint16_t port, bool with_vip, bool r
  * set. */
 int ha_gates_shut(struct ha_gates *gates, uint16_t port, struct ha_err *err);
 
+/* The same in parts, for many ports in one turn: shut each, ha_gates_check once, which costs with
+ * the number of all guarded ports, then prove each. HA_OK of the last is that proof. */
+int ha_gates_shut_unproven(struct ha_gates *gates, uint16_t port, struct ha_err *err);
+int ha_gates_prove_shut(struct ha_gates *gates, uint16_t port, struct ha_err *err);
+
 /* Ask the kernel. HA_ENOENT: guarded nowhere; HA_EIO. */
 int ha_gates_read(struct ha_gates *gates, uint16_t port, struct ha_gate_state *ret,
                   struct ha_err *err);

@@ -2,7 +2,6 @@
 
 #include <assert.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,63 +11,22 @@
 #include "cmd/common/secret.h"
 #include "cmd/hafailover-agent/address.h"
 #include "cmd/hafailover-agent/daemon.h"
+#include "cmd/hafailover-agent/database_parts.h"
 #include "cmd/hafailover-agent/prepare.h"
-#include "cmd/hafailover-agent/resets.h"
 #include "lib/base/err.h"
 #include "lib/base/text.h"
 #include "lib/io/clock.h"
 #include "lib/io/log.h"
 #include "lib/io/pidwatch.h"
 
-#define NS_PER_MS 1000000u
 #define PROBE_TIMEOUT_MIN_MS 100u
 #define PROBE_TIMEOUT_MAX_MS 2000u
-#define RENEW_MIN_MS 50u
-#define SETTLE_MS 30u /* after a gate moved: by then what waited for it has been said */
 #define LOST_AGAIN_MS 50u
 #define PID_BITS 22 /* of pid_max; the rest of a process's name is its start time */
 
-struct database {
-    struct ha_databases *databases;
-    const struct ha_database_settings *section;
-    char password[HA_SECRET_TEXT_SIZE];
-    char replication_password[HA_SECRET_TEXT_SIZE];
-    uint32_t service; /* 0: not joined */
-    uint32_t probe_timeout_ms;
-    const struct ha_engine_ops *ops;
-    struct ha_link *link; /* NULL: not joined */
-    bool probing;
-    bool lost;          /* the connection, soon after a probe: it is asked again a little later */
-    uint64_t probed_ms; /* when the last probe began, boot clock */
-    bool acting, act_waits;
-    struct ha_act act; /* the one that waits for the canceled one to end */
-    uint64_t gate_ms;  /* the deadline that is set, boot clock; 0: closed, or not known */
-    bool gate_vip;
-    uint64_t settle_ms; /* when the slow half of the gate is due, 0: not */
-    bool settle_reset;
-    bool close_owed;       /* the gate must be closed and is not, as far as is known */
-    uint64_t close_number; /* of the last close that was ordered */
-    bool reset_owed;
-    uint32_t preparing; /* for this service, it may be joined to another one since */
-    bool process_told;  /* the core knows of some process */
-    int32_t pid;        /* watched; 0: none */
-    uint64_t pid_start;
-    struct ha_pidwatch *watch;
-};
-
-struct ha_databases {
-    struct ha_host *host;
-    uint32_t count;
-    struct database *all;
-    uint32_t places[HA_SERVICES_MAX]; /* by service id, modulo: where it was joined last */
-    struct ha_resets resets;
-    unsigned open_parts;
-    void (*close_cb)(struct ha_host *host);
-};
-
 static void probe(struct database *database);
 
-static struct database *joined(struct ha_databases *databases, uint32_t service)
+struct database *ha_database_joined(struct ha_databases *databases, uint32_t service)
 {
     struct database *last = &databases->all[databases->places[service % HA_SERVICES_MAX]];
 
@@ -205,7 +163,7 @@ static void on_lost(void *data, enum ha_answer how, const char *text)
 
 void ha_databases_probe(struct ha_databases *databases, uint32_t service)
 {
-    struct database *database = joined(databases, service);
+    struct database *database = ha_database_joined(databases, service);
 
     if (database != NULL)
         probe(database);
@@ -270,7 +228,7 @@ static void start_act(struct database *database, const struct ha_act *act)
 
 void ha_databases_act(struct ha_databases *databases, const struct ha_act *act)
 {
-    struct database *database = joined(databases, act->service);
+    struct database *database = ha_database_joined(databases, act->service);
 
     if (database != NULL)
         start_act(database, act);
@@ -278,7 +236,7 @@ void ha_databases_act(struct ha_databases *databases, const struct ha_act *act)
 
 void ha_databases_act_cancel(struct ha_databases *databases, uint32_t service)
 {
-    struct database *database = joined(databases, service);
+    struct database *database = ha_database_joined(databases, service);
 
     if (database == NULL)
         return;
@@ -298,7 +256,7 @@ static void on_prepared(void *data, int code, const char *text)
 
 int ha_databases_prepare(struct ha_databases *databases, uint32_t service, uint32_t deadline_ms)
 {
-    struct database *database = joined(databases, service);
+    struct database *database = ha_database_joined(databases, service);
     int code;
 
     if (database == NULL)
@@ -313,162 +271,10 @@ int ha_databases_prepare(struct ha_databases *databases, uint32_t service, uint3
 
 void ha_databases_prepare_cancel(struct ha_databases *databases, uint32_t service)
 {
-    struct database *database = joined(databases, service);
+    struct database *database = ha_database_joined(databases, service);
 
     if (database != NULL && database->ops->prepare_cancel != NULL)
         database->ops->prepare_cancel(database->link);
-}
-
-/* Gate */
-
-static void tell_closed(struct database *database)
-{
-    struct ha_event event = {.kind = HA_EVENT_GATE_CLOSED};
-
-    database->close_owed = false;
-    event.u.gate_closed = (struct ha_event_gate_closed){.service = database->service,
-                                                        .number = database->close_number};
-    ha_host_step(database->databases->host, &event);
-}
-
-/* A primary that may not be one any more: its epoch or its lease has ended. */
-static bool must_end(const struct database *database)
-{
-    const struct ha_held *held = ha_agent_held(database->databases->host->core, database->service);
-
-    return held != NULL && (held->giving_up || database->reset_owed) && database->pid != 0 &&
-           held->sample.role == HA_ROLE_PRIMARY;
-}
-
-/* The gate is closed already, which stops clients of the network at the very moment; whoever speaks
- * to the server on this host is stopped by its end. */
-static void end_local_clients(struct database *database)
-{
-    if (database->ops->halt == NULL || !must_end(database))
-        return;
-    HA_LOG(HA_LOG_WARN, "database-ended",
-           "service=%s pid=%d why=\"its lease is over, and clients on this host pass no gate\"",
-           database->section->service, (int)database->pid);
-    database->ops->halt(database->link, database->pid);
-}
-
-/* Without a gate in the kernel the end of the process is the only fence. It is seen by the watch on
- * it. */
-static void close_by_process(struct database *database)
-{
-    if (!must_end(database)) {
-        database->reset_owed = false;
-        tell_closed(database);
-        return;
-    }
-    HA_LOG(HA_LOG_ERROR, "database-killed",
-           "service=%s pid=%d why=\"no gate in the kernel can hold it back\"",
-           database->section->service, (int)database->pid);
-    if (database->ops->halt != NULL)
-        database->ops->halt(database->link, database->pid);
-    else if (kill(database->pid, SIGKILL) != 0)
-        HA_LOG(HA_LOG_ERROR, "database-not-killed", "service=%s pid=%d", database->section->service,
-               (int)database->pid);
-}
-
-static void close_gate(struct database *database)
-{
-    struct ha_gates *gates = database->databases->host->gates;
-    uint16_t port = database->section->port;
-    struct ha_err err = {0};
-    int code;
-
-    database->close_owed = true;
-    database->gate_ms = 0;
-    if (ha_gates_class(gates) == HA_GATE_PROCESS) {
-        close_by_process(database);
-        return;
-    }
-    code = ha_gates_shut(gates, port, &err);
-    if (code == HA_ENOENT && ha_gates_guard(gates, port, &err) == HA_OK)
-        code = ha_gates_shut(gates, port, &err);
-    if (code != HA_OK) {
-        HA_LOG(HA_LOG_ERROR, "gate-not-closed", "service=%s port=%u why=%s",
-               database->section->service, port, HA_QUOTE(err.text));
-        return;
-    }
-    database->gate_vip = false;
-    database->settle_ms = ha_clock_boot_ms() + SETTLE_MS;
-    database->settle_reset = database->settle_reset || database->reset_owed;
-    end_local_clients(database);
-    if (database->reset_owed) {
-        database->reset_owed = false;
-        ha_resets_owe(&database->databases->resets, port);
-    }
-    tell_closed(database);
-}
-
-static void set_gate(struct database *database, uint64_t deadline_ms)
-{
-    struct ha_gates *gates = database->databases->host->gates;
-    const struct ha_held *held = ha_agent_held(database->databases->host->core, database->service);
-    struct ha_gate_ask ask = {
-        .deadline_ns = deadline_ms * NS_PER_MS,
-        .port = database->section->port,
-        .with_vip = held != NULL && held->epoch != HA_EPOCH_NONE,
-    };
-    struct ha_err err = {0};
-    int code;
-
-    database->close_owed = false;
-    if (ha_gates_class(gates) == HA_GATE_PROCESS)
-        return;
-    /* Renewals in quick succession wait for each other in the kernel; one that adds little to what
-     * is left anyway is left out, which only closes the gate earlier. */
-    if (ask.with_vip == database->gate_vip && deadline_ms >= database->gate_ms &&
-        deadline_ms - database->gate_ms < RENEW_MIN_MS &&
-        database->gate_ms > ha_clock_boot_ms() + RENEW_MIN_MS)
-        return;
-    database->gate_ms = 0;
-    code = ha_gates_set(gates, &ask, NULL, &err);
-    if (code == HA_ENOENT && ha_gates_guard(gates, ask.port, &err) == HA_OK)
-        code = ha_gates_set(gates, &ask, NULL, &err);
-    if (code != HA_OK)
-        HA_LOG(HA_LOG_ERROR, "gate-not-set", "service=%s port=%u why=%s",
-               database->section->service, ask.port, HA_QUOTE(err.text));
-    else
-        database->gate_ms = deadline_ms;
-    database->gate_vip = ask.with_vip;
-    database->settle_reset = false;
-    if (database->settle_ms == 0)
-        database->settle_ms = ha_clock_boot_ms() + SETTLE_MS;
-}
-
-void ha_databases_gate(struct ha_databases *databases, const struct ha_effect_gate *gate)
-{
-    struct database *database = joined(databases, gate->service);
-
-    if (database == NULL)
-        return;
-    if (gate->deadline_ms != 0) {
-        set_gate(database, gate->deadline_ms);
-        return;
-    }
-    database->reset_owed = gate->reset_clients;
-    database->close_number = gate->number;
-    close_gate(database);
-}
-
-static void settle_gate(struct database *database)
-{
-    struct ha_err err = {0};
-
-    database->settle_ms = 0;
-    if (ha_gates_settle(database->databases->host->gates, database->section->port,
-                        database->gate_vip, database->settle_reset, &err) != HA_OK)
-        HA_LOG(HA_LOG_WARN, "gate-not-settled", "service=%s why=%s", database->section->service,
-               HA_QUOTE(err.text));
-    database->settle_reset = false;
-}
-
-void ha_databases_reset_clients(struct ha_databases *databases)
-{
-    ha_resets_flush(&databases->resets);
 }
 
 void ha_databases_poll(struct ha_databases *databases)
@@ -478,13 +284,10 @@ void ha_databases_poll(struct ha_databases *databases)
     for (uint32_t i = 0; i < databases->count; i++) {
         struct database *database = &databases->all[i];
 
-        if (database->settle_ms != 0 && now_ms >= database->settle_ms)
-            settle_gate(database);
-        if (database->link != NULL && database->close_owed)
-            close_gate(database);
         if (database->lost && now_ms - database->probed_ms >= LOST_AGAIN_MS)
             probe(database);
     }
+    ha_databases_poll_gates(databases);
 }
 
 /* Joining */

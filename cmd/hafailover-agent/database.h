@@ -35,6 +35,9 @@ void ha_databases_prepare_cancel(struct ha_databases *databases, uint32_t servic
 /* Each tick: a gate that could not be closed is closed again. */
 void ha_databases_poll(struct ha_databases *databases);
 
+/* After a list of effects: of all gates that it closed, and the core is told. */
+void ha_databases_prove_closed(struct ha_databases *databases);
+
 /* At the end of a turn: those of gates that it closed. */
 void ha_databases_reset_clients(struct ha_databases *databases);
 

@@ -67,6 +67,7 @@ bool ha_host_dispatch(struct ha_host *host)
         for (uint32_t i = 0; i < list->count; i++)
             execute(host, &list->items[i]);
         ha_backlog_give_back(&host->backlog, list);
+        ha_databases_prove_closed(host->databases);
     }
     ha_links_flush(host->links);
     ha_peers_flush(host->peers);

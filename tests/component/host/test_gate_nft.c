@@ -220,6 +220,25 @@ static void test_established_client_is_reset(void **state)
     (void)close(fd);
 }
 
+/* Nothing is proven while the rules are gone, however closed the elements were. */
+static void test_many_are_shut_with_one_check(void **state)
+{
+    const uint16_t ports[] = {port, (uint16_t)(port + 1)};
+    unsigned found;
+
+    (void)state;
+    assert_int_equal(ha_gates_shut_unproven(gates, ports[1], NULL), HA_ENOENT);
+    assert_int_equal(ha_gates_guard(gates, ports[1], NULL), HA_OK);
+    (void)set_for_ms(10000);
+    for (size_t i = 0; i < 2; i++)
+        assert_int_equal(ha_gates_shut_unproven(gates, ports[i], NULL), HA_OK);
+    host_run("nft flush ruleset");
+    assert_int_equal(ha_gates_prove_shut(gates, ports[0], NULL), HA_EIO);
+    assert_int_equal(ha_gates_check(gates, &found, NULL), HA_OK);
+    for (size_t i = 0; i < 2; i++)
+        assert_int_equal(ha_gates_prove_shut(gates, ports[i], NULL), HA_OK);
+}
+
 static void test_expired_then_renewed(void **state)
 {
     struct ha_gate_state now;
@@ -644,6 +663,7 @@ static const struct CMUnitTest tests[] = {
     TEST(test_renewer_frozen),
     TEST(test_renewer_killed),
     TEST(test_established_client_is_reset),
+    TEST(test_many_are_shut_with_one_check),
     TEST(test_expired_then_renewed),
     TEST(test_tiny_deadlines_close),
     TEST(test_late_opening_is_refused),
