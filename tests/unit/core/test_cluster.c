@@ -466,6 +466,19 @@ static void test_give_up_brings_the_last_position(void **state)
     world_free(world);
 }
 
+/* A watcher that heard little of it lately hears its end: what was logged before still counts. */
+static void test_give_up_brings_no_older_position(void **state)
+{
+    struct world *world = world_in(HA_STATE_STEADY);
+    struct ha_command command = fitting(world, HA_COMMAND_GIVE_UP);
+
+    (void)state;
+    command.u.give_up.position = at(LINEAGE, HEAD - 1);
+    assert_int_equal(world_commit(world, &command), HA_OK);
+    assert_int_equal(world_service(world)->position.offset, HEAD);
+    world_free(world);
+}
+
 /* Verdicts */
 
 static void test_observe(void **state)
@@ -607,6 +620,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_positions_of_an_ended_epoch_do_not_count),
     cmocka_unit_test(test_give_up_brings_no_other_history),
     cmocka_unit_test(test_give_up_brings_the_last_position),
+    cmocka_unit_test(test_give_up_brings_no_older_position),
     cmocka_unit_test(test_observe),
     cmocka_unit_test(test_watchers),
     cmocka_unit_test(test_pause),

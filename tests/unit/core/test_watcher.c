@@ -109,6 +109,22 @@ static void test_last_position_is_logged_before_the_end(void **state)
     world_free(world);
 }
 
+/* A new leader may have heard less of it than the log has. */
+static void test_older_position_is_not_logged(void **state)
+{
+    struct world *world = world_serving(HA_GATE_BPF);
+    struct ha_heartbeat beat = world_beat(world, A);
+
+    (void)state;
+    beat.status.sample.position.offset = HEAD - 5;
+    world_hear(world, A, &beat);
+    world_crashed(world, 1);
+    world_crashed(world, 2);
+    assert_non_null(world_proposed(world, HA_COMMAND_BEGIN));
+    assert_null(world_proposed(world, HA_COMMAND_POSITIONS));
+    world_free(world);
+}
+
 /* The process behind the heartbeats has started anew: its position is another one's. */
 static void test_position_of_who_claims_nothing_is_not_logged(void **state)
 {
@@ -1146,6 +1162,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_only_the_leader_decides),
     cmocka_unit_test(test_nobody_to_replace_it_no_fence),
     cmocka_unit_test(test_last_position_is_logged_before_the_end),
+    cmocka_unit_test(test_older_position_is_not_logged),
     cmocka_unit_test(test_position_of_who_claims_nothing_is_not_logged),
     cmocka_unit_test(test_who_clone_says_the_database_is_gone),
     cmocka_unit_test(test_who_rebooted_host_is_no_sign_of_life),
