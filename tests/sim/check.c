@@ -113,8 +113,12 @@ static void keep_known(struct sim *sim, const struct ha_service *service)
         sim->judged = false;
     } else if (service->open_epoch == sim->known_epoch && sim->known.lineage.count > 0 &&
                (now->lineage.steps[0].id != sim->known.lineage.steps[0].id ||
-                now->offset > sim->known.offset))
+                now->offset > sim->known.offset)) {
         sim->known = *now;
+        if (service->state == HA_STATE_STEADY &&
+            host_of(service, service->open_member) != SIM_HOSTS)
+            sim_fault_logged(sim, host_of(service, service->open_member));
+    }
 }
 
 /* Whoever is about to serve lacks no more of the log's last position than may be lost. */

@@ -1,45 +1,7 @@
-/* What goes wrong, and how it heals. */
+/* What goes wrong: drawn by weight. */
 #include <stdlib.h>
 
-#include "lib/core/failover.h"
-#include "tests/sim/sim.h"
-
-enum fault {
-    KILL_DB,
-    HANG_DB,
-    KILL_AGENT,
-    PAUSE_AGENT,
-    CUT_HOST,
-    CUT_ONE_WAY,
-    CUT_PAIR,
-    KILL_WATCHER,
-    PAUSE_WATCHER,
-    REBOOT_HOST,
-    EMPTY_RESTART,
-    PAUSE_HOST,
-    OPERATOR, /* no fault, but people act on bad nights */
-    CUT_WATCHER,
-    LAG_WATCHER, /* what commits is not learned there */
-    STEP_CLOCK,
-    WIPE_HOST,
-    RESTORE_HOST,
-    CLONE_HOST,
-    FLUSH_RULES,
-    WATCHERS_ALONE, /* all start anew, and hear agents but not each other */
-    WIPE_WATCHER,
-    CHANGES,
-    GATE_FAILS,
-    WATCHER_DISK,  /* where the log is on one */
-    WATCHERS_GONE, /* cut from all hosts */
-    SPLIT,         /* the holder and another host on one side */
-    /* not drawn, but set off by what happens */
-    SEALED_AGENT, /* dies after it has sealed its database */
-    NOTING_AGENT, /* dies while it writes */
-    LEADER_GOES,  /* while an epoch is being fenced */
-    DB_ENDS,      /* its agent has no other gate */
-    AGENT_AWAKES, /* when the watchers have just started */
-    FAULTS
-};
+#include "tests/sim/fault.h"
 
 static const struct {
     const char *name;
@@ -79,31 +41,31 @@ static const struct {
     [AGENT_AWAKES] = {"agent awakes", 0},
 };
 
-static uint32_t below(struct sim *sim, uint64_t bound)
+const char *sim_fault_name(enum fault fault)
 {
-    return (uint32_t)ha_prng_below(&sim->prng, bound);
+    return faults[fault].name;
 }
 
 static uint32_t some_host(struct sim *sim)
 {
     /* Mostly the one that serves: that is where it hurts. */
     for (uint32_t h = 0; h < SIM_HOSTS; h++)
-        if (sim_takes_writes(sim, h) && below(sim, 10) < 6)
+        if (sim_takes_writes(sim, h) && sim_below(sim, 10) < 6)
             return h;
-    return below(sim, SIM_HOSTS);
+    return sim_below(sim, SIM_HOSTS);
 }
 
 static uint32_t some_watcher(struct sim *sim)
 {
     for (;;) {
-        uint32_t node = below(sim, SIM_WATCHERS_MAX);
+        uint32_t node = sim_below(sim, SIM_WATCHERS_MAX);
 
         if (sim->watchers[node].voter)
             return node;
     }
 }
 
-static void cut(struct sim *sim, uint32_t node, bool to, bool from)
+void sim_cut(struct sim *sim, uint32_t node, bool to, bool from)
 {
     for (uint32_t i = 0; i < SIM_NODES; i++) {
         if (i == node)
@@ -126,22 +88,27 @@ void sim_stop(struct sim *sim, uint32_t node)
         sim->log.kind->stop(sim, node);
 }
 
-static void heal_in(struct sim *sim, enum fault fault, uint32_t node, uint64_t low_ms,
-                    uint64_t high_ms)
+void sim_heal_at(struct sim *sim, enum fault fault, uint32_t node, uint64_t in_ms)
 {
-    sim_push(sim, sim->now_us + 1000 * ha_prng_between(&sim->prng, low_ms, high_ms), SIM_HEAL,
-             SIM_NODES, (uint32_t)fault << 8 | node, NULL);
+    sim_push(sim, sim->now_us + 1000 * in_ms, SIM_HEAL, SIM_NODES, (uint32_t)fault << 8 | node,
+             NULL);
 }
 
-static void heal_later(struct sim *sim, enum fault fault, uint32_t node)
+void sim_heal_in(struct sim *sim, enum fault fault, uint32_t node, uint64_t low_ms,
+                 uint64_t high_ms)
+{
+    sim_heal_at(sim, fault, node, ha_prng_between(&sim->prng, low_ms, high_ms));
+}
+
+void sim_heal_later(struct sim *sim, enum fault fault, uint32_t node)
 {
     /* Some faults outlive the longest lease. */
-    uint64_t most_ms = below(sim, 5) == 0 ? 3 * (uint64_t)sim->profile.lease_ms + 6000 : 6000;
+    uint64_t most_ms = sim_below(sim, 5) == 0 ? 3 * (uint64_t)sim->profile.lease_ms + 6000 : 6000;
 
-    heal_in(sim, fault, node, 20, most_ms);
+    sim_heal_in(sim, fault, node, 20, most_ms);
 }
 
-static void pause_node(struct sim *sim, uint32_t node)
+void sim_pause_node(struct sim *sim, uint32_t node)
 {
     sim->nodes[node].paused = sim->nodes[node].alive;
 }
@@ -172,10 +139,10 @@ static void clone_host(struct sim *sim, uint32_t host)
     sim_image_use(sim, at, &sim->hosts[host].image);
     sim_db_start(sim, at, false);
     sim_agent_start(sim, SIM_WATCHERS_MAX + at);
-    heal_in(sim, CLONE_HOST, at, 1000, 15000);
+    sim_heal_in(sim, CLONE_HOST, at, 1000, 15000);
 }
 
-static void end_clone(struct sim *sim)
+void sim_end_clone(struct sim *sim)
 {
     if (!sim->hosts[SIM_HOSTS].exists)
         return;
@@ -187,13 +154,13 @@ void sim_fault_power(struct sim *sim, uint32_t host)
 {
     turn_off(sim, host);
     if (sim->hosts[SIM_HOSTS].member == host)
-        end_clone(sim);
-    heal_later(sim, REBOOT_HOST, SIM_WATCHERS_MAX + host);
+        sim_end_clone(sim);
+    sim_heal_later(sim, REBOOT_HOST, SIM_WATCHERS_MAX + host);
 }
 
 void sim_fault_end(struct sim *sim, uint32_t host)
 {
-    heal_in(sim, DB_ENDS, SIM_WATCHERS_MAX + host, 1, 290);
+    sim_heal_in(sim, DB_ENDS, SIM_WATCHERS_MAX + host, 1, 290);
 }
 
 /* Watchers */
@@ -209,10 +176,10 @@ static void all_alone(struct sim *sim)
         sim_watcher_start(sim, i);
         for (uint32_t k = 0; k < SIM_WATCHERS_MAX; k++)
             sim->reach[i][k] = sim->reach[k][i] = false;
-        heal_in(sim, CUT_HOST, i, lease_ms, 4 * lease_ms + 2000);
+        sim_heal_in(sim, CUT_HOST, i, lease_ms, 4 * lease_ms + 2000);
     }
     for (uint32_t h = 0; h < SIM_HOSTS; h++)
-        heal_in(sim, AGENT_AWAKES, SIM_WATCHERS_MAX + h, lease_ms / 2, 2 * lease_ms + 1000);
+        sim_heal_in(sim, AGENT_AWAKES, SIM_WATCHERS_MAX + h, lease_ms / 2, 2 * lease_ms + 1000);
 }
 
 static void wipe_watcher(struct sim *sim, uint32_t node)
@@ -228,7 +195,7 @@ static void wipe_watcher(struct sim *sim, uint32_t node)
     sim_stop(sim, node);
     sim->watchers[node].lost = true;
     sim->log.kind->forget(sim, node);
-    heal_in(sim, WIPE_WATCHER, node, 500, 5000);
+    sim_heal_in(sim, WIPE_WATCHER, node, 500, 5000);
 }
 
 static void plant(struct sim *sim)
@@ -246,19 +213,19 @@ static uint32_t node_for(struct sim *sim, enum fault fault, uint32_t host)
 {
     bool watcher = fault == KILL_WATCHER || fault == PAUSE_WATCHER || fault == CUT_WATCHER ||
                    fault == LAG_WATCHER || fault == WIPE_WATCHER || fault == WATCHER_DISK ||
-                   (fault == STEP_CLOCK && below(sim, 2) == 0) ||
-                   (fault == CUT_ONE_WAY && below(sim, 3) == 0);
+                   (fault == STEP_CLOCK && sim_below(sim, 2) == 0) ||
+                   (fault == CUT_ONE_WAY && sim_below(sim, 3) == 0);
 
     return watcher ? some_watcher(sim) : SIM_WATCHERS_MAX + host;
 }
 
 static void cut_some(struct sim *sim, enum fault fault, uint32_t node)
 {
-    bool both = fault == CUT_HOST || (fault == CUT_WATCHER && below(sim, 2) == 0);
-    bool in = below(sim, 2) == 0;
+    bool both = fault == CUT_HOST || (fault == CUT_WATCHER && sim_below(sim, 2) == 0);
+    bool in = sim_below(sim, 2) == 0;
 
     if (fault != CUT_PAIR) {
-        cut(sim, node, both || in, both || !in);
+        sim_cut(sim, node, both || in, both || !in);
         return;
     }
     for (uint32_t i = 0; i < 2; i++) {
@@ -316,7 +283,7 @@ static bool strike_at(struct sim *sim, enum fault fault, uint32_t host, uint32_t
 {
     switch ((uint32_t)fault) { /* a part of the list */
     case OPERATOR:
-        sim_operator(sim, some_watcher(sim), below(sim, SIM_HOSTS + 1), below(sim, 3) != 0);
+        sim_operator(sim, some_watcher(sim), sim_below(sim, SIM_HOSTS + 1), sim_below(sim, 3) != 0);
         return false;
     case CHANGES:
         sim_operator_changes(sim);
@@ -333,11 +300,11 @@ static bool strike_at(struct sim *sim, enum fault fault, uint32_t host, uint32_t
         return true;
     case PAUSE_HOST:
         sim->hosts[host].db.hung = true;
-        pause_node(sim, node);
+        sim_pause_node(sim, node);
         return true;
     case PAUSE_AGENT:
     case PAUSE_WATCHER:
-        pause_node(sim, node);
+        sim_pause_node(sim, node);
         return true;
     case CUT_HOST:
     case CUT_ONE_WAY:
@@ -350,7 +317,7 @@ static bool strike_at(struct sim *sim, enum fault fault, uint32_t host, uint32_t
             sim->now_us + 1000 * ha_prng_between(&sim->prng, 100, 3000);
         return false;
     case STEP_CLOCK:
-        sim->nodes[node].wall_off_ms = (int64_t)below(sim, 20000) - 10000;
+        sim->nodes[node].wall_off_ms = (int64_t)sim_below(sim, 20000) - 10000;
         return false;
     case WATCHERS_ALONE:
         all_alone(sim);
@@ -359,7 +326,7 @@ static bool strike_at(struct sim *sim, enum fault fault, uint32_t host, uint32_t
         wipe_watcher(sim, node);
         return false;
     case WATCHER_DISK:
-        sim->log.kind->trouble(sim, node, (enum sim_trouble)(SIM_DISK_SLOW + below(sim, 3)));
+        sim->log.kind->trouble(sim, node, (enum sim_trouble)(SIM_DISK_SLOW + sim_below(sim, 3)));
         return true;
     case WATCHERS_GONE:
     case SPLIT:
@@ -368,11 +335,11 @@ static bool strike_at(struct sim *sim, enum fault fault, uint32_t host, uint32_t
     case GATE_FAILS:
         sim->hosts[host].gate.broken = true;
         /* Where it hurts: its agent cannot end it either. */
-        if (below(sim, 2) == 0 && sim->nodes[node].alive) {
+        if (sim_below(sim, 2) == 0 && sim->nodes[node].alive) {
             sim->nodes[node].paused = true;
-            heal_later(sim, PAUSE_AGENT, node);
+            sim_heal_later(sim, PAUSE_AGENT, node);
         }
-        return below(sim, 2) != 0;
+        return sim_below(sim, 2) != 0;
     default:
         return strike_host(sim, fault, host);
     }
@@ -386,7 +353,7 @@ static void strike(struct sim *sim, enum fault fault)
     plant(sim);
     sim_story(sim, "fault: %s, %s", faults[fault].name, sim_node_name(sim, node));
     if (strike_at(sim, fault, host, node))
-        heal_later(sim, fault, node);
+        sim_heal_later(sim, fault, node);
 }
 
 static bool is_possible(const struct sim *sim, enum fault fault)
@@ -410,7 +377,7 @@ static enum fault draw(struct sim *sim)
 
     for (uint32_t i = 0; i < FAULTS; i++)
         all += is_possible(sim, (enum fault)i) ? faults[i].weight : 0;
-    at = below(sim, all);
+    at = sim_below(sim, all);
     for (uint32_t i = 0; i < FAULTS; i++) {
         uint32_t weight = is_possible(sim, (enum fault)i) ? faults[i].weight : 0;
 
@@ -423,7 +390,7 @@ static enum fault draw(struct sim *sim)
 
 void sim_fault(struct sim *sim)
 {
-    uint32_t count = sim->profile.wide_faults ? 1 + below(sim, 3) : 1;
+    uint32_t count = sim->profile.wide_faults ? 1 + sim_below(sim, 3) : 1;
 
     if (sim->quiet)
         return;
@@ -432,258 +399,15 @@ void sim_fault(struct sim *sim)
 
         if (sim->faults >= sim->faults_max)
             return;
-        if (below(sim, 10) == 0)
-            sim_image_take(sim, below(sim, SIM_HOSTS));
+        if (sim_below(sim, 10) == 0)
+            sim_image_take(sim, sim_below(sim, SIM_HOSTS));
         /* A disk that is replaced is rarer than a process that is started again. */
         if (fault == EMPTY_RESTART && sim->profile.engine == HA_ENGINE_POSTGRESQL &&
-            below(sim, 4) != 0)
+            sim_below(sim, 4) != 0)
             fault = KILL_DB;
         strike(sim, fault);
     }
     sim_push(sim,
              sim->now_us + 1000 * ha_prng_between(&sim->prng, 50, 2 * sim->profile.fault_every_ms),
              SIM_FAULT, SIM_NODES, 0, NULL);
-}
-
-/* Healing */
-
-void sim_fault_ended(struct sim *sim, uint32_t node)
-{
-    sim->nodes[node].alive = false;
-    sim->nodes[node].paused = false;
-    sim->nodes[node].incarnation++;
-    heal_in(sim, KILL_WATCHER, node, 20, 2000);
-}
-
-static void start_daemon(struct sim *sim, uint32_t node)
-{
-    if (sim->nodes[node].alive ||
-        (node >= SIM_WATCHERS_MAX && (!sim->hosts[node - SIM_WATCHERS_MAX].exists ||
-                                      sim_is_kept_off(sim, node - SIM_WATCHERS_MAX))))
-        return;
-    if (node >= SIM_WATCHERS_MAX)
-        sim_agent_start(sim, node);
-    else if (!sim->watchers[node].lost && sim->watchers[node].voter &&
-             sim->log.kind->has_disk(sim, node))
-        sim_watcher_start(sim, node);
-}
-
-static void join(struct sim *sim, uint32_t node)
-{
-    for (uint32_t i = 0; i < SIM_NODES; i++)
-        sim->reach[i][node] = sim->reach[node][i] = true;
-}
-
-static void turn_on(struct sim *sim, enum fault fault, uint32_t host)
-{
-    uint32_t empty = sim->profile.engine == HA_ENGINE_REDIS ? 2 : 12;
-
-    if (sim_is_kept_off(sim, host)) {
-        if (fault == WIPE_HOST || fault == RESTORE_HOST)
-            heal_in(sim, fault, SIM_WATCHERS_MAX + host, 100, 500);
-        return;
-    }
-    sim->hosts[host].forgot = false;
-    if (!sim->hosts[host].db.alive)
-        sim_db_start(sim, host,
-                     fault == WIPE_HOST || (fault != RESTORE_HOST && below(sim, empty) == 0));
-    start_daemon(sim, SIM_WATCHERS_MAX + host);
-}
-
-static void leader_goes(struct sim *sim)
-{
-    uint32_t node = sim->log.leader;
-
-    if (sim->quiet || node == SIM_NODES)
-        return;
-    sim->faults++;
-    if (below(sim, 3) == 0) {
-        pause_node(sim, node);
-        heal_later(sim, PAUSE_WATCHER, node);
-    } else {
-        sim_stop(sim, node);
-        heal_in(sim, KILL_WATCHER, node, 20, 2000);
-    }
-}
-
-/* The way back of what is not over with the fault itself. */
-static void mend_other(struct sim *sim, enum fault fault, uint32_t node)
-{
-    switch ((uint32_t)fault) { /* a part of the list */
-    case SEALED_AGENT:
-    case NOTING_AGENT:
-        sim_stop(sim, node);
-        /* Back at once, while the old primary may still be connected to. */
-        heal_in(sim, KILL_AGENT, node, 1, below(sim, 2) == 0 ? 200 : 6000);
-        return;
-    case LEADER_GOES:
-        leader_goes(sim);
-        return;
-    case CLONE_HOST:
-        end_clone(sim);
-        return;
-    case DB_ENDS:
-        sim_db_kill(sim, node - SIM_WATCHERS_MAX);
-        heal_in(sim, KILL_DB, node, 100, 4000);
-        return;
-    case WIPE_WATCHER:
-        if (!sim->watchers[node].voter || !sim->watchers[node].lost || sim->quiet)
-            return;
-        sim_operator_replaces(sim, node);
-        heal_in(sim, WIPE_WATCHER, node, 1000, 2000);
-        return;
-    default:
-        return;
-    }
-}
-
-void sim_mend(struct sim *sim, uint32_t arg)
-{
-    enum fault fault = (enum fault)(arg >> 8);
-    uint32_t node = arg & 255u;
-    uint32_t host = node < SIM_WATCHERS_MAX ? 0 : node - SIM_WATCHERS_MAX;
-
-    sim_story(sim, "heals or follows: %s, %s", faults[fault].name, sim_node_name(sim, node));
-    switch ((uint32_t)fault) { /* a part of the list */
-    case KILL_DB:
-    case REBOOT_HOST:
-    case WIPE_HOST:
-    case RESTORE_HOST:
-        turn_on(sim, fault, host);
-        return;
-    case HANG_DB:
-        sim->hosts[host].db.hung = false;
-        return;
-    case KILL_AGENT:
-    case KILL_WATCHER:
-        start_daemon(sim, node);
-        return;
-    case PAUSE_HOST:
-        sim->hosts[host].db.hung = false;
-        sim_push(sim, sim->now_us, SIM_RESUME, node, 0, NULL);
-        return;
-    case PAUSE_AGENT:
-    case PAUSE_WATCHER:
-    case AGENT_AWAKES:
-        sim_push(sim, sim->now_us, SIM_RESUME, node, 0, NULL);
-        return;
-    case CUT_HOST:
-    case CUT_ONE_WAY:
-    case CUT_PAIR:
-    case CUT_WATCHER:
-        join(sim, node);
-        return;
-    case WATCHERS_GONE:
-    case SPLIT:
-        for (uint32_t i = 0; i < SIM_NODES; i++)
-            join(sim, i);
-        return;
-    case GATE_FAILS:
-        sim->hosts[host].gate.broken = false;
-        return;
-    case WATCHER_DISK:
-        sim->log.kind->trouble(sim, node, SIM_DISK_WELL);
-        return;
-    default:
-        mend_other(sim, fault, node);
-    }
-}
-
-void sim_fault_sealed(struct sim *sim, uint32_t node)
-{
-    if (!sim->quiet && sim->profile.gates_fail && below(sim, 2) == 0)
-        heal_in(sim, SEALED_AGENT, node, 1, 300);
-}
-
-/* No number is drawn for it, so that other runs stay what they were. */
-void sim_fault_replaced(struct sim *sim, uint32_t old)
-{
-    uint32_t keeps = 0, host = 0;
-
-    while (host < SIM_HOSTS && !sim_takes_writes(sim, host))
-        host++;
-    while (keeps < SIM_WATCHERS_MAX && (keeps == old || keeps == sim->log.leader ||
-                                        !sim->watchers[keeps].voter || !sim_runs(sim, keeps)))
-        keeps++;
-    if (sim->quiet || sim->faults >= sim->faults_max || host == SIM_HOSTS ||
-        keeps == SIM_WATCHERS_MAX || !sim_runs(sim, old))
-        return;
-    sim->faults++;
-    sim_story(sim, "fault: %s is left to %s and %s", sim_node_name(sim, SIM_WATCHERS_MAX + host),
-              sim_node_name(sim, old), sim_node_name(sim, keeps));
-    sim->watchers[old].lags_until_us = sim->watchers[keeps].lags_until_us = sim->now_us + 6000000;
-    for (uint32_t i = 0; i < SIM_WATCHERS_MAX; i++)
-        if (i != old && i != keeps)
-            sim->reach[i][SIM_WATCHERS_MAX + host] = sim->reach[SIM_WATCHERS_MAX + host][i] = false;
-    sim_push(sim, sim->now_us + 3000000 + 1000 * (sim->seq % 5000), SIM_HEAL, SIM_NODES,
-             (uint32_t)CUT_HOST << 8 | (SIM_WATCHERS_MAX + host), NULL);
-}
-
-/* A stopped agent will hear of other standby names before it hears that its database was started
- * anew, without its data; nor has the standby that may follow it any. No number is drawn for it. */
-void sim_fault_serving(struct sim *sim, uint32_t host, const struct ha_order *order)
-{
-    const struct sim_db *db = &sim->hosts[host].db;
-    uint32_t other = host == 0 ? 1 : 0;
-
-    if (order->kind != HA_ORDER_SERVE || !order->sync_managed || !sim->hosts[host].gate.broken ||
-        sim->quiet || sim->faults + 2 > sim->faults_max || !db->alive || db->fresh ||
-        order->epoch != db->names_epoch || order->sync.members == db->names.members)
-        return;
-    if (sim->hosts[other].db.role == HA_ROLE_PRIMARY)
-        other++;
-    if (other == host)
-        other++;
-    sim->faults += 2;
-    sim_story(sim, "fault: two disks are emptied, of %s and %s",
-              sim_node_name(sim, SIM_WATCHERS_MAX + host),
-              sim_node_name(sim, SIM_WATCHERS_MAX + other));
-    sim_db_kill(sim, host);
-    sim_db_start(sim, host, true);
-    sim_db_kill(sim, other);
-    sim_db_start(sim, other, true);
-    /* It goes on when that one has copied what there is, and mostly before the gate works again. */
-    sim_push(sim, sim->now_us + 900000 + 1000 * (sim->seq % 500), SIM_HEAL, SIM_NODES,
-             (uint32_t)PAUSE_AGENT << 8 | (SIM_WATCHERS_MAX + host), NULL);
-}
-
-void sim_fault_noting(struct sim *sim, uint32_t node)
-{
-    if (!sim->quiet && sim->faults < sim->faults_max && below(sim, 60) == 0)
-        heal_in(sim, NOTING_AGENT, node, 0, 20);
-}
-
-void sim_fault_fencing(struct sim *sim)
-{
-    if (!sim->quiet && sim->faults < sim->faults_max && below(sim, 4) == 0)
-        heal_in(sim, LEADER_GOES, 0, 0, sim->profile.lease_ms);
-}
-
-void sim_heal_all(struct sim *sim)
-{
-    sim->quiet = true;
-    sim->quiet_us = sim->now_us;
-    end_clone(sim);
-    for (uint32_t i = 0; i < SIM_NODES; i++) {
-        if (i < SIM_WATCHERS_MAX && !sim->watchers[i].voter) {
-            sim_stop(sim, i); /* replaced, and switched off at last */
-            continue;
-        }
-        if (i == SIM_WATCHERS_MAX + SIM_HOSTS)
-            continue;
-        join(sim, i);
-        sim->watchers[i < SIM_WATCHERS_MAX ? i : 0].lags_until_us = 0;
-        if (i < SIM_WATCHERS_MAX && sim->log.kind->trouble != NULL)
-            sim->log.kind->trouble(sim, i, SIM_DISK_WELL);
-        if (sim->nodes[i].paused)
-            sim_push(sim, sim->now_us, SIM_RESUME, i, 0, NULL);
-        start_daemon(sim, i);
-    }
-    for (uint32_t h = 0; h < SIM_HOSTS; h++) {
-        sim->hosts[h].db.hung = false;
-        sim->hosts[h].gate.broken = false;
-        sim->hosts[h].db.misrouted_us = 0;
-        if (!sim->hosts[h].db.alive && !sim_is_kept_off(sim, h))
-            sim_db_start(sim, h, false);
-    }
 }

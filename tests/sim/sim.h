@@ -307,6 +307,7 @@ struct sim {
     struct ha_position known;        /* of the last open epoch, the furthest that was logged ... */
     struct ha_position known_before; /* ... and of the one before */
     uint64_t known_epoch;
+    uint64_t behind_epoch, behind_offset; /* in which somebody was left behind there on purpose */
     uint32_t known_service;
     uint64_t holder_epoch; /* the highest that somebody served under ... */
     uint32_t holder;       /* ... and who */
@@ -497,6 +498,8 @@ void sim_fault_fencing(struct sim *sim);
 /* Watcher @old is replaced: it and another one that does not know it yet may be all that a primary
  * hears, and what they promise keeps its lease. */
 void sim_fault_replaced(struct sim *sim, uint32_t old);
+/* The position of the primary on @host was logged. */
+void sim_fault_logged(struct sim *sim, uint32_t host);
 /* An order waits for an agent that is stopped. */
 void sim_fault_serving(struct sim *sim, uint32_t host, const struct ha_order *order);
 /* An agent writes its note: one that dies now may have said what it will not remember. */
