@@ -24,7 +24,8 @@ struct task {
     struct ha_pg_act *act;
     uint32_t turn;
     uv_work_t work;
-    ha_pg_work_fn fn; /* NULL: a lineage */
+    ha_pg_work_fn fn;   /* NULL: a lineage */
+    ha_pg_beside_cb cb; /* of ha_pg_act_beside */
     struct ha_pg_work what;
     struct ha_pg_turn late; /* now NULL: it is never */
     struct ha_pg_lineage_ask where;
@@ -239,6 +240,8 @@ static struct task *lend(struct ha_pg_act *act)
     task->what =
         (struct ha_pg_work){.server = act->server, .ask = act->ask, .timeline = act->work_timeline};
     (void)ha_text_copy(task->what.path, sizeof(task->what.path), act->server->data_dir);
+    task->what.text = act->work_text;
+    act->work_text = NULL;
     task->late = (struct ha_pg_turn){&act->turn, task->turn};
     task->work.data = task;
     act->lent++;
@@ -281,10 +284,18 @@ static void on_worked(uv_work_t *work, int status)
     struct ha_pg_act *act = task->act;
 
     act->threads--;
+    free(task->what.text);
+    task->what.text = NULL;
     if (status != 0)
         (void)ha_err_set(&task->what.err, HA_ECANCELED, "canceled");
     if (!take_back(task)) {
         free(task->what.history);
+        free(task);
+        return;
+    }
+    if (task->cb != NULL) {
+        act->beside--;
+        task->cb(act, &task->what.err);
         free(task);
         return;
     }
@@ -306,16 +317,24 @@ static void on_worked(uv_work_t *work, int status)
     act->step(act);
 }
 
-static void queue(struct ha_pg_act *act, struct task *task, ha_pg_act_step step)
+static bool hand_over(struct ha_pg_act *act, struct task *task)
 {
-    act->step = step;
     if (act->threads < THREADS_MAX &&
         uv_queue_work(act->loop, &task->work, on_work, on_worked) == 0) {
         act->threads++;
-        return;
+        return true;
     }
     act->lent--;
+    free(task->what.text);
     free(task);
+    return false;
+}
+
+static void queue(struct ha_pg_act *act, struct task *task, ha_pg_act_step step)
+{
+    act->step = step;
+    if (hand_over(act, task))
+        return;
     (void)ha_text_format(act->acted.text, sizeof(act->acted.text),
                          "%s: what was asked of its files before has not come back", act->doing);
     end_later(act, HA_EIO);
@@ -329,6 +348,20 @@ void ha_pg_act_work(struct ha_pg_act *act, ha_pg_work_fn fn, ha_pg_act_step step
         return;
     task->fn = fn;
     queue(act, task, step);
+}
+
+bool ha_pg_act_beside(struct ha_pg_act *act, ha_pg_work_fn fn, ha_pg_beside_cb cb)
+{
+    struct task *task = lend(act);
+
+    if (task == NULL)
+        return true; /* the act has ended with that */
+    task->fn = fn;
+    task->cb = cb;
+    if (!hand_over(act, task))
+        return false;
+    act->beside++;
+    return true;
 }
 
 static void on_poll(uv_timer_t *timer)
@@ -467,7 +500,10 @@ static void begin(struct ha_pg_act *act)
     act->start_ms = ha_clock_mono_ms();
     act->last_look = false;
     act->started = act->appeared = act->repointed = act->promoted = act->slotted = false;
-    act->pointed = false;
+    act->pointed = act->early = false;
+    act->beside = 0;
+    if (act->ask.kind != HA_ORDER_SERVE)
+        act->slots_due_ms = 0;
     act->doing = "finding its data";
     ha_loop_after(&act->deadline, on_deadline, act->ask.deadline_ms);
     if (act->conn.asked) /* of ha_pg_act_keep_open: its answer would be taken for this one's step */
@@ -525,8 +561,13 @@ void ha_pg_act_cancel(struct ha_pg_act *act)
 
 void ha_pg_act_keep_open(struct ha_pg_act *act)
 {
-    if (act->ask_count == 0 && act->conn.state == HA_PG_IDLE && !act->conn.asked)
+    if (act->ask_count > 0 || act->conn.asked)
+        return;
+    if (act->conn.state == HA_PG_IDLE)
         (void)ha_pg_conn_ask(&act->conn, ha_pg_act_alone_sql, on_answer, act);
+    else if (act->slots_due_ms != 0 && ha_clock_mono_ms() >= act->slots_due_ms &&
+             act->conn.state == HA_PG_OPEN)
+        ha_pg_act_reserve_slots(act);
 }
 
 static int sweep(struct ha_pg_work *work)

@@ -7,8 +7,9 @@
  * PROMOTE: pg_promote(false) on the kept connection, then look until recovery has ended. Before it
  * the epoch is noted beside the data: a server that was promoted under an epoch which never opened
  * has a timeline that another one may have, too, and is rewound to before it. With managed standby
- * names commits wait from the first one on. SERVE: the standby names, in effect for every commit
- * (act_sync.c); the note goes; slots of the other members reserve WAL. DRAIN: checkpoint, fast
+ * names commits wait from the first one on, and that is shown while recovery ends. SERVE: the
+ * standby names, in effect for every commit (act_sync.c); the note goes; the other members have
+ * slots, which are made to reserve WAL when clients are served. DRAIN: checkpoint, fast
  * stop: the server sends every byte to its standbys before it ends. The sample's position is that
  * of the shutdown checkpoint. FOLLOW (act_follow.c): a running standby of the named upstream, or,
  * without one, of nobody. SEAL (act_sync.c): a standby of nobody, for good; the position is what it
@@ -48,10 +49,12 @@ struct ha_pg_work {
     bool pending;                     /* a rewind was interrupted */
     bool backup;                      /* a base backup that has not been started */
     char *history;                    /* of that timeline; NULL: there is none */
+    char *text;                       /* to be written */
     char path[HA_PG_PATH_SIZE + 16];  /* at first of the data */
 };
 /* Its code is in work->err when it is over. */
 typedef int (*ha_pg_work_fn)(struct ha_pg_work *work);
+typedef void (*ha_pg_beside_cb)(struct ha_pg_act *act, const struct ha_err *err);
 
 struct ha_pg_ask {
     struct ha_act act;
@@ -87,9 +90,11 @@ struct ha_pg_act { /* private to act*.c */
     const struct ha_process_result *result;
     struct ha_process_run *process;
     uint32_t work_timeline;  /* for the next work */
+    char *work_text;         /* the same; it goes with it */
     struct ha_pg_work found; /* by the last one */
     uint32_t lent;           /* programs and work under way, also of acts that have ended */
     uint32_t threads;        /* of these, work */
+    uint32_t beside;         /* of this act: work that goes on beside its steps */
     void (*idle_cb)(struct ha_pg_act *act);
     struct ha_pg_lineage_cache *cache;
 
@@ -104,6 +109,11 @@ struct ha_pg_act { /* private to act*.c */
     bool appeared;       /* ... and its postmaster has been seen since */
     bool repointed, pointed, slotted; /* FOLLOW */
     bool promoted;                    /* PROMOTE: asked for */
+    bool early;              /* PROMOTE: act->fresh is open, its commits will wait for nobody */
+    uint32_t early_looks;    /* ... and how often more to look whether one does */
+    uint64_t slots_due_ms;   /* SERVE has been done, and slots may reserve no WAL yet:
+                                then they are made to; 0: nothing to do */
+    struct ha_act slots_ask; /* ... whose they are */
     ha_pg_act_step up_step;
     uint32_t rewind_timeline; /* FOLLOW: what begin_job will get */
     uint64_t rewind_fork;
@@ -154,6 +164,8 @@ void ha_pg_act_query_fresh(struct ha_pg_act *act, const char *sql, ha_pg_act_ste
 void ha_pg_act_run(struct ha_pg_act *act, const char *const *argv, ha_pg_act_step step);
 /* @fn runs on a worker thread; what it found is in act->found. */
 void ha_pg_act_work(struct ha_pg_act *act, ha_pg_work_fn fn, ha_pg_act_step step);
+/* The same while steps go on; @cb where the act still runs then. False: nobody is free for it. */
+bool ha_pg_act_beside(struct ha_pg_act *act, ha_pg_work_fn fn, ha_pg_beside_cb cb);
 void ha_pg_act_wait(struct ha_pg_act *act, uint32_t ms, ha_pg_act_step step);
 /* Ask for the facts and their lineage; where the server does not answer with both, the act ends. */
 void ha_pg_act_look(struct ha_pg_act *act, ha_pg_act_step step);
@@ -176,6 +188,9 @@ void ha_pg_act_read_control(struct ha_pg_act *act, ha_pg_act_step step);
  * uses are dropped, as are those of members that are no more. HA_EFULL. */
 int ha_pg_slots_sql(const struct ha_act *ask, bool reserve, char *sql, size_t size);
 
+/* What SERVE leaves for when nothing is asked: on the kept connection, until it is done. */
+void ha_pg_act_reserve_slots(struct ha_pg_act *act);
+
 void ha_pg_act_promote(struct ha_pg_act *act);
 void ha_pg_act_serve(struct ha_pg_act *act);
 void ha_pg_act_drain(struct ha_pg_act *act);
@@ -187,5 +202,10 @@ void ha_pg_act_seal(struct ha_pg_act *act);
 void ha_pg_act_serve_names(struct ha_pg_act *act, ha_pg_act_step step);
 /* Commits wait for nobody who exists. */
 void ha_pg_act_hold_commits(struct ha_pg_act *act, ha_pg_act_step step);
+/* That they do is seen by one that waits: a session for it is opened while recovery ends, the
+ * commit made after that, and looked at last. Where it comes to nothing SERVE sees to it. */
+void ha_pg_act_open_early(struct ha_pg_act *act);
+void ha_pg_act_commit_early(struct ha_pg_act *act);
+void ha_pg_act_end_early(struct ha_pg_act *act, ha_pg_act_step step);
 
 #endif /* HA_AGENTS_POSTGRESQL_ACT_H */

@@ -117,10 +117,30 @@ static void follows(struct ha_pg_act *act)
     ha_pg_act_wait(act, HA_PG_POLL_MS, ha_pg_follow_look);
 }
 
+static void on_quicker(struct ha_pg_act *act)
+{
+    if (act->answer->code != HA_OK)
+        HA_LOG(HA_LOG_WARN, "postgresql-retries-slowly", "why=%s", HA_QUOTE(act->answer->text));
+    follows(act);
+}
+
+static void on_quicker_set(struct ha_pg_act *act)
+{
+    if (act->answer->code == HA_OK)
+        ha_pg_act_query(act, "SELECT pg_reload_conf()", on_quicker);
+    else
+        on_quicker(act); /* without the right to it, it is as quick as it was */
+}
+
+/* One that this agent starts has it in its settings; this is for one that somebody else started. */
 static void on_slots(struct ha_pg_act *act)
 {
     act->slotted = true; /* slots help when this one is promoted; no more */
-    follows(act);
+    if (act->facts.retries_slowly)
+        ha_pg_act_query(act, "ALTER SYSTEM SET wal_retrieve_retry_interval = '" HA_PG_RETRY "'",
+                        on_quicker_set);
+    else
+        follows(act);
 }
 
 /* It has been told whom to follow, and is at it meanwhile. */
@@ -236,13 +256,61 @@ static void stop_running(struct ha_pg_act *act, ha_pg_act_step step)
         ha_pg_act_stop_server(act, step);
 }
 
+static int write_history(struct ha_pg_work *work)
+{
+    return ha_pg_files_write_history(work->server, work->timeline, work->text, &work->err);
+}
+
+static void on_startup_known(struct ha_pg_act *act)
+{
+    const PGresult *rows = act->answer->rows;
+    uint64_t pid = 0;
+
+    /* At once: what primary_conninfo says next is read when it has looked. */
+    if (act->answer->code == HA_OK && PQntuples(rows) == 1 &&
+        ha_text_u64(PQgetvalue(rows, 0, 0), INT32_MAX, &pid) == HA_OK && pid > 1)
+        (void)kill((pid_t)pid, SIGHUP);
+    repoint(act);
+}
+
+static void on_history_written(struct ha_pg_act *act)
+{
+    if (act->found.err.code == HA_OK) {
+        ha_pg_act_query(
+            act, "SELECT a.pid FROM pg_stat_get_activity(NULL) a WHERE a.backend_type = 'startup'",
+            on_startup_known);
+        return;
+    }
+    HA_LOG(HA_LOG_WARN, "postgresql-history-not-written", "why=%s", HA_QUOTE(act->found.err.text));
+    repoint(act);
+}
+
+/* A standby that does not know the new timeline asks for its own once more first, from the
+ * beginning of the segment on, and only then for the new one, from there on again. Its startup
+ * process looks for histories when it is woken and has nobody to receive from. One that lacks
+ * something of its own must take both ways: then a history that is new is what spares it a wait. */
+static void announce(struct ha_pg_act *act, uint64_t fork)
+{
+    act->work_text = act->facts.timeline + 1 == act->up_timeline && act->facts.lsn == fork &&
+                             !act->facts.receiver && act->server->data_dir[0] != '\0'
+                         ? strdup(act->up_history)
+                         : NULL;
+    if (act->work_text == NULL) {
+        repoint(act);
+        return;
+    }
+    act->work_timeline = act->up_timeline;
+    act->doing = "writing the history of the upstream";
+    ha_pg_act_work(act, write_history, on_history_written);
+}
+
 static void on_compared(struct ha_pg_act *act)
 {
     uint64_t fork = 0;
 
     /* It shares the history up to where it is. */
     if (ha_pg_follow_fork(act, act->facts.timeline, &fork) && act->facts.lsn <= fork) {
-        repoint(act);
+        announce(act, fork);
         return;
     }
     if (act->server->data_dir[0] == '\0') {

@@ -7,10 +7,13 @@
 #include "agents/postgresql/act.h"
 #include "agents/postgresql/promotion.h"
 #include "lib/base/text.h"
+#include "lib/io/clock.h"
 #include "lib/io/log.h"
 
 #define PROMOTE_POLL_MS 2u
-#define TELL_MS 5000u /* from the end of a drained server to the word of where it ended */
+#define JOIN_POLL_MS 1u
+#define RESERVE_MS 2000u /* whoever follows has connected, and its slot is in use */
+#define TELL_MS 5000u    /* from the end of a drained server to the word of where it ended */
 
 /* --- PROMOTE ---------------------------------------------------------------------------------- */
 
@@ -20,17 +23,20 @@ static void on_promoted(struct ha_pg_act *act)
     if (act->facts.sample.role != HA_ROLE_PRIMARY)
         ha_pg_act_wait(act, PROMOTE_POLL_MS, ha_pg_act_promote);
     else
-        ha_pg_act_done(act);
+        ha_pg_act_end_early(act, ha_pg_act_done);
 }
 
 static void on_recovery(struct ha_pg_act *act)
 {
     if (!ha_pg_act_check(act))
         return;
-    if (PQntuples(act->answer->rows) == 1 && strcmp(PQgetvalue(act->answer->rows, 0, 0), "f") == 0)
+    if (PQntuples(act->answer->rows) == 1 &&
+        strcmp(PQgetvalue(act->answer->rows, 0, 0), "f") == 0) {
+        ha_pg_act_commit_early(act);
         ha_pg_act_look(act, on_promoted);
-    else
+    } else {
         ha_pg_act_wait(act, PROMOTE_POLL_MS, ha_pg_act_promote);
+    }
 }
 
 static void ask_recovery(struct ha_pg_act *act)
@@ -47,6 +53,7 @@ static void on_asked(struct ha_pg_act *act)
         (void)ha_pg_act_check(act);
         return;
     }
+    ha_pg_act_open_early(act);
     ask_recovery(act);
 }
 
@@ -108,11 +115,11 @@ static void look_at_served(struct ha_pg_act *act)
     ha_pg_act_look(act, ha_pg_act_done);
 }
 
-static void on_served(struct ha_pg_act *act)
+static void on_forgotten(struct ha_pg_act *act, const struct ha_err *err)
 {
-    if (act->found.err.code != HA_OK)
-        HA_LOG(HA_LOG_WARN, "postgresql-note-kept", "why=%s", HA_QUOTE(act->found.err.text));
-    look_at_served(act);
+    (void)act;
+    if (err->code != HA_OK)
+        HA_LOG(HA_LOG_WARN, "postgresql-note-kept", "why=%s", HA_QUOTE(err->text));
 }
 
 static int forget(struct ha_pg_work *work)
@@ -120,15 +127,39 @@ static int forget(struct ha_pg_work *work)
     return ha_pg_promotion_over(work->server, work->ask.epoch, &work->err);
 }
 
+static void wait_forgotten(struct ha_pg_act *act)
+{
+    act->doing = "removing the note of its promotion";
+    if (act->beside > 0)
+        ha_pg_act_wait(act, JOIN_POLL_MS, wait_forgotten);
+    else
+        look_at_served(act);
+}
+
 static void on_slots(struct ha_pg_act *act)
 {
     if (act->answer->code != HA_OK) /* replicas can follow without, while their WAL is there */
         (void)ha_text_format(act->acted.text, sizeof(act->acted.text), "slots: %s",
                              act->answer->text);
-    if (act->server->data_dir[0] != '\0')
-        ha_pg_act_work(act, forget, on_served);
-    else
-        look_at_served(act);
+    act->slots_due_ms = ha_clock_mono_ms() + RESERVE_MS;
+    act->slots_ask = act->ask;
+    wait_forgotten(act);
+}
+
+static int add_slots(const struct ha_act *ask, bool reserve, char *sql, size_t size)
+{
+    char slot[HA_NAME_SIZE + 8];
+    int rc = ha_text_append(sql, size, "SELECT 1");
+
+    for (uint32_t i = 0; rc == HA_OK && i < ask->peer_count; i++) {
+        ha_pg_slot_name(ask->peer_names[i], slot, sizeof(slot));
+        rc = ha_text_append(
+            sql, size,
+            ", (SELECT pg_create_physical_replication_slot('%s', %s)::text WHERE NOT EXISTS"
+            " (SELECT FROM pg_replication_slots WHERE slot_name = '%s'))",
+            slot, reserve ? "true" : "false", slot);
+    }
+    return rc;
 }
 
 /* One that was made on a standby reserves nothing yet; what a primary of an earlier epoch kept for
@@ -148,24 +179,36 @@ int ha_pg_slots_sql(const struct ha_act *ask, bool reserve, char *sql, size_t si
         rc = ha_text_append(sql, size, ", '%s'", slot);
     }
     if (rc == HA_OK)
-        rc = ha_text_append(sql, size, ")); SELECT 1");
-    for (uint32_t i = 0; rc == HA_OK && i < ask->peer_count; i++) {
-        ha_pg_slot_name(ask->peer_names[i], slot, sizeof(slot));
-        rc = ha_text_append(
-            sql, size,
-            ", (SELECT pg_create_physical_replication_slot('%s', %s)::text WHERE NOT EXISTS"
-            " (SELECT FROM pg_replication_slots WHERE slot_name = '%s'))",
-            slot, reserve ? "true" : "false", slot);
-    }
-    return rc;
+        rc = ha_text_append(sql, size, ")); ");
+    return rc == HA_OK ? add_slots(ask, reserve, sql, size) : rc;
 }
 
-static void on_names_served(struct ha_pg_act *act)
+static void on_reserved(void *data, const struct ha_pg_answer *answer)
+{
+    struct ha_pg_act *act = data;
+
+    act->slots_due_ms = 0;
+    if (answer->code != HA_OK)
+        HA_LOG(HA_LOG_WARN, "postgresql-slots", "why=%s", HA_QUOTE(answer->text));
+}
+
+void ha_pg_act_reserve_slots(struct ha_pg_act *act)
 {
     char sql[HA_PG_SQL_SIZE];
 
+    if (ha_pg_slots_sql(&act->slots_ask, true, sql, sizeof(sql)) != HA_OK ||
+        ha_pg_conn_ask(&act->conn, sql, on_reserved, act) != HA_OK)
+        act->slots_due_ms = 0; /* too many members for one query: told before */
+}
+
+/* A standby needs its slot in order to connect. That those which were made while this one was a
+ * standby reserve WAL can wait until clients are served: it is all there until a checkpoint. */
+static void on_names_served(struct ha_pg_act *act)
+{
+    char sql[HA_PG_SQL_SIZE] = "";
+
     act->doing = "creating replication slots";
-    if (ha_pg_slots_sql(&act->ask, true, sql, sizeof(sql)) != HA_OK)
+    if (add_slots(&act->ask, true, sql, sizeof(sql)) != HA_OK)
         ha_pg_act_fail(act, HA_EFULL, "too many members for one query");
     else
         ha_pg_act_query(act, sql, on_slots);
@@ -173,15 +216,14 @@ static void on_names_served(struct ha_pg_act *act)
 
 static void on_serve_seen(struct ha_pg_act *act)
 {
-    if (act->facts.sample.role != HA_ROLE_PRIMARY) {
+    if (act->facts.sample.role != HA_ROLE_PRIMARY)
         ha_pg_act_fail(act, HA_ESTALE, "it is not a primary");
-        return;
-    }
-    if (act->ask.run_id != 0 && act->facts.sample.run_id != act->ask.run_id) {
+    else if (act->ask.run_id != 0 && act->facts.sample.run_id != act->ask.run_id)
         ha_pg_act_fail(act, HA_ESTALE, "it was started anew since it was promoted");
-        return;
-    }
-    ha_pg_act_serve_names(act, on_names_served);
+    else if (act->server->data_dir[0] != '\0' && !ha_pg_act_beside(act, forget, on_forgotten))
+        ha_pg_act_fail(act, HA_EIO, "what was asked of its files before has not come back");
+    else
+        ha_pg_act_serve_names(act, on_names_served);
 }
 
 void ha_pg_act_serve(struct ha_pg_act *act)

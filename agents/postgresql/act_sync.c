@@ -9,6 +9,10 @@
  *                 waiting. From then on they wait until the names are emptied.
  *   walsenders    each releases commits by the names it knows. Those that are older than the new
  *                 connection and could count are ended; their standbys come back at once.
+ * From a name that nobody has to others, with commits that were seen to wait and no standby
+ * connected, there is nothing to prove: who knows the old name releases none, and who comes knows
+ * one or the other. So PROMOTE has a commit seen waiting: its session is opened while recovery
+ * ends.
  *
  * A standby is sealed when its primary_conninfo is empty for a new backend, no WAL receiver is
  * there, and its startup process, which alone starts one, was seen asleep after the signal: it
@@ -25,6 +29,12 @@
 
 #define LOOK_POLL_MS 2u
 #define NUDGE_MS 50u /* for the startup process to end its receiver itself */
+#define EARLY_LOOKS 10u
+/* Connections of standbys, under whatever epoch. */
+#define COUNTS "(w.sync_priority > 0 OR a.application_name ~ '_e[0-9]+$')"
+
+static const char fresh_names_sql[] = "SELECT current_setting('synchronous_standby_names'),"
+                                      " current_setting('synchronous_commit')";
 
 /* --- sessions that an earlier act left behind ------------------------------------------------- */
 
@@ -40,7 +50,7 @@ static void on_others_ended(struct ha_pg_act *act)
 
 static void end_others(struct ha_pg_act *act)
 {
-    if (act->lent > 0) { /* a program, or work on a thread */
+    if (act->lent > act->beside) { /* a program, or work on a thread */
         ha_pg_act_wait(act, LOOK_POLL_MS, end_others);
         return;
     }
@@ -112,6 +122,15 @@ static void on_fresh_names(struct ha_pg_act *act)
     ha_pg_act_query(act, "ALTER SYSTEM SET synchronous_commit = 'on'", on_commit_raised);
 }
 
+/* Commits waited for nobody until now, and no standby is there: whoever knows the names before
+ * releases none, and whoever comes knows these or those. */
+static bool held_until_now(const struct ha_pg_act *act)
+{
+    return act->names[0] != '\0' && strcmp(act->names_now, HA_PG_NOBODY) == 0 &&
+           act->waits_run == act->facts.sample.run_id &&
+           strcmp(PQgetvalue(act->answer->rows, 0, 1), "0") == 0;
+}
+
 static void on_names(struct ha_pg_act *act)
 {
     if (!ha_pg_act_check(act))
@@ -121,15 +140,19 @@ static void on_names(struct ha_pg_act *act)
         return;
     }
     ha_pg_conn_drop(&act->fresh); /* made after the signals were sent, not before */
-    ha_pg_act_query_fresh(act,
-                          "SELECT current_setting('synchronous_standby_names'),"
-                          " current_setting('synchronous_commit')",
-                          on_fresh_names);
+    if (held_until_now(act))
+        act->names_step(act);
+    else
+        ha_pg_act_query_fresh(act, fresh_names_sql, on_fresh_names);
 }
 
 static void look_at_names(struct ha_pg_act *act)
 {
-    ha_pg_act_query(act, "SELECT current_setting('synchronous_standby_names')", on_names);
+    ha_pg_act_query(act,
+                    "SELECT current_setting('synchronous_standby_names'), (SELECT count(*)"
+                    " FROM pg_stat_get_activity(NULL) a JOIN pg_stat_get_wal_senders() w"
+                    " ON w.pid = a.pid WHERE " COUNTS ")",
+                    on_names);
 }
 
 static void on_names_set(struct ha_pg_act *act)
@@ -171,16 +194,27 @@ static void on_waiter_ended(struct ha_pg_act *act)
     act->commit_step(act);
 }
 
-static void on_commit_seen(struct ha_pg_act *act)
+static bool is_waiting(const struct ha_pg_act *act)
 {
     const PGresult *rows = act->answer->rows;
+
+    return PQntuples(rows) == 1 && strcmp(PQgetvalue(rows, 0, 0), "SyncRep") == 0;
+}
+
+static void end_waiter(struct ha_pg_act *act)
+{
     char sql[64];
 
+    (void)ha_text_format(sql, sizeof(sql), "SELECT pg_terminate_backend(%d)", act->waiter);
+    ha_pg_act_query(act, sql, on_waiter_ended);
+}
+
+static void on_commit_seen(struct ha_pg_act *act)
+{
     if (!ha_pg_act_check(act))
         return;
-    if (PQntuples(rows) == 1 && strcmp(PQgetvalue(rows, 0, 0), "SyncRep") == 0) {
-        (void)ha_text_format(sql, sizeof(sql), "SELECT pg_terminate_backend(%d)", act->waiter);
-        ha_pg_act_query(act, sql, on_waiter_ended);
+    if (is_waiting(act)) {
+        end_waiter(act);
     } else if (act->commit_code != HA_OK) {
         ha_pg_act_fail(act, act->commit_code, "%s: %s", act->doing, act->commit_text);
     } else {
@@ -188,7 +222,7 @@ static void on_commit_seen(struct ha_pg_act *act)
     }
 }
 
-static void look_at_commit(struct ha_pg_act *act)
+static void ask_waits(struct ha_pg_act *act, ha_pg_act_step step)
 {
     char sql[96];
 
@@ -197,7 +231,12 @@ static void look_at_commit(struct ha_pg_act *act)
         act->waiter = PQbackendPID(act->fresh.pg);
     (void)ha_text_format(sql, sizeof(sql), "SELECT wait_event FROM pg_stat_get_activity(%d)",
                          act->waiter);
-    ha_pg_act_query(act, sql, on_commit_seen);
+    ha_pg_act_query(act, sql, step);
+}
+
+static void look_at_commit(struct ha_pg_act *act)
+{
+    ask_waits(act, on_commit_seen);
 }
 
 static void on_commit(void *data, const struct ha_pg_answer *answer)
@@ -210,17 +249,22 @@ static void on_commit(void *data, const struct ha_pg_answer *answer)
         (void)ha_text_format(act->commit_text, sizeof(act->commit_text), "%s", answer->text);
 }
 
+static int ask_commit(struct ha_pg_act *act)
+{
+    act->committed = false;
+    act->commit_code = HA_OK;
+    return ha_pg_conn_ask(&act->fresh,
+                          "SELECT set_config('synchronous_commit', 'on', true),"
+                          " pg_logical_emit_message(true, 'hafailover', '')",
+                          on_commit, act);
+}
+
 static void commit(struct ha_pg_act *act)
 {
     int rc;
 
     act->doing = "waiting until commits wait for a standby";
-    act->committed = false;
-    act->commit_code = HA_OK;
-    rc = ha_pg_conn_ask(&act->fresh,
-                        "SELECT set_config('synchronous_commit', 'on', true),"
-                        " pg_logical_emit_message(true, 'hafailover', '')",
-                        on_commit, act);
+    rc = ask_commit(act);
     if (rc != HA_OK)
         ha_pg_act_fail(act, rc, "%s: %s", act->doing, ha_code_text(rc));
     else
@@ -258,15 +302,16 @@ static void bounce(struct ha_pg_act *act)
         act,
         "SELECT count(pg_terminate_backend(a.pid)) FROM pg_stat_get_activity(NULL) a"
         " JOIN pg_stat_get_wal_senders() w ON w.pid = a.pid WHERE a.backend_start <"
-        " (SELECT b.backend_start FROM pg_stat_get_activity(pg_backend_pid()) b)"
-        " AND (w.sync_priority > 0 OR a.application_name ~ '_e[0-9]+$')",
+        " (SELECT b.backend_start FROM pg_stat_get_activity(pg_backend_pid()) b) AND " COUNTS,
         on_bounced);
 }
 
 static void on_names_in_effect(struct ha_pg_act *act)
 {
-    if (act->names[0] == '\0')
-        names_are_told(act); /* whoever still knows names only makes commits wait */
+    /* Without names whoever still knows some only makes commits wait; without a new connection
+     * there is nobody to end. */
+    if (act->names[0] == '\0' || act->fresh.state != HA_PG_OPEN)
+        names_are_told(act);
     else
         bounce(act);
 }
@@ -337,6 +382,58 @@ void ha_pg_act_hold_commits(struct ha_pg_act *act, ha_pg_act_step step)
     act->serve_step = step;
     act->doing = "looking at the standby names";
     ha_pg_act_query(act, "SELECT current_setting('synchronous_standby_names')", on_names_before);
+}
+
+static void on_early(void *data, const struct ha_pg_answer *answer)
+{
+    struct ha_pg_act *act = data;
+
+    act->early = answer->code == HA_OK &&
+                 strcmp(PQgetvalue(answer->rows, 0, 0), HA_PG_NOBODY) == 0 &&
+                 !are_weak(PQgetvalue(answer->rows, 0, 1)) &&
+                 (act->early_looks == 0 || ask_commit(act) == HA_OK);
+}
+
+void ha_pg_act_open_early(struct ha_pg_act *act)
+{
+    act->early_looks = 0; /* recovery has not ended */
+    if (act->ask.sync_managed && act->fresh.state == HA_PG_IDLE)
+        (void)ha_pg_conn_ask(&act->fresh, fresh_names_sql, on_early, act);
+}
+
+void ha_pg_act_commit_early(struct ha_pg_act *act)
+{
+    act->early_looks = EARLY_LOOKS;
+    if (!act->fresh.asked) /* else as soon as it is open */
+        act->early = act->early && act->fresh.state == HA_PG_OPEN && ask_commit(act) == HA_OK;
+}
+
+static void look_early(struct ha_pg_act *act);
+
+static void on_early_seen(struct ha_pg_act *act)
+{
+    bool may_come = act->answer->code == HA_OK && act->fresh.asked && act->early_looks-- > 1;
+
+    if (act->answer->code == HA_OK && act->early && is_waiting(act))
+        end_waiter(act);
+    else if (may_come)
+        ha_pg_act_wait(act, LOOK_POLL_MS, look_early);
+    else
+        act->commit_step(act);
+}
+
+static void look_early(struct ha_pg_act *act)
+{
+    ask_waits(act, on_early_seen);
+}
+
+void ha_pg_act_end_early(struct ha_pg_act *act, ha_pg_act_step step)
+{
+    act->commit_step = step;
+    if (act->fresh.asked)
+        look_early(act);
+    else
+        step(act);
 }
 
 /* --- SEAL ------------------------------------------------------------------------------------- */

@@ -24,6 +24,7 @@ enum {
     SEGMENT_SIZE,
     CAN_REWIND,
     SLOT,
+    RETRIES_SLOWLY,
     LACKS,
     COLUMNS,
 };
@@ -48,7 +49,9 @@ enum {
     " current_setting('synchronous_standby_names'),"                                             \
     " pg_size_bytes(current_setting('wal_segment_size')),"                                       \
     " current_setting('data_checksums')::bool OR current_setting('wal_log_hints')::bool,"        \
-    " current_setting('primary_slot_name')," lacks                                               \
+    " current_setting('primary_slot_name'),"                                                     \
+    " current_setting('wal_retrieve_retry_interval')::interval > '" HA_PG_RETRY                  \
+    "'::interval," lacks                                                                         \
     " FROM (SELECT pg_is_in_recovery() AS rec OFFSET 0) r, pg_control_system() s"                \
     " LEFT JOIN pg_stat_get_wal_receiver() w ON w.pid IS NOT NULL"
 
@@ -121,6 +124,7 @@ static void read_standby(const PGresult *rows, struct ha_pg_facts *facts)
     sample->read_only = true; /* PostgreSQL knows no other */
     facts->replayed = number(rows, REPLAYED);
     facts->receiver = PQgetisnull(rows, 0, RECEIVER) == 0;
+    facts->retries_slowly = is_true(rows, RETRIES_SLOWLY);
     sample->link_up = strcmp(value(rows, RECEIVER), "streaming") == 0;
     sample->link_idle_ms = ago_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)ago_ms;
     if (facts->replayed > facts->lsn)

@@ -12,6 +12,9 @@
 #include "agents/postgresql/lineage.h"
 #include "lib/core/types.h"
 
+/* How soon a standby tries again to receive: wal_retrieve_retry_interval. */
+#define HA_PG_RETRY "200ms"
+
 struct ha_pg_facts {
     struct ha_sample sample; /* all but the lineage */
     uint64_t system;
@@ -22,6 +25,7 @@ struct ha_pg_facts {
     bool replaying;      /* standby: still in its own WAL, so lsn is not final */
     bool can_rewind;     /* checksums or wal_log_hints */
     bool receiver;       /* standby: a WAL receiver exists */
+    bool retries_slowly; /* standby: its wal_retrieve_retry_interval is longer than ours */
     char conninfo[1024]; /* standby: primary_conninfo ... */
     char slot[64];       /* ... and primary_slot_name; cut short: empty */
     char sync_names[1024];

@@ -12,6 +12,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "agents/postgresql/facts.h"
 #include "agents/postgresql/files_parts.h"
 #include "agents/postgresql/parse.h"
 #include "lib/base/text.h"
@@ -215,7 +216,7 @@ int ha_pg_files_standby(const struct ha_pg_server *server, const char *conninfo,
     if (rc == HA_OK)
         rc = ha_text_append(text, room,
                             "recovery_target_timeline = 'latest'\n"
-                            "wal_retrieve_retry_interval = '200ms'\n");
+                            "wal_retrieve_retry_interval = '" HA_PG_RETRY "'\n");
     rc = rc == HA_OK ? ha_pg_file_write(server, path, text, err)
                      : ha_err_set(err, rc, "the settings of a standby are too long");
     free(old);

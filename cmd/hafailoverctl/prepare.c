@@ -19,7 +19,7 @@ static const char postgresql[] =
     "hafailover_agent;\n"
     "GRANT ALTER SYSTEM ON PARAMETER primary_conninfo, primary_slot_name, "
     "synchronous_standby_names,\n"
-    "    synchronous_commit TO hafailover_agent;\n"
+    "    synchronous_commit, wal_retrieve_retry_interval TO hafailover_agent;\n"
     "\n"
     "-- What replicas follow their upstream as, and a rewind reads its files as.\n"
     "CREATE ROLE hafailover_replica LOGIN REPLICATION IN ROLE pg_checkpoint;\n"

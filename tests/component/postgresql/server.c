@@ -34,7 +34,7 @@ static const char roles[] =
     "CREATE ROLE agent LOGIN REPLICATION IN ROLE pg_monitor, pg_checkpoint, pg_signal_backend;"
     "GRANT EXECUTE ON FUNCTION pg_promote(boolean, integer), pg_reload_conf() TO agent;"
     "GRANT ALTER SYSTEM ON PARAMETER primary_conninfo, primary_slot_name,"
-    " synchronous_standby_names, synchronous_commit TO agent;"
+    " synchronous_standby_names, synchronous_commit, wal_retrieve_retry_interval TO agent;"
     "CREATE ROLE replica LOGIN REPLICATION PASSWORD '" SERVER_PASSWORD "' IN ROLE pg_checkpoint;"
     "GRANT EXECUTE ON FUNCTION pg_ls_dir(text, boolean, boolean), pg_stat_file(text, boolean),"
     " pg_read_binary_file(text), pg_read_binary_file(text, bigint, bigint, boolean) TO replica;"

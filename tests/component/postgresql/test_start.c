@@ -1,5 +1,5 @@
 /* How a server is started and stopped: by commands of the administrator, as an ordinary process;
- * and how much WAL it keeps for who is away. */
+ * how much WAL it keeps for who is away; what one that takes over need not do before it serves. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -176,9 +176,116 @@ static void test_slot_is_bounded(void **state)
     server_free(&b);
 }
 
+/* A standby that somebody else has started does not wait for seconds before it asks again; where
+ * the role of the agent may not say so, it follows all the same. */
+static void test_adopted(void **state)
+{
+    static const char adopt[] = "ALTER SYSTEM SET wal_retrieve_retry_interval = '5s';"
+                                "SELECT pg_reload_conf()";
+    struct server a, b;
+    struct client ca, cb;
+
+    server_make(&a, NULL);
+    server_make(&b, NULL);
+    client_open_local(&ca, *state, &a);
+    client_open_local(&cb, *state, &b);
+    expect(&ca, act_follow(NULL, "a"), HA_OK);
+    expect(&ca, act_on(HA_ORDER_PROMOTE), HA_OK);
+    expect(&ca, act_on(HA_ORDER_SERVE), HA_OK);
+    expect(&cb, act_follow(&a, "b"), HA_OK);
+    server_do(&b, adopt);
+    server_wait(&b, "SHOW wal_retrieve_retry_interval", "5s", 10000);
+    expect(&cb, act_follow(&a, "b"), HA_OK);
+    server_wait(&b, "SHOW wal_retrieve_retry_interval", "200ms", 10000);
+    server_do(&a, "REVOKE ALTER SYSTEM ON PARAMETER wal_retrieve_retry_interval FROM agent");
+    server_wait(&b,
+                "SELECT has_parameter_privilege('agent', 'wal_retrieve_retry_interval',"
+                " 'alter system')",
+                "f", 10000);
+    server_do(&b, adopt);
+    server_wait(&b, "SHOW wal_retrieve_retry_interval", "5s", 10000);
+    expect(&cb, act_follow(&a, "b"), HA_OK);
+    client_close(&ca);
+    client_close(&cb);
+    server_free(&a);
+    server_free(&b);
+}
+
+/* Of a service whose commits wait for c. */
+static struct ha_act waiting(struct ha_act act)
+{
+    act.epoch = 5;
+    act.sync_managed = true;
+    act.sync = (struct ha_sync_set){.need = 1, .members = 1u << 3};
+    (void)snprintf(act.member_names[3], sizeof(act.member_names[3]), "c");
+    (void)snprintf(act.peer_names[0], sizeof(act.peer_names[0]), "c");
+    act.peer_count = 1;
+    return act;
+}
+
+static unsigned times_said(const struct server *server, const char *text)
+{
+    unsigned count = 0;
+
+    while (count < 9 && shell("[ $(grep -c '%s' %s-hafailover/server.log) -gt %u ]", text,
+                              server->data, count) == 0)
+        count++;
+    return count;
+}
+
+/* That commits wait is shown while it is promoted, and not once more before it serves; and who has
+ * all of the timeline before does not ask for that again. */
+static void test_takes_over(void **state)
+{
+    static const char shown[] = "canceling the wait for synchronous replication";
+    struct ha_act serve = act_on(HA_ORDER_SERVE);
+    struct server a, b, c;
+    struct client ca, cb, cc;
+
+    server_make(&a, NULL);
+    server_make(&b, NULL);
+    server_make(&c, NULL);
+    client_open_local(&ca, *state, &a);
+    client_open_local(&cb, *state, &b);
+    client_open_local(&cc, *state, &c);
+    expect(&ca, act_follow(NULL, "a"), HA_OK);
+    expect(&ca, act_on(HA_ORDER_PROMOTE), HA_OK);
+    (void)snprintf(serve.peer_names[serve.peer_count++], sizeof(serve.peer_names[0]), "c");
+    expect(&ca, serve, HA_OK);
+    expect(&cb, waiting(act_follow(&a, "b")), HA_OK);
+    expect(&cc, waiting(act_follow(&a, "c")), HA_OK);
+    server_do(&a, "INSERT INTO t VALUES (1)");
+    server_wait(&a,
+                "SELECT count(*) FROM pg_stat_replication"
+                " WHERE flush_lsn = pg_current_wal_flush_lsn()",
+                "2", 20000);
+    server_signal(&a, SIGKILL);
+    expect(&cb, waiting(act_on(HA_ORDER_SEAL)), HA_OK);
+    expect(&cc, waiting(act_on(HA_ORDER_SEAL)), HA_OK);
+    assert_int_equal(cb.acted.sample.position.offset, cc.acted.sample.position.offset);
+    expect(&cb, waiting(act_on(HA_ORDER_PROMOTE)), HA_OK);
+    assert_int_equal(times_said(&b, shown), 1);
+    expect(&cb, waiting(act_on(HA_ORDER_SERVE)), HA_OK);
+    assert_int_equal(times_said(&b, shown), 1);
+    server_wait(&b, "SHOW synchronous_standby_names", "ANY 1 (\"c_e5\")", 10000);
+    expect(&cc, waiting(act_follow(&b, "c")), HA_OK);
+    server_do(&b, "INSERT INTO t VALUES (2)"); /* waits for c */
+    server_wait(&c, "SELECT count(*) FROM t", "2", 10000);
+    /* Whether it looks before it is told whom to ask is a race that nothing depends on. */
+    assert_int_equal(times_said(&c, "fetching timeline history file for timeline 3"), 0);
+    client_close(&ca);
+    client_close(&cb);
+    client_close(&cc);
+    server_free(&a);
+    server_free(&b);
+    server_free(&c);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(test_commands, loop_setup, loop_teardown),
     cmocka_unit_test_setup_teardown(test_ordinary, loop_setup, loop_teardown),
+    cmocka_unit_test_setup_teardown(test_adopted, loop_setup, loop_teardown),
+    cmocka_unit_test_setup_teardown(test_takes_over, loop_setup, loop_teardown),
     cmocka_unit_test_setup_teardown(test_slot_is_bounded, loop_setup, loop_teardown),
 };
 
