@@ -11,6 +11,7 @@
 #include "agents/postgresql/files_parts.h"
 #include "lib/base/text.h"
 #include "lib/io/clock.h"
+#include "lib/io/log.h"
 #include "lib/io/loop.h"
 
 /* Not 0: a timer that is due at once would run again before the loop looks at its sockets. */
@@ -18,6 +19,9 @@
 /* Work on threads at a time: of this act, of one that was canceled, and a sweep. On a disk that
  * hangs none comes back, and each try would take another thread from all databases of this host. */
 #define THREADS_MAX 3
+#define OWED_WAIT_MS 500u /* doubles up to ... */
+#define OWED_WAIT_MAX_MS 60000u
+#define OWED_TRIES_MAX 60u
 
 /* A program or work under way. It may outlive the act that began it; then nobody waits for it. */
 struct task {
@@ -278,6 +282,34 @@ static void on_work(uv_work_t *work)
     ha_pg_file_turn(NULL);
 }
 
+static int end_note(struct ha_pg_work *work)
+{
+    return ha_pg_promotion_over(work->server, work->ask.epoch, &work->err);
+}
+
+static void wait_with_note(struct ha_pg_act *act)
+{
+    const uint32_t shift = act->owed_tries < 10 ? act->owed_tries : 10;
+    const uint64_t wait_ms = (uint64_t)OWED_WAIT_MS << shift;
+
+    act->owed_ms = ha_clock_mono_ms() + (wait_ms < OWED_WAIT_MAX_MS ? wait_ms : OWED_WAIT_MAX_MS);
+}
+
+static void on_note_ended(struct ha_pg_act *act, const struct ha_pg_work *what)
+{
+    act->owed_under_way = false;
+    if (act->stopped || what->ask.epoch != act->owed_epoch)
+        return;
+    act->owed_tries++;
+    wait_with_note(act);
+    if (what->err.code != HA_OK && act->owed_tries < OWED_TRIES_MAX)
+        return;
+    HA_LOG(what->err.code == HA_OK ? HA_LOG_INFO : HA_LOG_ERROR, "postgresql-note-ended",
+           "epoch=%" PRIu64 " tries=%" PRIu32 " result=%s text=%s", act->owed_epoch,
+           act->owed_tries, ha_code_text(what->err.code), HA_QUOTE(what->err.text));
+    act->owed_epoch = 0;
+}
+
 static void on_worked(uv_work_t *work, int status)
 {
     struct task *task = work->data;
@@ -288,6 +320,8 @@ static void on_worked(uv_work_t *work, int status)
     task->what.text = NULL;
     if (status != 0)
         (void)ha_err_set(&task->what.err, HA_ECANCELED, "canceled");
+    if (task->fn == end_note)
+        on_note_ended(act, &task->what);
     if (!take_back(task)) {
         free(task->what.history);
         free(task);
@@ -508,6 +542,8 @@ static void begin(struct ha_pg_act *act)
     ha_loop_after(&act->deadline, on_deadline, act->ask.deadline_ms);
     if (act->conn.asked) /* of ha_pg_act_keep_open: its answer would be taken for this one's step */
         ha_pg_conn_drop(&act->conn);
+    if (act->ask.kind == HA_ORDER_PROMOTE)
+        act->owed_epoch = 0;
     /* What a job does to the files is only for the order that began it. */
     if (act->ask.kind != HA_ORDER_FOLLOW && act->job.running)
         ha_pg_job_cancel(&act->job);
@@ -559,10 +595,46 @@ void ha_pg_act_cancel(struct ha_pg_act *act)
         end_later(act, HA_ECANCELED);
 }
 
+/* For work that nobody waits for; where there is no room for it now, it is left out. */
+static bool queue_unwaited(struct ha_pg_act *act, ha_pg_work_fn fn, uint64_t epoch,
+                           struct ha_pg_turn late)
+{
+    struct task *task = act->threads < THREADS_MAX ? calloc(1, sizeof(*task)) : NULL;
+
+    if (task == NULL)
+        return false;
+    task->act = act;
+    task->turn = act->turn - 1;
+    task->late = late;
+    task->fn = fn;
+    task->what.server = act->server;
+    task->what.ask.epoch = epoch;
+    task->work.data = task;
+    if (uv_queue_work(act->loop, &task->work, on_work, on_worked) != 0) {
+        free(task);
+        return false;
+    }
+    act->lent++;
+    act->threads++;
+    return true;
+}
+
+void ha_pg_act_owe_end(struct ha_pg_act *act, uint64_t epoch)
+{
+    if (epoch != act->owed_epoch)
+        act->owed_tries = 0;
+    act->owed_epoch = epoch;
+    wait_with_note(act);
+}
+
 void ha_pg_act_keep_open(struct ha_pg_act *act)
 {
     if (act->ask_count > 0 || act->conn.asked)
         return;
+    /* Too late once anything else has begun: watchers that began anew give small epochs again. */
+    if (act->owed_epoch != 0 && !act->owed_under_way && ha_clock_mono_ms() >= act->owed_ms)
+        act->owed_under_way = queue_unwaited(act, end_note, act->owed_epoch,
+                                             (struct ha_pg_turn){&act->turn, act->turn});
     if (act->conn.state == HA_PG_IDLE)
         (void)ha_pg_conn_ask(&act->conn, ha_pg_act_alone_sql, on_answer, act);
     else if (act->slots_due_ms != 0 && ha_clock_mono_ms() >= act->slots_due_ms &&
@@ -577,25 +649,8 @@ static int sweep(struct ha_pg_work *work)
 
 void ha_pg_act_sweep(struct ha_pg_act *act)
 {
-    struct task *task = calloc(1, sizeof(*task));
-
-    if (task == NULL || act->server->data_dir[0] == '\0' || !act->server->resolved ||
-        act->threads >= THREADS_MAX) {
-        free(task);
-        return;
-    }
-    task->act = act;
-    task->turn = act->turn - 1; /* nobody waits for it */
-    task->late = (struct ha_pg_turn){&act->begun, act->begun};
-    task->fn = sweep;
-    task->what.server = act->server;
-    task->work.data = task;
-    if (uv_queue_work(act->loop, &task->work, on_work, on_worked) == 0) {
-        act->lent++;
-        act->threads++;
-    } else {
-        free(task);
-    }
+    if (act->server->data_dir[0] != '\0' && act->server->resolved)
+        (void)queue_unwaited(act, sweep, 0, (struct ha_pg_turn){&act->begun, act->begun});
 }
 
 void ha_pg_act_stop(struct ha_pg_act *act, void (*idle_cb)(struct ha_pg_act *act))

@@ -132,6 +132,11 @@ struct ha_pg_act { /* private to act*.c */
     uint64_t told_run;  /* in this run all of the server knows the names `told` */
     char told[HA_SYNC_NAMES_SIZE];
 
+    uint64_t owed_epoch; /* it serves, which could not be noted yet; 0: nothing is owed */
+    uint32_t owed_tries;
+    uint64_t owed_ms; /* when it is tried again */
+    bool owed_under_way;
+
     uint64_t up_system; /* the upstream's */
     uint32_t up_timeline;
     char up_history[HA_PG_HISTORY_SIZE];
@@ -146,6 +151,9 @@ int ha_pg_act_start(struct ha_pg_act *act, const struct ha_act *ask, ha_link_act
 void ha_pg_act_cancel(struct ha_pg_act *act);
 /* Where nothing is asked: have the connection open for the next act. */
 void ha_pg_act_keep_open(struct ha_pg_act *act);
+/* The note of a promotion whose epoch has opened could not be ended: that is tried again when
+ * nothing is asked, within a bound. */
+void ha_pg_act_owe_end(struct ha_pg_act *act, uint64_t epoch);
 /* On a worker thread, whatever acts are under way: what is left of a server that has gone. */
 void ha_pg_act_sweep(struct ha_pg_act *act);
 /* The link is closing: nothing is begun any more. @idle_cb, at the earliest from inside this call,

@@ -117,9 +117,13 @@ static void look_at_served(struct ha_pg_act *act)
 
 static void on_forgotten(struct ha_pg_act *act, const struct ha_err *err)
 {
-    (void)act;
-    if (err->code != HA_OK)
-        HA_LOG(HA_LOG_WARN, "postgresql-note-kept", "why=%s", HA_QUOTE(err->text));
+    if (err->code == HA_OK) {
+        act->owed_epoch = 0;
+        return;
+    }
+    /* It serves all the same: with the note its data would only be rewound further back. */
+    HA_LOG(HA_LOG_WARN, "postgresql-note-kept", "why=%s", HA_QUOTE(err->text));
+    ha_pg_act_owe_end(act, act->ask.epoch);
 }
 
 static int forget(struct ha_pg_work *work)
