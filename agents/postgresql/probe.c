@@ -40,6 +40,7 @@ static void on_check(uv_work_t *work)
 {
     struct ha_pg_probe *probe = work->data;
 
+    probe->ending_new = ha_pg_server_is_ending(probe->server);
     (void)ha_pg_server_try_write(probe->server, &probe->check_new);
 }
 
@@ -54,9 +55,17 @@ static void on_checked(uv_work_t *work, int status)
     struct ha_pg_probe *probe = work->data;
 
     probe->checking = false;
-    if (status == 0)
+    if (status == 0) {
         probe->check = probe->check_new;
+        probe->ending = probe->ending_new;
+    }
     tell_idle(probe);
+}
+
+static void forget_check(struct ha_pg_probe *probe)
+{
+    probe->check = (struct ha_err){0};
+    probe->ending = false;
 }
 
 /* Reads go on where the disk is full, read-only or does not answer: a file is written beside the
@@ -76,6 +85,13 @@ static void check_write(struct ha_pg_probe *probe, struct ha_sample *sample)
         (void)ha_err_set(&probe->check, HA_ETIMEDOUT,
                          "its data directory has taken no write for %" PRIu64 " s",
                          (now_ms - probe->check_ms) / 1000);
+    /* Our connections are among those it still serves, and keep it from ending. */
+    if (probe->ending) {
+        sample->answer = HA_ANSWER_STARTING;
+        (void)ha_text_format(sample->text, sizeof(sample->text),
+                             "it is shutting down: it serves who is connected, and nobody else");
+        return;
+    }
     if (probe->check.code == HA_OK)
         return;
     sample->writable = false;
@@ -129,7 +145,7 @@ static void tell(struct ha_pg_probe *probe)
         probe->server != NULL && probe->server->data_dir[0] != '\0')
         check_write(probe, &probed.sample);
     else
-        probe->check = (struct ha_err){0};
+        forget_check(probe);
     probed.pid = probe->conn.server_pid;
     finish(probe, &probed);
 }

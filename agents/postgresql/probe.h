@@ -38,6 +38,7 @@ struct ha_pg_probe { /* private */
     bool checking;
     uint64_t check_ms;
     struct ha_err check, check_new; /* how the last one went; the one under way */
+    bool ending, ending_new;        /* likewise: the server has been told to end */
     int32_t stuck_pid;              /* the server's process of a session of ours that hung */
     uint64_t stuck_start;
     void (*idle_cb)(struct ha_pg_probe *probe);

@@ -269,6 +269,23 @@ int32_t ha_pg_server_pid(const struct ha_pg_server *server)
     return works_in(text, real) ? (int32_t)pid : 0;
 }
 
+bool ha_pg_server_is_ending(const struct ha_pg_server *server)
+{
+    enum { LINE_STATUS = 8 };
+    char path[HA_PG_PATH_SIZE + 32], line[1024];
+    bool ending = false;
+    FILE *file;
+
+    (void)snprintf(path, sizeof(path), "%s/postmaster.pid", server->data_dir);
+    file = fopen(path, "re");
+    if (file == NULL)
+        return false;
+    for (unsigned i = 1; i <= LINE_STATUS && fgets(line, sizeof(line), file) != NULL; i++)
+        ending = i == LINE_STATUS && strncmp(line, "stopping", 8) == 0;
+    (void)fclose(file); /* only read */
+    return ending;
+}
+
 int ha_pg_server_sweep(const struct ha_pg_server *server)
 {
     char path[HA_PG_PATH_SIZE + 32], real[PATH_MAX];

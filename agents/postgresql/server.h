@@ -44,6 +44,10 @@ void ha_pg_server_found(struct ha_pg_server *server, const char *real);
 /* Blocking: the postmaster named in postmaster.pid, if it lives: else 0. */
 int32_t ha_pg_server_pid(const struct ha_pg_server *server);
 
+/* Blocking: whether that has been told to end, by whomever. In a smart shutdown it serves those who
+ * are connected, also us, for as long as they stay, and nobody else. */
+bool ha_pg_server_is_ending(const struct ha_pg_server *server);
+
 /* Whether process @pid that started at @start works still: one that has ended and that nobody has
  * waited for yet does not. */
 bool ha_pg_server_lives(int32_t pid, uint64_t start);

@@ -435,6 +435,34 @@ def shutting_down(lab):
     never_two(client)
 
 
+def smart_shutdown(lab):
+    """A primary that somebody shuts down in the smart way serves who is connected, the watchers
+    too: it is told, and has the same bound as any other that shuts down."""
+    try:
+        configure(lab, "starting_max = 4s")
+        before = lab.wait_settled()
+        old = before["primary"]
+        client = lab.writing()
+        lab.wait_acks(client, isolation.now())
+        began = isolation.now()
+        os.kill(lab.pid(old, "database"), signal.SIGTERM)
+        member = wait_for(lambda: lab.member(old)["verdict"] == "starting" and lab.member(old), 10,
+                          "told")
+        expect("shutting down" in member["reason"], member["reason"])
+        expect(lab.service()["epoch"] == before["epoch"], "failed over before its time")
+        first = lab.wait_acks(client, began, but=old, deadline_s=30)[0]
+        lab.tell(f"{(first.answered - began) / 1e9:.1f} s until another one acknowledged, "
+                 f"{holes(client, began):.0f} ms without; {lab.history()[0]['text']}")
+        expect(first.answered - began >= 4e9, "failed over before its time")
+        expect("shutting down" in lab.history()[0]["text"], lab.history()[0]["text"])
+        expect(holes(client, began) < 3000, "who was connected was not served")
+    finally:
+        lab.apply(lab.services)
+    lab.wait_settled(60)
+    lab.stop_writers()
+    never_two(client)
+
+
 def wal_removed(lab):
     """A replica that was away for longer than its slot keeps WAL: told, and copied where that is
     allowed."""
@@ -567,6 +595,7 @@ if __name__ == "__main__":
         "slow-stop": slow_stop,
         "unready": unready,
         "shutting-down": shutting_down,
+        "smart-shutdown": smart_shutdown,
         "wal-removed": wal_removed,
         "slots-exhausted": slots_exhausted,
         "disk-full": disk_full,

@@ -7,6 +7,7 @@
 
 #include "lib/base/err.h"
 #include "lib/base/text.h"
+#include "lib/io/clock.h"
 #include "tests/component/postgresql/server.h"
 #include "tests/support/cmocka_ha.h"
 
@@ -263,6 +264,35 @@ static void test_unwritable(void **state)
     server_free(&server);
 }
 
+/* Somebody shuts it down in the smart way: it answers whom it knows, as long as they stay. */
+static void test_smart_shutdown(void **state)
+{
+    struct server server;
+    struct client client, watcher;
+    uint64_t end_ms;
+
+    server_make(&server, NULL);
+    server_start(&server);
+    client_open_local(&client, *state, &server);
+    client_open_remote(&watcher, *state, &server, "watcher", SERVER_PASSWORD);
+    wait_writable(&client, true, "");
+    assert_int_equal(client_probe(&watcher, 2000), HA_ANSWER_OK);
+    assert_int_equal(kill(server_pid(&server), SIGTERM), 0);
+    end_ms = ha_clock_mono_ms() + 10000;
+    while (client_probe(&client, 2000) == HA_ANSWER_OK && ha_clock_mono_ms() < end_ms)
+        run_for(*state, 50);
+    assert_int_equal(client.probed.sample.answer, HA_ANSWER_STARTING);
+    assert_non_null(strstr(client.probed.sample.text, "shutting down"));
+    assert_int_equal(client_probe(&watcher, 2000), HA_ANSWER_OK); /* who cannot see it */
+    client_close(&watcher);
+    server_stop(&server);
+    assert_int_not_equal(client_probe(&client, 2000), HA_ANSWER_OK);
+    server_start(&server); /* what was true of the last run is not of this one */
+    wait_writable(&client, true, "");
+    client_close(&client);
+    server_free(&server);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(test_primary, loop_setup, loop_teardown),
     cmocka_unit_test_setup_teardown(test_denied, loop_setup, loop_teardown),
@@ -273,6 +303,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(test_rights, loop_setup, loop_teardown),
     cmocka_unit_test_setup_teardown(test_stopped_sessions, loop_setup, loop_teardown),
     cmocka_unit_test_setup_teardown(test_unwritable, loop_setup, loop_teardown),
+    cmocka_unit_test_setup_teardown(test_smart_shutdown, loop_setup, loop_teardown),
 };
 
 HA_TEST_MAIN("postgresql/probe", tests)
