@@ -269,7 +269,6 @@ static void push_settings(struct conn *conn)
     const struct ha_watcher *core = conn->agents->daemon->core;
     uint32_t cursor = 0, service, member;
 
-    push_peers(conn);
     for (uint32_t i = 0; i < conn->sent_count; i++)
         conn->sent[i].wanted = false;
     while (conn->state == CONN_SERVED &&
@@ -315,6 +314,7 @@ static void serve(struct conn *conn)
            conn->instance);
     conn->state = CONN_SERVED;
     step_agent(conn, true);
+    push_peers(conn);
     push_settings(conn);
 }
 
@@ -618,10 +618,12 @@ bool ha_agents_prepare(struct ha_agents *agents, const char *agent, const struct
     return conn != NULL && conn->state == CONN_SERVED;
 }
 
-void ha_agents_refresh(struct ha_agents *agents)
+void ha_agents_refresh(struct ha_agents *agents, bool settings)
 {
     for (struct conn *conn = agents->conns; conn != NULL; conn = conn->next) {
         if (conn->state == CONN_SERVED)
+            push_peers(conn);
+        if (conn->state == CONN_SERVED && settings)
             push_settings(conn);
     }
 }

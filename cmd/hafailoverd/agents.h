@@ -31,8 +31,8 @@ void ha_agents_order(struct ha_agents *agents, const struct ha_effect_order *ord
 bool ha_agents_prepare(struct ha_agents *agents, const char *agent, const struct ha_prepare *ask);
 void ha_agents_flush(struct ha_agents *agents);
 
-/* Push settings that have changed. */
-void ha_agents_refresh(struct ha_agents *agents);
+/* Push what has changed: with @settings all, else only who its peers are. */
+void ha_agents_refresh(struct ha_agents *agents, bool settings);
 /* Each 100 ms: silent connections, waiting ones. */
 void ha_agents_poll(struct ha_agents *agents);
 

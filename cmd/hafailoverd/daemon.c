@@ -69,6 +69,38 @@ static void set_tick(struct ha_daemon *daemon)
     (void)uv_timer_start(&daemon->tick, on_tick, wait_ms < TICK_MAX_MS ? wait_ms : TICK_MAX_MS, 0);
 }
 
+/* Of which services agents may keep the lease: it decides what they are told of each other. */
+static uint64_t hash_kept(const struct ha_cluster *cluster)
+{
+    uint64_t hash = HA_HASH_START;
+
+    for (uint32_t i = 0; i < HA_SERVICES_MAX; i++) {
+        const struct ha_service *service = &cluster->services[i];
+
+        if (service->used && service->hold.count > 0)
+            hash = ha_hash(hash, &service->id, sizeof(service->id));
+    }
+    return hash;
+}
+
+/* Once for all entries of a turn: it costs with the number of all services. */
+static void look_at_topology(struct ha_daemon *daemon)
+{
+    uint64_t kept_hash = daemon->kept_hash;
+
+    if (daemon->applied)
+        daemon->kept_hash = hash_kept(&daemon->core->cluster);
+    daemon->applied = false;
+    if (daemon->topology_changed) {
+        daemon->topology_changed = false;
+        ha_prober_refresh(daemon->prober);
+        ha_agents_refresh(daemon->agents, true);
+        ha_fencer_look(daemon->fencer);
+    } else if (daemon->kept_hash != kept_hash) {
+        ha_agents_refresh(daemon->agents, false);
+    }
+}
+
 /* Once per loop turn, with neither the core nor libraft on the stack. */
 static void on_drain(void *ctx)
 {
@@ -76,12 +108,7 @@ static void on_drain(void *ctx)
 
     if (daemon->stopping || daemon->raft == NULL)
         return;
-    if (daemon->topology_changed) {
-        daemon->topology_changed = false;
-        ha_prober_refresh(daemon->prober);
-        ha_agents_refresh(daemon->agents);
-        ha_fencer_look(daemon->fencer);
-    }
+    look_at_topology(daemon);
     if (daemon->core->cluster.notice_count > 0)
         ha_notifier_look(daemon->notifier);
     if (ha_dispatch_drain(daemon->dispatch))

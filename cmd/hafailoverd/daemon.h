@@ -48,7 +48,9 @@ struct ha_daemon {
     struct ha_backlog backlog;   /* effects, filled by steps, emptied by dispatch */
     struct ha_config *config_in; /* where a committed configuration is decoded */
     bool topology_changed;       /* what prober and agents go by: they must look */
-    uint64_t malformed_count;    /* entries that could not be decoded */
+    bool applied;                /* entries, in this turn of the loop */
+    uint64_t kept_hash;       /* of the services whose lease agents may keep, as last looked at */
+    uint64_t malformed_count; /* entries that could not be decoded */
     bool peer_heard[HA_WATCHERS_MAX];
     bool timers_open;
     bool stopping;

@@ -19,22 +19,12 @@
 #define EXIT_HUNG 1  /* the disk: what is stored is sound, and a start finds out more */
 #define EXIT_FATAL 3 /* the log can no longer be trusted: do not restart without looking */
 
-/* Of how many services agents may keep the lease: it decides what they are told of each other. */
-static uint32_t kept_count(const struct ha_cluster *cluster)
-{
-    uint32_t count = 0;
-
-    for (uint32_t i = 0; i < HA_SERVICES_MAX; i++)
-        count += cluster->services[i].used && cluster->services[i].hold.count > 0;
-    return count;
-}
-
 static void apply(void *ctx, const struct ha_raft_entry *entry)
 {
     struct ha_daemon *daemon = ctx;
     const struct ha_cluster *cluster = &daemon->core->cluster;
     uint64_t version = cluster->config_version;
-    uint32_t services = cluster->service_count, kept = kept_count(cluster);
+    uint32_t services = cluster->service_count;
     struct ha_command command = {.kind = HA_COMMAND_NOTHING};
     struct ha_event event = {.kind = HA_EVENT_COMMITTED};
     struct ha_err err = {0};
@@ -59,9 +49,9 @@ static void apply(void *ctx, const struct ha_raft_entry *entry)
     HA_LOG(code == HA_OK ? HA_LOG_DEBUG : HA_LOG_INFO, "applied",
            "index=%" PRIu64 " kind=%s result=%s text=%s", entry->index,
            ha_command_kind_text(command.kind), ha_code_text(code), HA_QUOTE(err.text));
-    if (version != cluster->config_version || services != cluster->service_count ||
-        kept != kept_count(cluster))
+    if (version != cluster->config_version || services != cluster->service_count)
         daemon->topology_changed = true;
+    daemon->applied = true;
     ha_dispatch_applied(daemon->dispatch, entry->index, code, err.text);
     if (command.kind == HA_COMMAND_REPLACE && code == HA_OK)
         ha_set_replaced(daemon, entry, &command.u.replace);
