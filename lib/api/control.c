@@ -31,7 +31,7 @@ enum ha_api_role ha_api_role_of(const char *peer, bool is_local)
 
 void ha_reply_json(struct ha_api_reply *reply, int status, json_t *json)
 {
-    char *body = ha_json_dump(json, JSON_INDENT(2));
+    char *body = ha_json_dump(json, JSON_COMPACT); /* whoever reads it has a tool that indents */
 
     json_decref(json);
     free(reply->body);
