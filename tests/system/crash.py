@@ -10,8 +10,8 @@ from stories import (DATABASES, MS, address, expect, expect_reigns, holes, main,
                      never_two, wait_for)
 
 KILLS = 5
-# The goal is 100 (PostgreSQL: 250) on an idle machine; this one also runs on a busy one.
-KILL_HOLE_MEDIAN_MS = {"redis": 250, "postgresql": 1000}
+# Below what a lease takes, or a deadline. How fast it is the benchmarks tell, on an idle machine.
+KILL_HOLE_MEDIAN_MS = {"redis": 1200, "postgresql": 4000}
 HANG_HOLE_MS = 5000
 REFUSED_S = 3
 REFUSED_MAX = 120  # in a second, by three watchers and an agent: each asks again after 50 ms
@@ -34,6 +34,8 @@ def kill(lab, kills=KILLS):
         wait_for(lambda: promoted_notices(lab, killed), 5, "webhook of the promotion")
         lab.stop_writers()
         expect_reigns([old, new], *clients)
+        fence = lab.history()[0]["fence"]
+        expect(fence == "report", f"a crash that the agent sees needs no timer: fenced by {fence}")
         seen.append(holes(clients[0], killed))
         lab.tell(f"{old} to {new}: first write {(first.answered - killed) / MS:.1f} ms after the "
                  f"kill, {seen[-1]:.1f} ms without an acknowledgement")

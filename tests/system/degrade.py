@@ -15,7 +15,7 @@ from stories import (DATABASES, MS, WATCHERS, address, expect, expect_reigns, ho
 from webhooks import PORT, apply_webhooks, hooks, now, restore
 
 HOLE_MS = 4000   # of a failover while a disk hangs: an election may be part of it
-CALM_MS = 500    # of a client that should not notice
+CALM_MS = 1200   # of a client that should not notice: a lease that is lost takes longer
 NAME_SERVER = """
 import socket, sys
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -159,7 +159,7 @@ def name_server(lab):
         began = now()
         lab.ctl("webhook", "test", "--wait", "1s")
         expect(silent.stdout.readline() == "asked\n", "no name was asked for")
-        fail_over(lab, "names hang", 1000)
+        fail_over(lab, "names hang", HOLE_MS)
         wait_for(lambda: [h for h in hooks(lab, "good", began) if "promoted" in h["json"]["type"]], 5,
                  "the notice")
         for host in WATCHERS:  # and nothing waits for it at the end

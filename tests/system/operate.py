@@ -12,7 +12,8 @@ from stories import (DATABASES, LabError, WATCHERS, address, expect, holes, main
 
 SWITCHOVERS = 20
 STOPPED_HOLE_MS = 10000
-HOLE_MEDIAN_MS = {"redis": 250, "postgresql": 1500}  # some tens, and below 500, on an idle machine
+# Below what a lease takes, or a deadline. How fast it is the benchmarks tell, on an idle machine.
+HOLE_MEDIAN_MS = {"redis": 1200, "postgresql": 4000}
 
 
 def missing(lab, writer, host):

@@ -19,7 +19,7 @@ from stories import VIP, expect, main, wait_for  # noqa: E402
 PGBENCH = "/usr/lib/postgresql/15/bin/pgbench"
 WHERE = f"-h {VIP} -p 5432 -U app"
 CLIENTS, PER_SECOND = 3, 60
-HOLE_MEDIAN_MS = 3000 # strict, on a machine with much other work; below 500 on an idle one
+HOLE_MEDIAN_MS = 4000  # below any deadline; how fast it is is told
 RUN_S = 5  # what it notes it writes when it ends
 AGAIN_UNTIL_STOPPED = f"""
 while [ ! -e stop ]; do

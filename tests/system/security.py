@@ -13,7 +13,7 @@ os.environ["HAFO_TLS"] = "certificates"  # of this group's lab
 
 HERE = pathlib.Path(__file__).resolve().parent
 TOOL = HERE.parent.parent / "deploy" / "config" / "certificates"
-HOLE_MS = 1500
+HOLE_MS = 4000
 LOG_WINDOW_S = 5.5
 RSS_MORE_MAX_KIB = 48 << 10
 FDS_MORE_MAX = 16

@@ -14,7 +14,7 @@ PORT = 8080
 BAD = ("hang", "fail", "reset", "redirect", "trickle")
 TAKEN = ("good", "huge", "heads")  # 2xx is 2xx, whatever follows it
 NOTICE_MS = 2000      # from the kill of a primary to the notice, beside seven bad receivers
-HOLE_MS = 1000
+HOLE_MS = 4000
 RSS_MAX_KIB = 64 << 10  # what a flood of answers may cost
 ROUNDS = 24
 
