@@ -118,11 +118,35 @@ static void test_cursor_is_bounded(void **state)
     assert_true(ha_crc32c(0, "123456789", 9) == 0xe3069283u);
 }
 
+/* RFC 3720, B.4; and however the bytes are cut into pieces. */
+static void test_crc(void **state)
+{
+    uint8_t bytes[64] = {0};
+    const uint8_t *const end = bytes + sizeof(bytes);
+
+    (void)state;
+    assert_true(ha_crc32c(0, bytes, 32) == 0x8a9136aau);
+    memset(bytes, 0xff, 32);
+    assert_true(ha_crc32c(0, bytes, 32) == 0x62a8ab43u);
+    for (size_t i = 0; i < sizeof(bytes); i++)
+        bytes[i] = (uint8_t)i;
+    assert_true(ha_crc32c(0, bytes, 32) == 0x46dd794eu);
+    for (const uint8_t *from = bytes; from < end; from++) {
+        uint32_t crc = 0;
+
+        for (const uint8_t *at = from; at < end; at++) {
+            crc = ha_crc32c(crc, at, 1);
+            assert_true(crc == ha_crc32c(0, from, (size_t)(at + 1 - from)));
+        }
+    }
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_duration),
     cmocka_unit_test(test_host_port),
     cmocka_unit_test(test_numbers_and_names),
     cmocka_unit_test(test_cursor_is_bounded),
+    cmocka_unit_test(test_crc),
 };
 
 HA_TEST_MAIN("base/text", tests)
