@@ -34,10 +34,7 @@ void ha_reply_json(struct ha_api_reply *reply, int status, json_t *json)
     char *body = ha_json_dump(json, JSON_COMPACT); /* whoever reads it has a tool that indents */
 
     json_decref(json);
-    free(reply->body);
-    reply->body = body;
-    reply->body_size = body != NULL ? strlen(body) : 0;
-    reply->status = body != NULL ? status : 500;
+    ha_reply_text(reply, status, body);
     reply->type = "application/json";
 }
 
@@ -161,10 +158,13 @@ static void get_status(const struct ha_call *call)
 {
     const char *service = ha_call_arg(call, "service");
 
-    if (service != NULL && ha_cluster_service_named(&call->view->watcher->cluster, service) == NULL)
+    if (service != NULL &&
+        ha_cluster_service_named(&call->view->watcher->cluster, service) == NULL) {
         ha_refuse(call->reply, HA_ENOENT, "there is no service of that name; `status` lists them");
-    else
-        ha_reply_json(call->reply, 200, ha_render_status(call->view, service));
+        return;
+    }
+    ha_reply_text(call->reply, 200, ha_render_status(call->view, service));
+    call->reply->type = "application/json";
 }
 
 static void get_watchers(const struct ha_call *call)

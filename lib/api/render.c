@@ -235,11 +235,33 @@ static json_t *in_the_clear(const struct ha_cluster *cluster)
     return list;
 }
 
-json_t *ha_render_status(const struct ha_api_view *view, const char *service)
+struct each { /* service that is asked for */
+    const struct ha_api_view *view;
+    const char *name; /* NULL: all */
+    uint32_t slot;    /* the next to be looked at */
+};
+
+static bool next_service(void *ctx, json_t **ret)
+{
+    struct each *each = ctx;
+
+    while (each->slot < HA_SERVICES_MAX) {
+        const struct ha_service *one = &each->view->watcher->cluster.services[each->slot++];
+
+        if (!one->used || (each->name != NULL && strcmp(each->name, one->config.name) != 0))
+            continue;
+        *ret = service_of(each->view, one);
+        return true;
+    }
+    return false;
+}
+
+char *ha_render_status(const struct ha_api_view *view, const char *service)
 {
     const struct ha_cluster *cluster = &view->watcher->cluster;
+    struct each each = {.view = view, .name = service};
     json_t *status = json_object();
-    json_t *services = json_array();
+    char *text;
 
     set(status, "time", time_of(view->wall_ms));
     set(status, "served_by", json_string(view->watcher->options.name));
@@ -254,15 +276,9 @@ json_t *ha_render_status(const struct ha_api_view *view, const char *service)
     set(status, "notices_waiting", number(cluster->notice_count));
     set(status, "webhooks_in_the_clear", in_the_clear(cluster));
     set(status, "watchers", ha_render_watchers(view));
-    for (uint32_t i = 0; i < HA_SERVICES_MAX; i++) {
-        const struct ha_service *one = &cluster->services[i];
-
-        if (!one->used || (service != NULL && strcmp(service, one->config.name) != 0))
-            continue;
-        (void)json_array_append_new(services, service_of(view, one));
-    }
-    set(status, "services", services);
-    return status;
+    text = ha_json_dump_list(status, "services", next_service, &each);
+    json_decref(status);
+    return text;
 }
 
 /* Milliseconds after the decision was noticed; null where the stage was not reached. */

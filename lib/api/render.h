@@ -12,8 +12,8 @@ struct ha_decision;
 struct ha_plan;
 struct ha_service;
 
-/* The whole; @service: only the one of that name, or NULL. */
-json_t *ha_render_status(const struct ha_api_view *view, const char *service);
+/* The whole, as malloced text; @service: only the one of that name, or NULL. */
+char *ha_render_status(const struct ha_api_view *view, const char *service);
 json_t *ha_render_watchers(const struct ha_api_view *view);
 /* Newest first, at most @count, of one service or of all (NULL). */
 json_t *ha_render_history(const struct ha_api_view *view, const char *service, uint32_t count);

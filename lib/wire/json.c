@@ -55,15 +55,56 @@ static int take(const char *data, size_t size, void *ctx)
     return 0;
 }
 
+static bool begin(struct text *text)
+{
+    *text = (struct text){.data = malloc(1024), .room = 1024};
+    text->failed = text->data == NULL;
+    return !text->failed;
+}
+
+static char *finish(struct text *text, bool good)
+{
+    if (good && !text->failed) {
+        text->data[text->size] = '\0';
+        return text->data;
+    }
+    free(text->data);
+    return NULL;
+}
+
+static bool dump(struct text *text, const json_t *json, size_t flags)
+{
+    return json != NULL && json_dump_callback(json, take, text, flags) == 0;
+}
+
 char *ha_json_dump(const json_t *json, size_t flags)
 {
-    struct text text = {.data = malloc(1024), .room = 1024};
+    struct text text;
 
-    if (json != NULL && text.data != NULL && json_dump_callback(json, take, &text, flags) == 0 &&
-        !text.failed) {
-        text.data[text.size] = '\0';
-        return text.data;
+    return finish(&text, begin(&text) && dump(&text, json, flags));
+}
+
+static bool put(struct text *text, const char *string)
+{
+    return take(string, strlen(string), text) == 0;
+}
+
+char *ha_json_dump_list(const json_t *head, const char *name, ha_json_next_cb next, void *ctx)
+{
+    struct text text;
+    bool good = begin(&text) && dump(&text, head, JSON_COMPACT);
+    const char *comma = "";
+    json_t *item;
+
+    if (good) {
+        text.size--; /* the brace that closes it */
+        good = put(&text, json_object_size(head) > 0 ? ",\"" : "\"") && put(&text, name) &&
+               put(&text, "\":[");
     }
-    free(text.data);
-    return NULL;
+    while (good && next(ctx, &item)) {
+        good = put(&text, comma) && dump(&text, item, JSON_COMPACT | JSON_ENCODE_ANY);
+        comma = ",";
+        json_decref(item);
+    }
+    return finish(&text, good && put(&text, "]}"));
 }
