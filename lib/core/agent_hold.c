@@ -74,8 +74,11 @@ void ha_held_hold_order(struct ha_held *held, const struct ha_order *order, uint
      * log forgets this one. */
     if (now_ms < hold->rests_until_ms)
         return;
+    /* Nor does anything rest on what was promised for longer than this one says: an agent that has
+     * started anew since then counts as free when that has passed. */
     for (uint32_t id = 0; id <= HA_MEMBERS_MAX; id++)
-        if (hold->terms.epoch != order->epoch || before->memory[id] != order->hold.memory[id])
+        if (hold->terms.epoch != order->epoch || before->lease_ms > order->hold.lease_ms ||
+            before->memory[id] != order->hold.memory[id])
             hold->given_ms[id] = 0;
     hold->terms = (struct ha_hold_terms){order->epoch, order->hold_index, order->hold};
     ha_held_persist(held, out);

@@ -170,6 +170,8 @@ CORE = (
      ("hold.c", "    if (before_ms > awake_ms && before_ms - awake_ms > left_ms)", "    if (false)"),
      ("agent_hold.c", "return order->hold_ms != 0 && before_ms > until_ms ? before_ms : until_ms;",
       "return until_ms;")),
+    ("hold-rests-on-a-longer-promise",
+     ("agent_hold.c", " || before->lease_ms > order->hold.lease_ms ||\n", " ||\n")),
     ("hold-remainder-not-told",
      ("agent_hold.c", "(uint32_t)left_of(held->hold.until_ms, now_ms)", "0"),
      ("agent_hold.c", "return order->hold_ms != 0 && before_ms > until_ms ? before_ms : until_ms;",
@@ -222,6 +224,7 @@ ONLY = {
     "hold-of-one-agent": ("hold",),
     "hold-fenced-without-an-end": ("hold",),
     "hold-promise-not-durable": ("hold",),
+    "hold-rests-on-a-longer-promise": ("hold", "changes"),
     "hold-remainder-not-told": ("hold",),
     "hold-after-the-end": ("hold",),
 }

@@ -126,6 +126,12 @@ def an_agent_that_wakes_up_serves_no_other_run():
 
 
 @case
+def a_shorter_lease_rests_on_no_longer_promise():
+    code, out, _ = sim("--seed", "3528")  # whose agent started anew, and counts as free sooner
+    expect(f"exit 0, not {code}: {out[-300:]}", code == 0)
+
+
+@case
 def what_is_no_option_is_refused():
     for args in (("--seed",), ("--seed", "x"), ("--seeds", "-1"), ("--what", "1"), ("7",),
                  ("--seed", "1", "--seeds", "2"), ("--minutes", "1", "--seeds", "2"),

@@ -225,6 +225,31 @@ static void test_a_set_is_not_changed_while_the_lease_rests_on_it(void **state)
     hand_free(hand);
 }
 
+/* Whoever promised for longer may have started anew, and then has promised for no longer than the
+ * log says. */
+static void test_promises_of_a_longer_lease_end_with_its_set(void **state)
+{
+    struct ha_hold_set shorter = both;
+    struct hand *hand = holder_new();
+
+    (void)state;
+    word(hand, "ag-a", MEMORY(A), hand->now_ms);
+    word(hand, "ag-c", MEMORY(C), hand->now_ms);
+    assert_int_equal(ha_held_hold_end_ms(hand_held(hand)), hand->now_ms + LEASE);
+    order_hold(hand, &both, INDEX + 1); /* no shorter: they stay */
+    hand_settle(hand);
+    assert_int_equal(ha_held_hold_end_ms(hand_held(hand)), hand->now_ms + LEASE);
+    shorter.lease_ms = LEASE / 2;
+    order_hold(hand, &shorter, INDEX + 2);
+    hand_settle(hand);
+    assert_int_equal(hand_asks(hand)->hold_index, INDEX + 2);
+    assert_int_equal(ha_held_hold_end_ms(hand_held(hand)), 0);
+    word(hand, "ag-a", MEMORY(A), hand->now_ms); /* the answer to what was asked before */
+    word(hand, "ag-c", MEMORY(C), hand->now_ms);
+    assert_int_equal(ha_held_hold_end_ms(hand_held(hand)), 0);
+    hand_free(hand);
+}
+
 /* Promising */
 
 static void ask(struct hand *hand, const char *agent, const struct ha_hold_ask *asked)
@@ -470,6 +495,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_a_set_counts_when_it_is_noted),
     cmocka_unit_test(test_an_older_set_is_void_also_after_a_restart),
     cmocka_unit_test(test_a_set_is_not_changed_while_the_lease_rests_on_it),
+    cmocka_unit_test(test_promises_of_a_longer_lease_end_with_its_set),
     cmocka_unit_test(test_a_promise_is_what_was_asked_for),
     cmocka_unit_test(test_who_gets_no_promise),
     cmocka_unit_test(test_a_later_epoch_is_noted_before_it_is_promised),
