@@ -534,7 +534,7 @@ static void begin(struct ha_pg_act *act)
     act->start_ms = ha_clock_mono_ms();
     act->last_look = false;
     act->started = act->appeared = act->repointed = act->promoted = act->slotted = false;
-    act->pointed = act->early = false;
+    act->pointed = act->early = act->uncompared = false;
     act->beside = 0;
     if (act->ask.kind != HA_ORDER_SERVE)
         act->slots_due_ms = 0;

@@ -108,8 +108,9 @@ struct ha_pg_act { /* private to act*.c */
     int32_t seen_pid;    /* FOLLOW: of the server that answers */
     bool appeared;       /* ... and its postmaster has been seen since */
     bool repointed, pointed, slotted; /* FOLLOW */
-    bool promoted;                    /* PROMOTE: asked for */
-    bool early;              /* PROMOTE: act->fresh is open, its commits will wait for nobody */
+    bool uncompared; /* FOLLOW: its history, with the upstream's: it must not count there yet */
+    bool promoted;   /* PROMOTE: asked for */
+    bool early;      /* PROMOTE: act->fresh is open, its commits will wait for nobody */
     uint32_t early_looks;    /* ... and how often more to look whether one does */
     uint64_t slots_due_ms;   /* SERVE has been done, and slots may reserve no WAL yet:
                                 then they are made to; 0: nothing to do */

@@ -206,8 +206,11 @@ static void on_conninfo_set(struct ha_pg_act *act)
 static void repoint(struct ha_pg_act *act)
 {
     char info[1024], quoted[1400], sql[1500];
+    struct ha_act ask = act->ask;
 
-    if (ha_pg_follow_conninfo(act->server, &act->ask, info, sizeof(info)) != HA_OK ||
+    if (act->uncompared)
+        ha_pg_follow_uncount(&ask);
+    if (ha_pg_follow_conninfo(act->server, &ask, info, sizeof(info)) != HA_OK ||
         ha_pg_quote(info, quoted, sizeof(quoted)) != HA_OK) {
         ha_pg_act_fail(act, HA_EFULL, "primary_conninfo is too long");
         return;
@@ -327,7 +330,8 @@ static void on_upstream_of_standby(struct ha_pg_act *act)
 {
     if (ha_pg_follow_is_other_cluster(act, act->facts.system))
         return;
-    if (act->facts.timeline == 0) /* its position is not known yet */
+    act->uncompared = act->facts.timeline == 0; /* its position is not known yet */
+    if (act->uncompared)
         repoint(act);
     else
         ha_pg_follow_read_history(act, act->facts.timeline, on_compared);
@@ -362,7 +366,8 @@ static void on_answering(struct ha_pg_act *act)
     /* What an earlier order asked for must not happen after this one: only a stop forgets it. */
     else if (sample->role == HA_ROLE_PRIMARY || act->found.promotion.may_come)
         stop_running(act, ha_pg_follow_stopped);
-    else if (!ha_pg_follow_has_upstream(act) || act->repointed || act->started)
+    else if (!ha_pg_follow_has_upstream(act) || act->repointed ||
+             (act->started && !act->uncompared))
         told(act);
     else
         ha_pg_follow_ask_upstream(act, on_upstream_of_standby);
@@ -382,7 +387,7 @@ static int look_at_server(struct ha_pg_work *work)
 static int point(struct ha_pg_work *work)
 {
     work->pid = ha_pg_server_pid(work->server);
-    return ha_pg_files_is_standby(work->server) ? ha_pg_follow_write_standby(work) : HA_OK;
+    return ha_pg_files_is_standby(work->server) ? ha_pg_follow_write_uncompared(work) : HA_OK;
 }
 
 static void on_pointed(struct ha_pg_act *act)

@@ -11,8 +11,8 @@ void ha_pg_follow_look(struct ha_pg_act *act);
 
 /* act_stopped.c: no server runs. */
 void ha_pg_follow_stopped(struct ha_pg_act *act);
-/* On a thread: the settings of a standby as the order says. */
-int ha_pg_follow_write_standby(struct ha_pg_work *work);
+/* On a thread: the settings of a standby as the order says, under a name that does not count. */
+int ha_pg_follow_write_uncompared(struct ha_pg_work *work);
 /* Start it as a standby. */
 void ha_pg_follow_start(struct ha_pg_act *act);
 
@@ -29,6 +29,9 @@ bool ha_pg_follow_has_upstream(const struct ha_pg_act *act);
 /* primary_conninfo of a standby as @ask says; empty without an upstream. HA_EFULL. */
 int ha_pg_follow_conninfo(const struct ha_pg_server *server, const struct ha_act *ask, char *to,
                           size_t size);
+/* What connects first tells how far it has replayed, also where that is in another history than the
+ * upstream's: until they were compared its name is not one that a commit may wait for. */
+void ha_pg_follow_uncount(struct ha_act *ask);
 void ha_pg_follow_aim(struct ha_pg_act *act, bool replication);
 /* Who it is, and its history. */
 void ha_pg_follow_ask_upstream(struct ha_pg_act *act, ha_pg_act_step step);

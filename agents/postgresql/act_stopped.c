@@ -58,10 +58,9 @@ static void on_standby_written(struct ha_pg_act *act)
     ha_pg_act_run(act, server->start_command[0] != '\0' ? command : own, on_start_ran);
 }
 
-int ha_pg_follow_write_standby(struct ha_pg_work *work)
+static int write_standby(struct ha_pg_work *work, const struct ha_act *ask)
 {
     const struct ha_pg_server *server = work->server;
-    const struct ha_act *ask = &work->ask;
     struct ha_err *err = &work->err;
     char info[1024], slot[HA_NAME_SIZE + 8] = "";
     int rc = ha_pg_files_prepare(server, err);
@@ -79,10 +78,24 @@ int ha_pg_follow_write_standby(struct ha_pg_work *work)
     return rc;
 }
 
+static int write_compared(struct ha_pg_work *work)
+{
+    return write_standby(work, &work->ask);
+}
+
+int ha_pg_follow_write_uncompared(struct ha_pg_work *work)
+{
+    struct ha_act ask = work->ask;
+
+    ha_pg_follow_uncount(&ask);
+    return write_standby(work, &ask);
+}
+
 void ha_pg_follow_start(struct ha_pg_act *act)
 {
     act->doing = "writing the settings of a standby";
-    ha_pg_act_work(act, ha_pg_follow_write_standby, on_standby_written);
+    ha_pg_act_work(act, act->uncompared ? ha_pg_follow_write_uncompared : write_compared,
+                   on_standby_written);
 }
 
 /* --- its data ----------------------------------------------------------------------------------
@@ -146,10 +159,12 @@ static int look_for_backup(struct ha_pg_work *work)
 
 static void on_backup(struct ha_pg_act *act)
 {
-    if (act->found.backup || !act->control.was_primary || !ha_pg_follow_has_upstream(act))
+    if (act->found.backup || !act->control.was_primary || !ha_pg_follow_has_upstream(act)) {
+        act->uncompared = ha_pg_follow_has_upstream(act) && act->ask.sync_managed;
         ha_pg_follow_start(act);
-    else
+    } else {
         ha_pg_follow_ask_upstream(act, on_upstream_of_stopped);
+    }
 }
 
 static void on_stopped_control(struct ha_pg_act *act)

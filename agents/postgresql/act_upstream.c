@@ -23,10 +23,18 @@ int ha_pg_follow_conninfo(const struct ha_pg_server *server, const struct ha_act
         return HA_OK;
     }
     /* Who counts as a synchronous standby is said per epoch. */
-    (void)ha_text_format(name, sizeof(name), "%s_e%" PRIu64,
-                         ask->member_name[0] != '\0' ? ask->member_name : "standby", ask->epoch);
+    (void)ha_text_format(name, sizeof(name), "%s",
+                         ask->member_name[0] != '\0' ? ask->member_name : "standby");
+    if (ask->epoch != HA_EPOCH_NONE)
+        (void)ha_text_append(name, sizeof(name), "_e%" PRIu64, ask->epoch);
     return ha_pg_server_conninfo(server, ask->upstream_host, ask->upstream_port, name, "", to,
                                  size);
+}
+
+void ha_pg_follow_uncount(struct ha_act *ask)
+{
+    if (ask->sync_managed)
+        ask->epoch = HA_EPOCH_NONE;
 }
 
 static void on_history(struct ha_pg_act *act)

@@ -410,6 +410,29 @@ static void test_names_and_seal(void **state)
     pair_close(&pair);
 }
 
+/* A standby tells how far it is as soon as it connects, whatever its history: until that is
+ * compared with the upstream's it has no name that a commit could wait for. */
+static void test_counts_once_compared(void **state)
+{
+    struct ha_act follow;
+    struct pair pair;
+
+    pair_open(&pair, *state, NULL);
+    follow = with_names(act_follow(&pair.a, "b"), 0);
+    expect(&pair.cb, follow, HA_OK);
+    assert_true(pair.cb.acted.sample.sync_id == ha_sync_id("b_e5"));
+    server_signal(&pair.b, SIGKILL);
+    follow.upstream_port = 1; /* nobody listens there */
+    follow.deadline_ms = 3000;
+    assert_int_not_equal(client_act(&pair.cb, follow), HA_OK);
+    assert_int_equal(client_probe(&pair.cb, 5000), HA_ANSWER_OK);
+    assert_true(pair.cb.probed.sample.sync_id == ha_sync_id("b"));
+    expect(&pair.cb, with_names(act_follow(&pair.a, "b"), 0), HA_OK);
+    assert_true(pair.cb.acted.sample.sync_id == ha_sync_id("b_e5"));
+    assert_true(pair.cb.acted.sample.link_up);
+    pair_close(&pair);
+}
+
 /* Standby names are for the run that was promoted: one that somebody started since, with whatever
  * data, is not made able to acknowledge. */
 static void test_serve_is_for_one_run(void **state)
@@ -751,6 +774,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(test_refusals, loop_setup, loop_teardown),
     cmocka_unit_test_setup_teardown(test_slow_promotion, loop_setup, loop_teardown),
     cmocka_unit_test_setup_teardown(test_promotion_goes_on, loop_setup, loop_teardown),
+    cmocka_unit_test_setup_teardown(test_counts_once_compared, loop_setup, loop_teardown),
     cmocka_unit_test_setup_teardown(test_serve_is_for_one_run, loop_setup, loop_teardown),
     cmocka_unit_test_setup_teardown(test_names_and_seal, loop_setup, loop_teardown),
     cmocka_unit_test_setup_teardown(test_ends, loop_setup, loop_teardown),
