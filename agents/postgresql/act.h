@@ -114,6 +114,7 @@ struct ha_pg_act { /* private to act*.c */
     uint32_t early_looks;    /* ... and how often more to look whether one does */
     uint64_t slots_due_ms;   /* SERVE has been done, and slots may reserve no WAL yet:
                                 then they are made to; 0: nothing to do */
+    uint32_t slots_tries;    /* ... that failed */
     struct ha_act slots_ask; /* ... whose they are */
     ha_pg_act_step up_step;
     uint32_t rewind_timeline; /* FOLLOW: what begin_job will get */

@@ -13,7 +13,8 @@
 #define PROMOTE_POLL_MS 2u
 #define JOIN_POLL_MS 1u
 #define RESERVE_MS 2000u /* whoever follows has connected, and its slot is in use */
-#define TELL_MS 5000u    /* from the end of a drained server to the word of where it ended */
+#define RESERVE_TRIES_MAX 60u
+#define TELL_MS 5000u /* from the end of a drained server to the word of where it ended */
 
 /* --- PROMOTE ---------------------------------------------------------------------------------- */
 
@@ -140,12 +141,21 @@ static void wait_forgotten(struct ha_pg_act *act)
         look_at_served(act);
 }
 
+/* At growing intervals, of up to a minute. */
+static void wait_with_slots(struct ha_pg_act *act)
+{
+    const uint32_t shift = act->slots_tries < 5 ? act->slots_tries : 5;
+
+    act->slots_due_ms = ha_clock_mono_ms() + ((uint64_t)RESERVE_MS << shift);
+}
+
 static void on_slots(struct ha_pg_act *act)
 {
     if (act->answer->code != HA_OK) /* replicas can follow without, while their WAL is there */
         (void)ha_text_format(act->acted.text, sizeof(act->acted.text), "slots: %s",
                              act->answer->text);
-    act->slots_due_ms = ha_clock_mono_ms() + RESERVE_MS;
+    act->slots_tries = 0;
+    wait_with_slots(act);
     act->slots_ask = act->ask;
     wait_forgotten(act);
 }
@@ -192,8 +202,13 @@ static void on_reserved(void *data, const struct ha_pg_answer *answer)
     struct ha_pg_act *act = data;
 
     act->slots_due_ms = 0;
-    if (answer->code != HA_OK)
-        HA_LOG(HA_LOG_WARN, "postgresql-slots", "why=%s", HA_QUOTE(answer->text));
+    if (answer->code == HA_OK)
+        return;
+    HA_LOG(HA_LOG_WARN, "postgresql-slots", "why=%s", HA_QUOTE(answer->text));
+    /* A slot that came into use meanwhile is enough for that; others may be dropped by then, and
+     * whoever has none cannot connect. */
+    if (++act->slots_tries < RESERVE_TRIES_MAX)
+        wait_with_slots(act);
 }
 
 void ha_pg_act_reserve_slots(struct ha_pg_act *act)

@@ -281,11 +281,53 @@ static void test_takes_over(void **state)
     server_free(&c);
 }
 
+static bool is_true(const struct server *server, const char *sql)
+{
+    char *text = server_ask(server, sql);
+    bool yes = strcmp(text, "t") == 0;
+
+    free(text);
+    return yes;
+}
+
+/* What could not be done of slots when clients were served is tried again: a statement that fails
+ * half way has dropped some and made none, and whose slot is gone cannot connect. */
+static void test_slots_are_tried_again(void **state)
+{
+    static const char failed[] = "must be superuser or replication role";
+    static const char reserves[] = "SELECT count(restart_lsn) = 1 FROM pg_replication_slots";
+    struct server a;
+    struct client ca;
+
+    server_make(&a, NULL);
+    client_open_local(&ca, *state, &a);
+    expect(&ca, act_follow(NULL, "a"), HA_OK);
+    server_do(&a, "SELECT pg_create_physical_replication_slot('ha_b')"); /* it reserves nothing */
+    expect(&ca, act_on(HA_ORDER_PROMOTE), HA_OK);
+    expect(&ca, act_on(HA_ORDER_SERVE), HA_OK);
+    assert_false(is_true(&a, reserves));
+    server_do(&a, "ALTER ROLE agent NOREPLICATION");
+    for (unsigned i = 0; times_said(&a, failed) == 0; i++) {
+        assert_true(i < 100);
+        assert_int_equal(client_probe(&ca, 5000), HA_ANSWER_OK);
+        run_for(*state, 100);
+    }
+    server_do(&a, "ALTER ROLE agent REPLICATION");
+    for (unsigned i = 0; !is_true(&a, reserves); i++) {
+        assert_true(i < 200);
+        assert_int_equal(client_probe(&ca, 5000), HA_ANSWER_OK);
+        run_for(*state, 100);
+    }
+    client_close(&ca);
+    server_free(&a);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(test_commands, loop_setup, loop_teardown),
     cmocka_unit_test_setup_teardown(test_ordinary, loop_setup, loop_teardown),
     cmocka_unit_test_setup_teardown(test_adopted, loop_setup, loop_teardown),
     cmocka_unit_test_setup_teardown(test_takes_over, loop_setup, loop_teardown),
+    cmocka_unit_test_setup_teardown(test_slots_are_tried_again, loop_setup, loop_teardown),
     cmocka_unit_test_setup_teardown(test_slot_is_bounded, loop_setup, loop_teardown),
 };
 
