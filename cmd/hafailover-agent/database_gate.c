@@ -184,7 +184,8 @@ void ha_databases_gate(struct ha_databases *databases, const struct ha_effect_ga
         set_gate(database, gate->deadline_ms);
         return;
     }
-    database->reset_owed = gate->reset_clients;
+    /* What an earlier close of this turn was to do is done with the proof, which is yet to come. */
+    database->reset_owed = gate->reset_clients || (database->unproven && database->reset_owed);
     database->close_number = gate->number;
     close_gate(database);
 }
