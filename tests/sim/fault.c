@@ -256,11 +256,9 @@ static bool strike_host(struct sim *sim, enum fault fault, uint32_t host)
         return true;
     case RESTORE_HOST:
         turn_off(sim, host);
-        /* What a primary acknowledged and its disk has lost, nobody else can know; but a disk from
-         * before its epoch has not that history. */
+        /* What a primary acknowledged and its disk has lost, nobody else can know. */
         if (h->image.taken && !sim_leans_on_seals(sim) &&
-            (sim->profile.durability == HA_DURABILITY_ASYNC || host != sim->holder ||
-             h->image.db.position.lineage.steps[0].id != h->db.position.lineage.steps[0].id)) {
+            (sim->profile.durability == HA_DURABILITY_ASYNC || host != sim->holder)) {
             h->forgot = true;
             sim_image_use(sim, host, &h->image);
         }
