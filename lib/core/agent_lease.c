@@ -120,6 +120,7 @@ void ha_held_give_up(struct ha_held *held, uint64_t epoch, enum ha_verdict why,
         held->epoch_seen = epoch;
     held->giving_up = true;
     held->serving_epoch = HA_EPOCH_NONE;
+    held->serving_run = 0;
     held->lease_until_ms = 0;
     memset(held->granted, 0, sizeof(held->granted));
     held->kept_end_ms = 0;

@@ -144,6 +144,20 @@ static bool is_bound(const struct ha_agent *a, struct ha_held *held, const struc
     return true;
 }
 
+/* The run that an order of this epoch found is noted with it: chosen by what that one showed, or
+ * promoted already, is not whatever was started since, with less data perhaps. */
+static void note_run(struct ha_held *held)
+{
+    held->serving_run =
+        held->sampled && held->sample.answer == HA_ANSWER_OK ? held->sample.run_id : 0;
+}
+
+static bool is_other_run(const struct ha_held *held, const struct ha_order *order)
+{
+    return order->epoch == held->epoch_seen && held->serving_run != 0 &&
+           held->sample.run_id != held->serving_run;
+}
+
 static void order_promote(struct ha_agent *a, struct ha_held *held, const struct ha_order *order,
                           uint64_t now_ms, struct ha_effects *out)
 {
@@ -156,12 +170,22 @@ static void order_promote(struct ha_agent *a, struct ha_held *held, const struct
         fail(held, "this agent gave that epoch up");
         return;
     }
+    if (is_other_run(held, order)) {
+        if (!held->sampled || held->sample.answer != HA_ANSWER_OK)
+            return; /* it comes again */
+        take(held, order);
+        fail(held, "its database has started anew since it was chosen");
+        ha_held_give_up(held, order->epoch, HA_VERDICT_CRASHED, out);
+        return;
+    }
     if (held->epoch != HA_EPOCH_NONE && held->epoch < order->epoch)
         ha_held_give_up(held, held->epoch, HA_VERDICT_UNKNOWN, out);
     if (must_wait(held, order, out) || is_bound(a, held, order, now_ms, out))
         return;
     take(held, order);
     held->epoch_seen = order->epoch;
+    if (held->serving_epoch != order->epoch)
+        note_run(held);
     held->vip_conflict = false;
     /* From here on nothing goes out until the lease of this epoch is held. */
     ha_held_close_gate(held, out);
@@ -231,6 +255,8 @@ static void order_follow(struct ha_agent *a, struct ha_held *held, const struct 
     unseals = held->sealed != HA_EPOCH_NONE && order->upstream != HA_MEMBER_NONE;
     if (held->epoch_seen < order->epoch || unseals) {
         held->epoch_seen = order->epoch;
+        if (held->serving_epoch == HA_EPOCH_NONE)
+            held->serving_run = 0;
         if (unseals) { /* what it receives from now on is of this epoch; of nobody, nothing */
             held->sealed = HA_EPOCH_NONE;
             held->seal_done = false;
@@ -259,6 +285,7 @@ static void order_seal(struct ha_agent *a, struct ha_held *held, const struct ha
         return;
     take(held, order);
     held->epoch_seen = order->epoch;
+    note_run(held);
     held->sealed = order->epoch;
     held->seal_done = false;
     ha_held_persist(held, out);

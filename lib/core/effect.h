@@ -59,7 +59,8 @@ struct ha_effect_epochs { /* durable facts of an agent about one service */
     uint64_t given_up;
     enum ha_verdict given_up_why;
     uint64_t serving_epoch; /* the epoch it holds ... */
-    uint64_t serving_run;   /* ... with this run of the database process */
+    uint64_t serving_run;   /* ... with this run of the database process; without such an epoch, the
+                             * run that was sealed, or told to be promoted, in epoch_seen; 0: none */
     uint64_t sealed;        /* it receives nothing of epochs below this one; 0: it may */
     uint64_t sync_epoch;    /* standby names of this epoch were read back effective ... */
     uint64_t sync_index;    /* ... as the log entry of this index says: older ones are void */

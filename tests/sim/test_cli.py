@@ -132,6 +132,12 @@ def a_shorter_lease_rests_on_no_longer_promise():
 
 
 @case
+def a_promotion_is_for_the_run_that_was_sealed():
+    code, out, _ = sim("--seed", "601000886")  # sealed and chosen, its agent ends, its data is gone
+    expect(f"exit 0, not {code}: {out[-300:]}", code == 0)
+
+
+@case
 def what_is_no_option_is_refused():
     for args in (("--seed",), ("--seed", "x"), ("--seeds", "-1"), ("--what", "1"), ("7",),
                  ("--seed", "1", "--seeds", "2"), ("--minutes", "1", "--seeds", "2"),

@@ -180,6 +180,40 @@ static void test_a_sealed_agent_that_starts_anew(void **state)
     hand_free(hand);
 }
 
+/* It was chosen by what it showed when it was sealed, and its database came back empty while nobody
+ * looked: a promotion, also a late one, is not for that. */
+static void test_promotion_is_for_the_run_that_was_sealed(void **state)
+{
+    static const enum ha_order_kind orders[] = {HA_ORDER_SEAL, HA_ORDER_PROMOTE};
+
+    (void)state;
+    for (unsigned i = 0; i < 4; i++) {
+        struct hand *hand = hand_new();
+        struct ha_sample sample = hand_sample_of(HA_ROLE_REPLICA);
+        const uint64_t other = i % 2;
+
+        hand_as_replica(hand);
+        hand_order(hand, orders[i / 2], 6);
+        hand_noted(hand);
+        hand_restart(hand);
+        hand_settings(hand);
+        hand_process(hand, HA_PROCESS_RUNNING, PID + other);
+        hand_order(hand, HA_ORDER_PROMOTE, 6); /* it has not said anything yet */
+        assert_null(effects_find(hand->out, HA_EFFECT_ACT));
+        sample.run_id = RUN + other;
+        hand_sampled(hand, PID + other, &sample);
+        hand_order(hand, HA_ORDER_PROMOTE, 6);
+        if (other != 0) {
+            assert_null(effects_find(hand->out, HA_EFFECT_ACT));
+            hand_settle(hand);
+            assert_int_equal(hand_asks(hand)->given_up, 6);
+            hand_order(hand, HA_ORDER_PROMOTE, 7); /* chosen by what it shows now */
+        }
+        assert_non_null(effects_find(hand->out, HA_EFFECT_ACT));
+        hand_free(hand);
+    }
+}
+
 static void test_a_member_that_is_not_what_it_was(void **state)
 {
     (void)state;
@@ -408,6 +442,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_an_unsealed_member_with_more_data),
     cmocka_unit_test(test_a_seal_of_an_older_epoch),
     cmocka_unit_test(test_a_sealed_agent_that_starts_anew),
+    cmocka_unit_test(test_promotion_is_for_the_run_that_was_sealed),
     cmocka_unit_test(test_a_member_that_is_not_what_it_was),
     cmocka_unit_test(test_a_target_that_was_heard_earlier),
     cmocka_unit_test(test_a_lower_durability_binds_until_it_is_in_the_log),
