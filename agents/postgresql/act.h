@@ -124,7 +124,7 @@ struct ha_pg_act { /* private to act*.c */
     char names[HA_SYNC_NAMES_SIZE]; /* standby names that are being set */
     char names_now[1024];           /* those in effect before, of any length */
     bool raised;                    /* synchronous_commit was set by this act */
-    ha_pg_act_step alone_step, others_step, names_step, commit_step, serve_step;
+    ha_pg_act_step alone_step, others_step, names_step, commit_step, serve_step, sealed_step;
     int waiter; /* the backend whose commit shall wait; where it does not: */
     bool committed;
     int commit_code;
@@ -206,6 +206,8 @@ void ha_pg_act_serve(struct ha_pg_act *act);
 void ha_pg_act_drain(struct ha_pg_act *act);
 void ha_pg_act_follow(struct ha_pg_act *act);
 void ha_pg_act_seal(struct ha_pg_act *act);
+/* A running standby receives nothing any more, and its position is final: then @step. */
+void ha_pg_act_cut_off(struct ha_pg_act *act, ha_pg_act_step step);
 
 /* act_sync.c, for SERVE and PROMOTE. Make the standby names of act->ask those of every commit;
  * after a look. */

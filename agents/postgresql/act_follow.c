@@ -326,6 +326,26 @@ static void on_compared(struct ha_pg_act *act)
     stop_running(act, on_standby_stopped);
 }
 
+/* It has been told of this upstream, by whatever name. */
+static bool is_pointed(const struct ha_pg_act *act)
+{
+    struct ha_act uncounted = act->ask;
+    char info[1024];
+
+    ha_pg_follow_uncount(&uncounted);
+    return (ha_pg_follow_conninfo(act->server, &act->ask, info, sizeof(info)) == HA_OK &&
+            strcmp(info, act->facts.conninfo) == 0) ||
+           (ha_pg_follow_conninfo(act->server, &uncounted, info, sizeof(info)) == HA_OK &&
+            strcmp(info, act->facts.conninfo) == 0);
+}
+
+/* What comes from elsewhere after it was looked at would be compared with nothing. */
+static bool may_receive(const struct ha_pg_act *act)
+{
+    return act->ask.sync_managed && (act->facts.receiver || act->facts.conninfo[0] != '\0') &&
+           !is_pointed(act);
+}
+
 static void on_upstream_of_standby(struct ha_pg_act *act)
 {
     if (ha_pg_follow_is_other_cluster(act, act->facts.system))
@@ -333,6 +353,8 @@ static void on_upstream_of_standby(struct ha_pg_act *act)
     act->uncompared = act->facts.timeline == 0; /* its position is not known yet */
     if (act->uncompared)
         repoint(act);
+    else if (may_receive(act))
+        ha_pg_act_cut_off(act, ha_pg_follow_look);
     else
         ha_pg_follow_read_history(act, act->facts.timeline, on_compared);
 }

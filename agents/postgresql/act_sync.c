@@ -457,7 +457,7 @@ static void on_sealed(struct ha_pg_act *act)
     else if (act->facts.receiver || act->facts.conninfo[0] != '\0')
         ha_pg_act_fail(act, HA_EIO, "it receives again: somebody set primary_conninfo");
     else
-        ha_pg_act_done(act);
+        act->sealed_step(act);
 }
 
 static void look_at_position(struct ha_pg_act *act)
@@ -565,7 +565,13 @@ static void look_before_seal(struct ha_pg_act *act)
     ha_pg_act_try_look(act, on_seal_seen);
 }
 
+void ha_pg_act_cut_off(struct ha_pg_act *act, ha_pg_act_step step)
+{
+    act->sealed_step = step;
+    be_alone(act, look_before_seal);
+}
+
 void ha_pg_act_seal(struct ha_pg_act *act)
 {
-    be_alone(act, look_before_seal);
+    ha_pg_act_cut_off(act, ha_pg_act_done);
 }

@@ -281,6 +281,80 @@ static void test_takes_over(void **state)
     server_free(&c);
 }
 
+static void signal_child(const struct server *server, const char *which, const char *name)
+{
+    assert_int_equal(shell("kill -%s $(pgrep -P %d -f %s)", name, (int)server_pid(server), which),
+                     0);
+}
+
+/* What a standby still receives of another primary while its new one is asked for its history is
+ * none of that history: no commit of the new one returns by it. */
+static void test_receives_while_it_is_compared(void **state)
+{
+    struct server a, b, c;
+    struct client ca, cb, cc;
+    struct ha_act follow;
+    unsigned before;
+
+    server_make(&a, NULL);
+    server_make(&b, NULL);
+    server_make(&c, NULL);
+    client_open_local(&ca, *state, &a);
+    client_open_local(&cb, *state, &b);
+    client_open_local(&cc, *state, &c);
+    expect(&ca, act_follow(NULL, "a"), HA_OK);
+    expect(&ca, act_on(HA_ORDER_PROMOTE), HA_OK);
+    expect(&ca, act_on(HA_ORDER_SERVE), HA_OK);
+    server_do(&a, "SELECT pg_create_physical_replication_slot('ha_c')");
+    expect(&cb, waiting(act_follow(&a, "b")), HA_OK);
+    expect(&cc, waiting(act_follow(&a, "c")), HA_OK);
+    server_do(&a, "INSERT INTO t VALUES (1)");
+    server_wait(&c, "SELECT count(*) FROM t", "1", 20000);
+    server_wait(&b, "SELECT count(*) FROM t", "1", 20000);
+    expect(&cb, waiting(act_on(HA_ORDER_SEAL)), HA_OK);
+    signal_child(&c, "walreceiver", "STOP");
+    server_do(&a, "INSERT INTO t SELECT 666 FROM generate_series(1, 500)");
+    server_signal(&a, SIGKILL);
+    expect(&cb, waiting(act_on(HA_ORDER_PROMOTE)), HA_OK);
+    expect(&cb, waiting(act_on(HA_ORDER_SERVE)), HA_OK);
+    assert_int_equal(shell("(psql -X -q -h %s -p %u -U postgres postgres -c 'INSERT INTO t VALUES"
+                           " (2)' >/dev/null 2>&1 && touch %s/returned) &",
+                           b.dir, (unsigned)b.port, b.dir),
+                     0);
+    server_wait(&b, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'", "1",
+                20000);
+    server_signal(&b, SIGSTOP);
+    follow = waiting(act_follow(&b, "c"));
+    before = cc.acts;
+    cc.acting = true;
+    assert_int_equal(engine->act(cc.link, &follow, client_on_acted), HA_OK);
+    /* It has looked at c, and waits for what b says. */
+    for (unsigned i = 0; shell("grep -q ' 0100007F:%04X 01 ' /proc/net/tcp", (unsigned)b.port) != 0;
+         i++) {
+        assert_true(i < 500);
+        run_for(*state, 20);
+    }
+    assert_int_equal(cc.acts, before);
+    signal_child(&c, "walreceiver", "CONT");
+    server_wait(&c, "SELECT count(*) FROM t", "501", 20000);
+    server_signal(&b, SIGCONT);
+    run_until_count(*state, &cc.acts, before + 1, 30000);
+    if (cc.acted.code != HA_OK) /* it is rewound, which takes longer than an act */
+        expect(&cc, follow, HA_OK);
+    for (unsigned i = 0; shell("ls %s/returned >/dev/null 2>&1", b.dir) != 0; i++) {
+        assert_true(i < 300);
+        run_for(*state, 100);
+    }
+    server_wait(&c, "SELECT count(*) FROM t WHERE n = 2", "1", 10000);
+    server_wait(&c, "SELECT count(*) FROM t WHERE n = 666", "0", 10000);
+    client_close(&ca);
+    client_close(&cb);
+    client_close(&cc);
+    server_free(&a);
+    server_free(&b);
+    server_free(&c);
+}
+
 static bool is_true(const struct server *server, const char *sql)
 {
     char *text = server_ask(server, sql);
@@ -327,6 +401,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(test_ordinary, loop_setup, loop_teardown),
     cmocka_unit_test_setup_teardown(test_adopted, loop_setup, loop_teardown),
     cmocka_unit_test_setup_teardown(test_takes_over, loop_setup, loop_teardown),
+    cmocka_unit_test_setup_teardown(test_receives_while_it_is_compared, loop_setup, loop_teardown),
     cmocka_unit_test_setup_teardown(test_slots_are_tried_again, loop_setup, loop_teardown),
     cmocka_unit_test_setup_teardown(test_slot_is_bounded, loop_setup, loop_teardown),
 };
