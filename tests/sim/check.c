@@ -14,9 +14,11 @@ static bool is_excused(const struct sim *sim, uint32_t host)
     const struct sim_host *h = &sim->hosts[host];
     bool strict = sim->profile.durability == HA_DURABILITY_STRICT;
 
+    if (h->gate.class == HA_GATE_NFT && h->gate.flushed)
+        return true;
     if (h->gate.class == HA_GATE_PROCESS || h->gate.late)
         return strict || (h->gate.class == HA_GATE_PROCESS && h->db.run_id != h->served_run);
-    return h->gate.class == HA_GATE_NFT && h->gate.flushed;
+    return false;
 }
 
 static void check_one_writer(struct sim *sim)
