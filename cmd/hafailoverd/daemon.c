@@ -88,7 +88,7 @@ static void look_at_topology(struct ha_daemon *daemon)
 {
     uint64_t kept_hash = daemon->kept_hash;
 
-    if (daemon->applied)
+    if (daemon->applied || daemon->topology_changed) /* a snapshot is no entry */
         daemon->kept_hash = hash_kept(&daemon->core->cluster);
     daemon->applied = false;
     if (daemon->topology_changed) {
