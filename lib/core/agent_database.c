@@ -99,7 +99,8 @@ static void keep_replica_gate(struct ha_held *held, uint64_t now_ms, struct ha_e
                      (held->ticket != 0 ||
                       (held->order.epoch > held->given_up && held->result != HA_RESULT_FAILED));
 
-    if (held->epoch != HA_EPOCH_NONE || held->giving_up)
+    /* Of a service that is gone the port may be another's by now. */
+    if (held->epoch != HA_EPOCH_NONE || held->giving_up || held->settings.gone)
         return;
     /* While one is under way it may still happen, also of an epoch that was given up meanwhile.
      * Two in a row, the second asked after the first was answered: a promotion that was asked for

@@ -138,6 +138,12 @@ def a_promotion_is_for_the_run_that_was_sealed():
 
 
 @case
+def a_service_that_is_gone_opens_no_gate():
+    code, out, _ = sim("--seed", "751005233")  # its last answer came while the next one promoted
+    expect(f"exit 0, not {code}: {out[-300:]}", code == 0)
+
+
+@case
 def what_is_no_option_is_refused():
     for args in (("--seed",), ("--seed", "x"), ("--seeds", "-1"), ("--what", "1"), ("7",),
                  ("--seed", "1", "--seeds", "2"), ("--minutes", "1", "--seeds", "2"),

@@ -1000,6 +1000,7 @@ static void test_removed_service_ends_its_epoch(void **state)
 {
     struct ha_settings gone = {.service = HAND_SERVICE, .config_version = 2, .gone = true};
     struct ha_event event = {.kind = HA_EVENT_SETTINGS, .u.settings = &gone};
+    const struct ha_sample replica = hand_sample_of(HA_ROLE_REPLICA);
     struct hand *hand = hand_new();
 
     (void)state;
@@ -1013,6 +1014,10 @@ static void test_removed_service_ends_its_epoch(void **state)
     hand_settle(hand);
     hand_step(hand, &event);
     assert_null(effects_find(hand->out, HA_EFFECT_GATE));
+    for (unsigned i = 0; i < 3; i++) { /* nor do answers that were under way open it */
+        hand_sampled(hand, PID, &replica);
+        assert_null(effects_find(hand->out, HA_EFFECT_GATE));
+    }
     hand_free(hand);
 }
 
