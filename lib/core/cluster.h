@@ -61,7 +61,8 @@ struct ha_decision {
 struct ha_sync {
     bool in_force;       /* the first set was read back effective, and held by its members */
     bool alone;          /* writes may have been acknowledged by the primary alone */
-    uint64_t floor;      /* until a set is in force: what the primary had when it was chosen */
+    uint64_t floor;      /* until a set is in force: what the primary had when it was chosen, or
+                          * HA_SYNC_NOBODY */
     uint64_t floor_next; /* the same of the candidate of the epoch that is claimed */
     uint32_t count;
     struct {

@@ -486,6 +486,7 @@ static void on_promoted(struct ha_cluster *cluster, struct ha_service *service,
     int at = ha_service_member_at(service, service->primary);
 
     assert(at >= 0 && service->fence != HA_FENCE_NONE);
+    ha_cluster_sync_open(service);
     service->prev_epoch = service->open_epoch;
     service->prev_fence = service->fence;
     service->open_epoch = service->epoch;
@@ -498,7 +499,6 @@ static void on_promoted(struct ha_cluster *cluster, struct ha_service *service,
     service->members[at].unopened_epoch = HA_EPOCH_NONE;
     /* The wish has been granted; were the new primary to fail in turn, it must not bind. */
     service->target = HA_MEMBER_NONE;
-    ha_cluster_sync_open(service);
     memset(&service->hold, 0, sizeof(service->hold)); /* its agent goes by none yet */
     if (decision != NULL)
         decision->stages.promoted_ms = cluster->wall_ms;

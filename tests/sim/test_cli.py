@@ -138,6 +138,12 @@ def a_promotion_is_for_the_run_that_was_sealed():
 
 
 @case
+def the_same_primary_again_is_proven_by_nobody_else_yet():
+    code, out, _ = sim("--seed", "1155005121")  # it acknowledged by its old names until it served
+    expect(f"exit 0, not {code}: {out[-300:]}", code == 0)
+
+
+@case
 def a_service_that_is_gone_opens_no_gate():
     code, out, _ = sim("--seed", "751005233")  # its last answer came while the next one promoted
     expect(f"exit 0, not {code}: {out[-300:]}", code == 0)
