@@ -303,7 +303,8 @@ static void test_the_last_primary_proves_itself_by_its_position(void **state)
     assert_int_equal(world_commit(play->world, &play->promote), HA_EDENIED);
     play->promote.u.promote.fits[0].behind = 0;
     commit_promote(play);
-    /* It may have gone on by its old names until now: what it was chosen with proves nobody else. */
+    /* It may have gone on by its old names until now: what it was chosen with proves nobody else.
+     */
     assert_int_equal(world_outcome(play->world, HA_COMMAND_PROMOTED), HA_OK);
     assert_true(play_sync(play)->floor == HA_SYNC_NOBODY);
     play_free(play);
