@@ -37,15 +37,35 @@ bool ha_cluster_sync_binds(const struct ha_service *service)
            (service->config.durability == HA_DURABILITY_STRICT || !service->sync.alone);
 }
 
+/* The same primary again may have run all the while, and acknowledge by the names of its last epoch
+ * until it serves this one: whom those wait for still counts, beside what it had when it was
+ * chosen. */
+static void keep_sets(struct ha_sync *sync)
+{
+    bool by_nobody = !sync->in_force && sync->floor == HA_SYNC_NOBODY;
+    uint32_t kept = 0;
+
+    for (uint32_t i = 0; i < sync->count; i++)
+        if (sync->sets[i].set.need > 0) /* of the others it is kept that it was alone */
+            sync->sets[kept++] = sync->sets[i];
+    memset(&sync->sets[kept], 0, (HA_SYNC_SETS - kept) * sizeof(sync->sets[0]));
+    sync->count = kept;
+    sync->in_force = false;
+    sync->floor = by_nobody ? HA_SYNC_NOBODY : sync->floor_next;
+    sync->floor_next = 0;
+}
+
 void ha_cluster_sync_open(struct ha_service *service)
 {
     bool managed = ha_sync_is_managed(service->config.engine, service->config.durability);
-    /* The same primary again may run all the while, and acknowledge by the names of its last epoch
-     * until it serves this one: what it had when it was chosen is no bound of that. */
-    bool again = service->open_epoch != HA_EPOCH_NONE && service->open_member == service->primary;
-    uint64_t floor = again ? HA_SYNC_NOBODY : service->sync.floor_next;
 
-    service->sync = (struct ha_sync){.alone = !managed, .floor = managed ? floor : 0};
+    if (managed && service->open_epoch != HA_EPOCH_NONE &&
+        service->open_member == service->primary) {
+        keep_sets(&service->sync);
+        return;
+    }
+    service->sync =
+        (struct ha_sync){.alone = !managed, .floor = managed ? service->sync.floor_next : 0};
     for (uint32_t i = 0; i < HA_MEMBERS_MAX; i++)
         memset(&service->members[i].sync, 0, sizeof(service->members[i].sync));
 }
@@ -59,10 +79,8 @@ int ha_cluster_sync_check(const struct ha_service *service, uint32_t members, st
                           "the primary of epoch %" PRIu64 " of %s acknowledged writes alone",
                           service->open_epoch, service->config.name);
     if (!sync->in_force && sync->floor == HA_SYNC_NOBODY)
-        return ha_err_set(err, HA_EDENIED,
-                          "nobody but the primary of epoch %" PRIu64
-                          " of %s can show yet what was acknowledged",
-                          service->open_epoch, service->config.name);
+        return ha_err_set(err, HA_EDENIED, "too many changes of the set of %s are under way",
+                          service->config.name);
     for (uint32_t i = 0; i < sync->count; i++) {
         const struct ha_sync_set *set = &sync->sets[i].set;
         uint32_t counting = 0, needed = count_bits(set->members) - set->need + 1;

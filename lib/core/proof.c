@@ -140,7 +140,7 @@ struct ha_proof ha_proof_of(const struct ha_watcher *w, const struct ha_service 
             proof.missing = missing;
     }
     if (proof.best == HA_SYNC_NOBODY)
-        proof.missing = 1; /* too many changes at once, or the same primary again */
+        proof.missing = 1; /* too many changes at once */
     if (service->sync.alone)
         proof.missing = 1; /* strict: nobody but the old primary itself can show it */
     proof.complete = proof.missing == 0;

@@ -138,7 +138,7 @@ def a_promotion_is_for_the_run_that_was_sealed():
 
 
 @case
-def the_same_primary_again_is_proven_by_nobody_else_yet():
+def the_same_primary_again_keeps_its_sets():
     code, out, _ = sim("--seed", "1155005121")  # it acknowledged by its old names until it served
     expect(f"exit 0, not {code}: {out[-300:]}", code == 0)
 

@@ -303,10 +303,34 @@ static void test_the_last_primary_proves_itself_by_its_position(void **state)
     assert_int_equal(world_commit(play->world, &play->promote), HA_EDENIED);
     play->promote.u.promote.fits[0].behind = 0;
     commit_promote(play);
-    /* It may have gone on by its old names until now: what it was chosen with proves nobody else.
-     */
+    play_free(play);
+}
+
+/* It may have gone on by the names of its last epoch until it serves the next: whom they wait for
+ * counts until a set of the new epoch is in force, and so does what it had when it was chosen. */
+static void test_the_same_primary_again_keeps_its_sets(void **state)
+{
+    struct play *play = play_serving(HA_DURABILITY_STRICT);
+    struct ha_sync before = *play_sync(play);
+
+    (void)state;
+    play_primary_ends(play);
+    play->promote = (struct ha_command){.kind = HA_COMMAND_PROMOTE};
+    play->promote.u.promote = (struct ha_command_promote){
+        .ref = {world_service(play->world)->id, world_epoch(play->world)},
+        .member = A,
+        .instance = INSTANCE(A),
+        .gate = HA_GATE_BPF,
+        .fit_count = 1,
+        .fits = {{.member = A, .fitness = HA_FIT_CHOSEN, .offset = HEAD}}};
+    commit_promote(play);
     assert_int_equal(world_outcome(play->world, HA_COMMAND_PROMOTED), HA_OK);
-    assert_true(play_sync(play)->floor == HA_SYNC_NOBODY);
+    assert_false(play_sync(play)->in_force);
+    assert_int_equal(play_sync(play)->floor, HEAD);
+    assert_int_equal(play_sync(play)->count, 1);
+    assert_memory_equal(play_sync(play)->sets, before.sets, sizeof(before.sets));
+    for (uint32_t i = 1; i < 3; i++)
+        assert_int_not_equal(world_service(play->world)->members[i].sync.since, 0);
     play_free(play);
 }
 
@@ -451,6 +475,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_a_target_that_was_heard_earlier),
     cmocka_unit_test(test_a_lower_durability_binds_until_it_is_in_the_log),
     cmocka_unit_test(test_the_last_primary_proves_itself_by_its_position),
+    cmocka_unit_test(test_the_same_primary_again_keeps_its_sets),
     cmocka_unit_test(test_durability_does_not_change_under_a_failover),
     cmocka_unit_test(test_strict_of_one_is_refused),
     cmocka_unit_test(test_a_change_of_set_met_by_a_failover_at_every_step),
