@@ -128,7 +128,7 @@ static void clone_host(struct sim *sim, uint32_t host)
     const uint32_t at = SIM_HOSTS;
     struct sim_host *clone = &sim->hosts[at];
 
-    if (clone->exists || sim->profile.engine != HA_ENGINE_REDIS)
+    if (clone->exists || sim->profile.engine != HA_ENGINE_REDIS || !sim_may_be_cloned(sim))
         return;
     sim_image_take(sim, host);
     clone->exists = true;

@@ -59,3 +59,19 @@ bool sim_is_kept_off(const struct sim *sim, uint32_t host)
 {
     return sim->hosts[host].forgot && sim_leans_on_seals(sim);
 }
+
+/* Safety.md leaves it to people that of two members, where agents may keep a lease, none is cloned.
+ */
+bool sim_may_be_cloned(const struct sim *sim)
+{
+    const struct ha_config *newest = sim->configs[sim->config_count - 1];
+    bool two = newest->services[0].member_count < SIM_HOSTS;
+
+    for (uint32_t i = 0; i < SIM_WATCHERS_MAX; i++)
+        for (uint32_t s = 0; sim_runs(sim, i) && s < HA_SERVICES_MAX; s++) {
+            const struct ha_service *service = &sim->watchers[i].brain->cluster.services[s];
+
+            two = two || (service->used && service->config.member_count < SIM_HOSTS);
+        }
+    return !sim->profile.hold || !two;
+}

@@ -58,7 +58,8 @@ static void change_members(struct sim *sim, const struct ha_service *service,
         config->members[config->member_count++] = sim->configs[0]->services[0].members[2];
         return;
     }
-    if (service != NULL && service->primary == service->members[2].id)
+    if ((service != NULL && service->primary == service->members[2].id) ||
+        (sim->profile.hold && sim->hosts[SIM_HOSTS].exists))
         return;
     memset(&config->members[2], 0, sizeof(config->members[2]));
     config->member_count = SIM_HOSTS - 1;

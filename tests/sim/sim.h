@@ -397,6 +397,7 @@ void sim_image_forget(struct sim *sim, uint32_t host);
 /* The lease of an epoch that is being ended, or has been, still lets clients in. */
 bool sim_leans_on_seals(const struct sim *sim);
 bool sim_is_kept_off(const struct sim *sim, uint32_t host);
+bool sim_may_be_cloned(const struct sim *sim);
 
 /* queue.c */
 void sim_push(struct sim *sim, uint64_t at_us, enum sim_what what, uint32_t node, uint32_t arg,
