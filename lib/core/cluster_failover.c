@@ -486,7 +486,7 @@ static void on_promoted(struct ha_cluster *cluster, struct ha_service *service,
     int at = ha_service_member_at(service, service->primary);
 
     assert(at >= 0 && service->fence != HA_FENCE_NONE);
-    ha_cluster_sync_open(service);
+    ha_cluster_sync_open(service, cluster->index);
     service->prev_epoch = service->open_epoch;
     service->prev_fence = service->fence;
     service->open_epoch = service->epoch;

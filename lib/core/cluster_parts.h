@@ -54,7 +54,7 @@ int ha_cluster_apply_outcome(struct ha_cluster *cluster, enum ha_command_kind ki
 int ha_cluster_apply_sync(struct ha_cluster *cluster, enum ha_command_kind kind,
                           const struct ha_command_sync *command, struct ha_err *err);
 /* An epoch opens: nothing of its sets is known yet. */
-void ha_cluster_sync_open(struct ha_service *service);
+void ha_cluster_sync_open(struct ha_service *service, uint64_t index);
 /* Whether the words of @members (bits) prove what the sets acknowledged; sets in *err. */
 int ha_cluster_sync_check(const struct ha_service *service, uint32_t members, struct ha_err *err);
 

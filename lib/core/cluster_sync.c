@@ -39,8 +39,9 @@ bool ha_cluster_sync_binds(const struct ha_service *service)
 
 /* The same primary again may have run all the while, and acknowledge by the names of its last epoch
  * until it serves this one: whom those wait for still counts, beside what it had when it was
- * chosen. */
-static void keep_sets(struct ha_sync *sync)
+ * chosen. The newest of the sets is then intended anew: what it acknowledged by then is to be held.
+ */
+static void keep_sets(struct ha_sync *sync, uint64_t index)
 {
     bool by_nobody = !sync->in_force && sync->floor == HA_SYNC_NOBODY;
     uint32_t kept = 0;
@@ -49,19 +50,21 @@ static void keep_sets(struct ha_sync *sync)
         if (sync->sets[i].set.need > 0) /* of the others it is kept that it was alone */
             sync->sets[kept++] = sync->sets[i];
     memset(&sync->sets[kept], 0, (HA_SYNC_SETS - kept) * sizeof(sync->sets[0]));
+    if (kept > 0)
+        sync->sets[kept - 1].since = index;
     sync->count = kept;
     sync->in_force = false;
     sync->floor = by_nobody ? HA_SYNC_NOBODY : sync->floor_next;
     sync->floor_next = 0;
 }
 
-void ha_cluster_sync_open(struct ha_service *service)
+void ha_cluster_sync_open(struct ha_service *service, uint64_t index)
 {
     bool managed = ha_sync_is_managed(service->config.engine, service->config.durability);
 
     if (managed && service->open_epoch != HA_EPOCH_NONE &&
         service->open_member == service->primary) {
-        keep_sets(&service->sync);
+        keep_sets(&service->sync, index);
         return;
     }
     service->sync =
