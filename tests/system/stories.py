@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import os
 import pathlib
+import signal
 import statistics
 import subprocess
 import sys
@@ -166,8 +167,17 @@ class Cluster(hafolab.Lab):
 
 # --- the runner ---------------------------------------------------------------------------------
 
+def end_orphans(build):
+    """What is left of runs that were killed: a lab is named by the process that made it."""
+    for run in pathlib.Path("/run").glob("hat[0-9]*"):
+        if not pathlib.Path("/proc", run.name[3:]).exists():
+            hafolab.Lab(run.name, build).call("lab_down", check=False)
+
+
 @contextlib.contextmanager
 def lab_of(build):
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    end_orphans(build)
     cluster = Cluster(build)
     try:
         yield cluster
