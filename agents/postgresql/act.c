@@ -14,8 +14,6 @@
 #include "lib/io/log.h"
 #include "lib/io/loop.h"
 
-/* Not 0: a timer that is due at once would run again before the loop looks at its sockets. */
-#define LAST_LOOK_MS 1
 /* Work on threads at a time: of this act, of one that was canceled, and a sweep. On a disk that
  * hangs none comes back, and each try would take another thread from all databases of this host. */
 #define THREADS_MAX 3
@@ -39,92 +37,34 @@ struct task {
     uint64_t run_id;
 };
 
-static void on_next(uv_timer_t *timer);
-
 /* Nothing of the act is waited for after this. */
-static void put_away(struct ha_pg_act *act)
+static void put_away(void *owner)
 {
+    struct ha_pg_act *act = owner;
+
     act->turn++;
     act->process = NULL; /* goes on by itself, and its end is nobody's */
     if (act->conn.asked)
         ha_pg_conn_drop(&act->conn);
     ha_pg_conn_drop(&act->fresh);
     ha_pg_conn_drop(&act->up);
-    if (!act->stopped)
+    if (!act->acts.stopped)
         (void)uv_timer_stop(&act->poll);
 }
 
-/* The only way out. The callback may start or cancel others and close the link. */
-static void finish(struct ha_pg_act *act, int code)
+static void fill(void *owner, struct ha_acted *ret_acted)
 {
-    struct ha_acted acted = act->acted;
-    struct ha_pg_ask ask = act->asks[0];
+    struct ha_pg_act *act = owner;
 
-    assert(act->ask_count > 0);
-    put_away(act);
-    acted.service = ask.act.service;
-    acted.ticket = ask.act.ticket;
-    acted.code = code;
-    if (code == HA_OK) {
-        acted.sampled = true;
-        acted.sample = act->facts.sample;
-        acted.sample.diverged = act->cache->diverged;
-        acted.sample.starts = act->server->data_dir[0] != '\0';
-        acted.pid = act->conn.server_pid;
-    } else if (acted.text[0] == '\0') {
-        (void)ha_text_format(acted.text, sizeof(acted.text), "%s", ha_code_text(code));
-    }
-    act->running = false;
-    act->acted = (struct ha_acted){0};
-    act->ask_count--;
-    memmove(act->asks, act->asks + 1, act->ask_count * sizeof(act->asks[0]));
-    if (!act->stopped) {
-        (void)uv_timer_stop(&act->deadline);
-        if (act->ask_count > 0)
-            (void)uv_timer_start(&act->deadline, on_next, 0, 0);
-    }
-    ask.cb(act->data, &acted);
-}
-
-static void on_end(uv_timer_t *timer)
-{
-    struct ha_pg_act *act = timer->data;
-
-    finish(act, act->end_code);
-}
-
-static void end_later(struct ha_pg_act *act, int code)
-{
-    assert(code != HA_OK);
-    act->end_code = code;
-    put_away(act);
-    (void)uv_timer_start(&act->deadline, on_end, 0, 0); /* fails only without a callback */
-}
-
-static void on_deadline(uv_timer_t *timer)
-{
-    struct ha_pg_act *act = timer->data;
-
-    /* Timers run before sockets: after a pause of this process the answer may be waiting. */
-    if (!act->last_look) {
-        act->last_look = true;
-        (void)uv_timer_start(timer, on_deadline, LAST_LOOK_MS, 0);
-        return;
-    }
-    (void)ha_text_format(act->acted.text, sizeof(act->acted.text),
-                         "not done within %" PRIu32 " ms: %s", act->ask.deadline_ms, act->doing);
-    finish(act, HA_ETIMEDOUT);
-}
-
-void ha_pg_act_prolong(struct ha_pg_act *act, uint32_t ms)
-{
-    act->last_look = false;
-    ha_loop_after(&act->deadline, on_deadline, ms);
+    ret_acted->sample = act->facts.sample;
+    ret_acted->sample.diverged = act->cache->diverged;
+    ret_acted->sample.starts = act->server->data_dir[0] != '\0';
+    ret_acted->pid = act->conn.server_pid;
 }
 
 void ha_pg_act_done(struct ha_pg_act *act)
 {
-    finish(act, HA_OK);
+    ha_acts_end(&act->acts, HA_OK);
 }
 
 void ha_pg_act_fail(struct ha_pg_act *act, int code, const char *format, ...)
@@ -132,22 +72,13 @@ void ha_pg_act_fail(struct ha_pg_act *act, int code, const char *format, ...)
     va_list args;
 
     va_start(args, format);
-    /* A cut sentence is good enough. */
-    (void)vsnprintf(act->acted.text, sizeof(act->acted.text), format, args);
+    ha_acts_fail(&act->acts, code, format, args);
     va_end(args);
-    finish(act, code);
-}
-
-uint32_t ha_pg_act_age_ms(const struct ha_pg_act *act)
-{
-    uint64_t age_ms = ha_clock_mono_ms() - act->start_ms;
-
-    return age_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)age_ms;
 }
 
 bool ha_pg_act_is_late(const struct ha_pg_act *act)
 {
-    return ha_pg_act_age_ms(act) >= act->ask.deadline_ms / 4 * 3;
+    return ha_acts_age_ms(&act->acts) >= act->acts.ask.deadline_ms / 4 * 3;
 }
 
 /* --- steps ------------------------------------------------------------------------------------ */
@@ -156,7 +87,7 @@ static void on_answer(void *data, const struct ha_pg_answer *answer)
 {
     struct ha_pg_act *act = data;
 
-    if (!act->running)
+    if (!act->acts.running)
         return; /* of ha_pg_act_keep_open */
     act->answer = answer;
     act->step(act);
@@ -176,7 +107,7 @@ static void ask(struct ha_pg_act *act, struct ha_pg_conn *conn, const char *sql,
         ha_pg_conn_drop(conn);
     rc = ha_pg_conn_ask(conn, sql, on_answer, act);
     if (rc != HA_OK)
-        end_later(act, rc);
+        ha_acts_end_later(&act->acts, rc);
 }
 
 void ha_pg_act_query(struct ha_pg_act *act, const char *sql, ha_pg_act_step step)
@@ -198,7 +129,7 @@ bool ha_pg_act_check(struct ha_pg_act *act)
 {
     if (act->answer->code == HA_OK)
         return true;
-    ha_pg_act_fail(act, ha_pg_code_of(act->answer), "%s: %s", act->doing, act->answer->text);
+    ha_pg_act_fail(act, ha_pg_code_of(act->answer), "%s: %s", act->acts.doing, act->answer->text);
     return false;
 }
 
@@ -209,12 +140,12 @@ static bool take_back(struct task *task)
 
     assert(act->lent > 0);
     act->lent--;
-    if (act->stopped) {
+    if (act->acts.stopped) {
         if (act->lent == 0 && act->idle_cb != NULL)
             act->idle_cb(act);
         return false;
     }
-    return task->turn == act->turn && act->running;
+    return task->turn == act->turn && act->acts.running;
 }
 
 static void on_ran(void *data, const struct ha_process_result *result)
@@ -236,13 +167,13 @@ static struct task *lend(struct ha_pg_act *act)
     struct task *task = calloc(1, sizeof(*task));
 
     if (task == NULL) {
-        end_later(act, HA_ENOMEM);
+        ha_acts_end_later(&act->acts, HA_ENOMEM);
         return NULL;
     }
     task->act = act;
     task->turn = act->turn;
-    task->what =
-        (struct ha_pg_work){.server = act->server, .ask = act->ask, .timeline = act->work_timeline};
+    task->what = (struct ha_pg_work){
+        .server = act->server, .ask = act->acts.ask, .timeline = act->work_timeline};
     (void)ha_text_copy(task->what.path, sizeof(task->what.path), act->server->data_dir);
     task->what.text = act->work_text;
     act->work_text = NULL;
@@ -265,7 +196,7 @@ void ha_pg_act_run(struct ha_pg_act *act, const char *const *argv, ha_pg_act_ste
         return;
     act->lent--;
     free(task);
-    end_later(act, rc);
+    ha_acts_end_later(&act->acts, rc);
 }
 
 static void on_work(uv_work_t *work)
@@ -298,7 +229,7 @@ static void wait_with_note(struct ha_pg_act *act)
 static void on_note_ended(struct ha_pg_act *act, const struct ha_pg_work *what)
 {
     act->owed_under_way = false;
-    if (act->stopped || what->ask.epoch != act->owed_epoch)
+    if (act->acts.stopped || what->ask.epoch != act->owed_epoch)
         return;
     act->owed_tries++;
     wait_with_note(act);
@@ -369,9 +300,10 @@ static void queue(struct ha_pg_act *act, struct task *task, ha_pg_act_step step)
     act->step = step;
     if (hand_over(act, task))
         return;
-    (void)ha_text_format(act->acted.text, sizeof(act->acted.text),
-                         "%s: what was asked of its files before has not come back", act->doing);
-    end_later(act, HA_EIO);
+    (void)ha_text_format(act->acts.acted.text, sizeof(act->acts.acted.text),
+                         "%s: what was asked of its files before has not come back",
+                         act->acts.doing);
+    ha_acts_end_later(&act->acts, HA_EIO);
 }
 
 void ha_pg_act_work(struct ha_pg_act *act, ha_pg_work_fn fn, ha_pg_act_step step)
@@ -470,41 +402,16 @@ void ha_pg_act_look(struct ha_pg_act *act, ha_pg_act_step step)
 
 /* --- for the engine --------------------------------------------------------------------------- */
 
-void ha_pg_act_init(struct ha_pg_act *act, uv_loop_t *loop, struct ha_pg_server *server,
-                    const struct ha_pg_target *target, struct ha_pg_lineage_cache *cache,
-                    void *data)
-{
-    struct ha_pg_target as_act = *target;
-
-    as_act.name = HA_PG_ACT_NAME;
-    as_act.reserved = true; /* commits that wait for a standby may fill every other place */
-    memset(act, 0, sizeof(*act));
-    act->loop = loop;
-    act->server = server;
-    act->cache = cache;
-    act->data = data;
-    act->deadline.data = act;
-    act->poll.data = act;
-    ha_pg_conn_init(&act->conn, loop, NULL, &as_act);
-    as_act.as_client = true;
-    ha_pg_conn_init(&act->fresh, loop, NULL, &as_act);
-    explicit_bzero(as_act.password, sizeof(as_act.password));
-    ha_pg_conn_init(&act->up, loop, NULL, target);
-    ha_pg_job_init(&act->job, loop, server);
-    (void)uv_timer_init(loop, &act->deadline); /* always 0 */
-    (void)uv_timer_init(loop, &act->poll);
-}
-
 static void do_it(struct ha_pg_act *act)
 {
-    act->doing = "looking at the server";
-    if (act->ask.kind == HA_ORDER_PROMOTE)
+    act->acts.doing = "looking at the server";
+    if (act->acts.ask.kind == HA_ORDER_PROMOTE)
         ha_pg_act_promote(act);
-    else if (act->ask.kind == HA_ORDER_SERVE)
+    else if (act->acts.ask.kind == HA_ORDER_SERVE)
         ha_pg_act_serve(act);
-    else if (act->ask.kind == HA_ORDER_DRAIN)
+    else if (act->acts.ask.kind == HA_ORDER_DRAIN)
         ha_pg_act_drain(act);
-    else if (act->ask.kind == HA_ORDER_SEAL)
+    else if (act->acts.ask.kind == HA_ORDER_SEAL)
         ha_pg_act_seal(act);
     else
         ha_pg_act_follow(act);
@@ -526,26 +433,23 @@ static void on_data_found(struct ha_pg_act *act)
     do_it(act);
 }
 
-static void begin(struct ha_pg_act *act)
+static void begin(void *owner)
 {
-    act->ask = act->asks[0].act;
-    act->running = true;
+    struct ha_pg_act *act = owner;
+
     act->turn++;
-    act->start_ms = ha_clock_mono_ms();
-    act->last_look = false;
     act->started = act->appeared = act->repointed = act->promoted = act->slotted = false;
     act->pointed = act->early = act->uncompared = false;
     act->beside = 0;
-    if (act->ask.kind != HA_ORDER_SERVE)
+    if (act->acts.ask.kind != HA_ORDER_SERVE)
         act->slots_due_ms = 0;
-    act->doing = "finding its data";
-    ha_loop_after(&act->deadline, on_deadline, act->ask.deadline_ms);
+    act->acts.doing = "finding its data";
     if (act->conn.asked) /* of ha_pg_act_keep_open: its answer would be taken for this one's step */
         ha_pg_conn_drop(&act->conn);
-    if (act->ask.kind == HA_ORDER_PROMOTE)
+    if (act->acts.ask.kind == HA_ORDER_PROMOTE)
         act->owed_epoch = 0;
     /* What a job does to the files is only for the order that began it. */
-    if (act->ask.kind != HA_ORDER_FOLLOW && act->job.running)
+    if (act->acts.ask.kind != HA_ORDER_FOLLOW && act->job.running)
         ha_pg_job_cancel(&act->job);
     if (act->server->resolved)
         do_it(act);
@@ -553,46 +457,37 @@ static void begin(struct ha_pg_act *act)
         ha_pg_act_work(act, find_data, on_data_found);
 }
 
-static void on_next(uv_timer_t *timer)
-{
-    struct ha_pg_act *act = timer->data;
+static const struct ha_acts_ops ops = {begin, put_away, fill};
 
-    if (act->asks[0].canceled)
-        finish(act, HA_ECANCELED);
-    else
-        begin(act);
+void ha_pg_act_init(struct ha_pg_act *act, uv_loop_t *loop, struct ha_pg_server *server,
+                    const struct ha_pg_target *target, struct ha_pg_lineage_cache *cache,
+                    void *data)
+{
+    struct ha_pg_target as_act = *target;
+
+    as_act.name = HA_PG_ACT_NAME;
+    as_act.reserved = true; /* commits that wait for a standby may fill every other place */
+    memset(act, 0, sizeof(*act));
+    act->loop = loop;
+    act->server = server;
+    act->cache = cache;
+    act->poll.data = act;
+    ha_pg_conn_init(&act->conn, loop, NULL, &as_act);
+    as_act.as_client = true;
+    ha_pg_conn_init(&act->fresh, loop, NULL, &as_act);
+    explicit_bzero(as_act.password, sizeof(as_act.password));
+    ha_pg_conn_init(&act->up, loop, NULL, target);
+    ha_pg_job_init(&act->job, loop, server);
+    ha_acts_init(&act->acts, loop, &ops, act, data);
+    (void)uv_timer_init(loop, &act->poll); /* always 0 */
 }
 
 int ha_pg_act_start(struct ha_pg_act *act, const struct ha_act *ask, ha_link_act_cb cb)
 {
-    assert(ask != NULL);
-    assert(cb != NULL);
-    assert(ask->deadline_ms > 0);
-
     if (ask->kind != HA_ORDER_PROMOTE && ask->kind != HA_ORDER_SERVE &&
         ask->kind != HA_ORDER_DRAIN && ask->kind != HA_ORDER_FOLLOW && ask->kind != HA_ORDER_SEAL)
         return HA_ENOTSUP;
-    if (act->ask_count == HA_PG_ASKS_MAX ||
-        (act->ask_count > 0 && !act->asks[act->ask_count - 1].canceled))
-        return HA_EBUSY;
-    act->asks[act->ask_count++] = (struct ha_pg_ask){.act = *ask, .cb = cb};
-    if (act->ask_count == 1)
-        begin(act);
-    return HA_OK;
-}
-
-void ha_pg_act_cancel(struct ha_pg_act *act)
-{
-    struct ha_pg_ask *last;
-
-    if (act->ask_count == 0)
-        return;
-    last = &act->asks[act->ask_count - 1];
-    if (last->canceled)
-        return;
-    last->canceled = true;
-    if (act->ask_count == 1 && act->running)
-        end_later(act, HA_ECANCELED);
+    return ha_acts_start(&act->acts, ask, cb);
 }
 
 /* For work that nobody waits for; where there is no room for it now, it is left out. */
@@ -629,7 +524,7 @@ void ha_pg_act_owe_end(struct ha_pg_act *act, uint64_t epoch)
 
 void ha_pg_act_keep_open(struct ha_pg_act *act)
 {
-    if (act->ask_count > 0 || act->conn.asked)
+    if (act->acts.count > 0 || act->conn.asked)
         return;
     /* Too late once anything else has begun: watchers that began anew give small epochs again. */
     if (act->owed_epoch != 0 && !act->owed_under_way && ha_clock_mono_ms() >= act->owed_ms)
@@ -657,18 +552,15 @@ void ha_pg_act_stop(struct ha_pg_act *act, void (*idle_cb)(struct ha_pg_act *act
 {
     if (act->process != NULL)
         ha_process_cancel(act->process);
-    act->stopped = true;
     act->idle_cb = idle_cb;
-    put_away(act);
+    ha_acts_stop(&act->acts);
     if (act->lent == 0)
         idle_cb(act);
 }
 
 void ha_pg_act_closed(struct ha_pg_act *act)
 {
-    assert(act->stopped);
-    while (act->ask_count > 0)
-        finish(act, HA_ECANCELED);
+    ha_acts_closed(&act->acts);
     free(act->found.history);
     act->found.history = NULL;
 }

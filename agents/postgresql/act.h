@@ -17,6 +17,7 @@
 #ifndef HA_AGENTS_POSTGRESQL_ACT_H
 #define HA_AGENTS_POSTGRESQL_ACT_H
 
+#include "agents/acts.h"
 #include "agents/engine.h"
 #include "agents/postgresql/conn.h"
 #include "agents/postgresql/facts.h"
@@ -28,7 +29,6 @@
 #include "lib/core/sync.h"
 
 #define HA_PG_POLL_MS 5u
-#define HA_PG_ASKS_MAX 4     /* one under way, those before it canceled and not yet told */
 #define HA_PG_TOOL_MS 20000u /* pg_ctl, pg_controldata */
 #define HA_PG_ACT_NAME "hafailover-act"
 /* A standby name that no member has: with it no commit is acknowledged. */
@@ -56,34 +56,18 @@ struct ha_pg_work {
 typedef int (*ha_pg_work_fn)(struct ha_pg_work *work);
 typedef void (*ha_pg_beside_cb)(struct ha_pg_act *act, const struct ha_err *err);
 
-struct ha_pg_ask {
-    struct ha_act act;
-    ha_link_act_cb cb;
-    bool canceled;
-};
-
 struct ha_pg_act { /* private to act*.c */
     uv_loop_t *loop;
-    void *data;
+    struct ha_acts acts;
     struct ha_pg_conn conn;  /* to this server, kept open */
     struct ha_pg_conn fresh; /* another one, to see what a new backend sees */
     struct ha_pg_conn up;    /* to an upstream, in the replication protocol */
     struct ha_pg_server *server;
     struct ha_pg_job job;
-    bool stopped;
 
-    struct ha_pg_ask asks[HA_PG_ASKS_MAX];
-    uint32_t ask_count;
-    bool running;
-    struct ha_act ask;
     _Atomic uint32_t turn;  /* tells what comes late from what is waited for */
     _Atomic uint32_t begun; /* starts and jobs: processes that no earlier sweep may end */
-    uint64_t start_ms;
-    uv_timer_t deadline, poll;
-    bool last_look;
-    const char *doing; /* for the text of a missed deadline */
-    int end_code;
-    struct ha_acted acted;
+    uv_timer_t poll;
 
     ha_pg_act_step step, look_step, end_step; /* after the query, program, work or wait */
     const struct ha_pg_answer *answer;        /* for the step after a query; until it returns */
@@ -144,13 +128,13 @@ struct ha_pg_act { /* private to act*.c */
     char up_history[HA_PG_HISTORY_SIZE];
 };
 
-/* The two timers are the owner's to close, as are conn, fresh and up. */
+/* The deadline of acts, poll, conn, fresh and up are the owner's to close. */
 void ha_pg_act_init(struct ha_pg_act *act, uv_loop_t *loop, struct ha_pg_server *server,
                     const struct ha_pg_target *target, struct ha_pg_lineage_cache *cache,
                     void *data);
 
+/* As ha_acts_start; HA_ENOTSUP: not a kind of ours. */
 int ha_pg_act_start(struct ha_pg_act *act, const struct ha_act *ask, ha_link_act_cb cb);
-void ha_pg_act_cancel(struct ha_pg_act *act);
 /* Where nothing is asked: have the connection open for the next act. */
 void ha_pg_act_keep_open(struct ha_pg_act *act);
 /* The note of a promotion whose epoch has opened could not be ended: that is tried again when
@@ -181,13 +165,10 @@ void ha_pg_act_wait(struct ha_pg_act *act, uint32_t ms, ha_pg_act_step step);
 void ha_pg_act_look(struct ha_pg_act *act, ha_pg_act_step step);
 /* The same, and the step also gets what is no answer: see facts.sample.answer. */
 void ha_pg_act_try_look(struct ha_pg_act *act, ha_pg_act_step step);
-/* From now on it has so long. */
-void ha_pg_act_prolong(struct ha_pg_act *act, uint32_t ms);
 void ha_pg_act_done(struct ha_pg_act *act); /* with the facts of the last look */
 void ha_pg_act_fail(struct ha_pg_act *act, int code, const char *format, ...) HA_PRINTF(3, 4);
 /* False: the answer is an error and the act has ended with it. */
 bool ha_pg_act_check(struct ha_pg_act *act);
-uint32_t ha_pg_act_age_ms(const struct ha_pg_act *act);
 /* Three quarters of the time are over: rather say how far it is than be cut off. */
 bool ha_pg_act_is_late(const struct ha_pg_act *act);
 /* Stop process act->pid and go on once it has gone. */

@@ -40,7 +40,7 @@ static void on_still(struct ha_pg_act *act)
 {
     if (act->facts.lsn != act->missed_lsn) /* it came from elsewhere, or in this moment */
         told(act);
-    else if (!act->ask.copy_allowed) /* it goes on with what it has */
+    else if (!act->acts.ask.copy_allowed) /* it goes on with what it has */
         ha_pg_follow_copy(act, starved, 0, 0);
     else
         stop_running(act, on_starved_stopped);
@@ -72,7 +72,7 @@ static void ask_missed(struct ha_pg_act *act)
     char sql[HA_PG_SQL_SIZE], slot[HA_NAME_SIZE + 8];
 
     act->missed_lsn = act->facts.lsn;
-    ha_pg_slot_name(act->ask.member_name, slot, sizeof(slot));
+    ha_pg_slot_name(act->acts.ask.member_name, slot, sizeof(slot));
     (void)ha_text_format(
         sql, sizeof(sql),
         "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
@@ -84,7 +84,7 @@ static void ask_missed(struct ha_pg_act *act)
         " AND NOT EXISTS (SELECT FROM pg_ls_dir('pg_wal', false, false) f"
         " WHERE length(f) = 24 AND right(f, 16) = '%08X%08X')",
         slot, slot, slot, next, (unsigned)(number / per_id), (unsigned)(number % per_id));
-    act->doing = "asking the upstream for its WAL";
+    act->acts.doing = "asking the upstream for its WAL";
     ha_pg_follow_aim(act, false);
     ha_pg_act_query_up(act, sql, on_missed);
 }
@@ -97,7 +97,7 @@ static bool follows_as_told(struct ha_pg_act *act)
     char info[1024];
 
     return act->facts.sample.link_up &&
-           ha_pg_follow_conninfo(act->server, &act->ask, info, sizeof(info)) == HA_OK &&
+           ha_pg_follow_conninfo(act->server, &act->acts.ask, info, sizeof(info)) == HA_OK &&
            strcmp(info, act->facts.conninfo) == 0;
 }
 
@@ -105,12 +105,12 @@ static void follows(struct ha_pg_act *act)
 {
     bool done = !ha_pg_follow_has_upstream(act) || follows_as_told(act);
 
-    act->doing = "waiting for the upstream's WAL";
+    act->acts.doing = "waiting for the upstream's WAL";
     if (act->facts.sample.role == HA_ROLE_REPLICA &&
-        (done || ha_pg_act_age_ms(act) > act->ask.deadline_ms / 2)) {
+        (done || ha_acts_age_ms(&act->acts) > act->acts.ask.deadline_ms / 2)) {
         if (!done)
-            (void)ha_text_append(act->acted.text, sizeof(act->acted.text), "%sno WAL comes yet",
-                                 act->acted.text[0] != '\0' ? "; " : "");
+            (void)ha_text_append(act->acts.acted.text, sizeof(act->acts.acted.text),
+                                 "%sno WAL comes yet", act->acts.acted.text[0] != '\0' ? "; " : "");
         ha_pg_act_done(act);
         return;
     }
@@ -148,9 +148,9 @@ static void told(struct ha_pg_act *act)
 {
     char sql[HA_PG_SQL_SIZE];
 
-    act->doing = "creating replication slots";
+    act->acts.doing = "creating replication slots";
     if (!act->slotted && ha_pg_follow_has_upstream(act) &&
-        ha_pg_slots_sql(&act->ask, false, sql, sizeof(sql)) == HA_OK)
+        ha_pg_slots_sql(&act->acts.ask, false, sql, sizeof(sql)) == HA_OK)
         ha_pg_act_query(act, sql, on_slots);
     else
         follows(act);
@@ -158,7 +158,7 @@ static void told(struct ha_pg_act *act)
 
 static void on_reloaded(struct ha_pg_act *act)
 {
-    act->doing = "primary_conninfo";
+    act->acts.doing = "primary_conninfo";
     if (!ha_pg_act_check(act))
         return;
     act->repointed = true;
@@ -173,10 +173,10 @@ static void on_names_set(struct ha_pg_act *act)
 
 static void on_set(struct ha_pg_act *act)
 {
-    act->doing = "primary_slot_name";
+    act->acts.doing = "primary_slot_name";
     if (!ha_pg_act_check(act))
         return;
-    if (act->ask.sync_managed && strcmp(act->facts.sync_names, HA_PG_NOBODY) != 0)
+    if (act->acts.ask.sync_managed && strcmp(act->facts.sync_names, HA_PG_NOBODY) != 0)
         ha_pg_act_query(act, "ALTER SYSTEM SET synchronous_standby_names = '" HA_PG_NOBODY "'",
                         on_names_set);
     else
@@ -187,14 +187,14 @@ static void on_conninfo_set(struct ha_pg_act *act)
 {
     char sql[256], slot[HA_NAME_SIZE + 8];
 
-    act->doing = "primary_conninfo";
+    act->acts.doing = "primary_conninfo";
     if (!ha_pg_act_check(act))
         return;
-    if (act->ask.member_name[0] == '\0') {
+    if (act->acts.ask.member_name[0] == '\0') {
         on_set(act);
         return;
     }
-    ha_pg_slot_name(act->ask.member_name, slot, sizeof(slot));
+    ha_pg_slot_name(act->acts.ask.member_name, slot, sizeof(slot));
     if (strcmp(slot, act->facts.slot) == 0) { /* it writes a file, and commits may wait for it */
         on_set(act);
         return;
@@ -206,7 +206,7 @@ static void on_conninfo_set(struct ha_pg_act *act)
 static void repoint(struct ha_pg_act *act)
 {
     char info[1024], quoted[1400], sql[1500];
-    struct ha_act ask = act->ask;
+    struct ha_act ask = act->acts.ask;
 
     if (act->uncompared)
         ha_pg_follow_uncount(&ask);
@@ -218,14 +218,14 @@ static void repoint(struct ha_pg_act *act)
     if (strcmp(info, act->facts.conninfo) == 0) {
         act->repointed = true;
         /* It was told so before, and does not stream, or it would not be told again. */
-        if (act->ask.member_name[0] != '\0' && act->server->data_dir[0] != '\0' &&
+        if (act->acts.ask.member_name[0] != '\0' && act->server->data_dir[0] != '\0' &&
             act->facts.segment_size >= 1u << 20)
             ask_missed(act);
         else
             told(act);
         return;
     }
-    act->doing = "primary_conninfo";
+    act->acts.doing = "primary_conninfo";
     (void)ha_text_format(sql, sizeof(sql), "ALTER SYSTEM SET primary_conninfo = '%s'", quoted);
     ha_pg_act_query(act, sql, on_conninfo_set);
 }
@@ -303,7 +303,7 @@ static void announce(struct ha_pg_act *act, uint64_t fork)
         return;
     }
     act->work_timeline = act->up_timeline;
-    act->doing = "writing the history of the upstream";
+    act->acts.doing = "writing the history of the upstream";
     ha_pg_act_work(act, write_history, on_history_written);
 }
 
@@ -329,11 +329,11 @@ static void on_compared(struct ha_pg_act *act)
 /* It has been told of this upstream, by whatever name. */
 static bool is_pointed(const struct ha_pg_act *act)
 {
-    struct ha_act uncounted = act->ask;
+    struct ha_act uncounted = act->acts.ask;
     char info[1024];
 
     ha_pg_follow_uncount(&uncounted);
-    return (ha_pg_follow_conninfo(act->server, &act->ask, info, sizeof(info)) == HA_OK &&
+    return (ha_pg_follow_conninfo(act->server, &act->acts.ask, info, sizeof(info)) == HA_OK &&
             strcmp(info, act->facts.conninfo) == 0) ||
            (ha_pg_follow_conninfo(act->server, &uncounted, info, sizeof(info)) == HA_OK &&
             strcmp(info, act->facts.conninfo) == 0);
@@ -342,7 +342,7 @@ static bool is_pointed(const struct ha_pg_act *act)
 /* What comes from elsewhere after it was looked at would be compared with nothing. */
 static bool may_receive(const struct ha_pg_act *act)
 {
-    return act->ask.sync_managed && (act->facts.receiver || act->facts.conninfo[0] != '\0') &&
+    return act->acts.ask.sync_managed && (act->facts.receiver || act->facts.conninfo[0] != '\0') &&
            !is_pointed(act);
 }
 

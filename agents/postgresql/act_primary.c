@@ -20,7 +20,7 @@
 
 static void on_promoted(struct ha_pg_act *act)
 {
-    act->doing = "waiting for the end of recovery";
+    act->acts.doing = "waiting for the end of recovery";
     if (act->facts.sample.role != HA_ROLE_PRIMARY)
         ha_pg_act_wait(act, PROMOTE_POLL_MS, ha_pg_act_promote);
     else
@@ -42,7 +42,7 @@ static void on_recovery(struct ha_pg_act *act)
 
 static void ask_recovery(struct ha_pg_act *act)
 {
-    act->doing = "waiting for the end of recovery";
+    act->acts.doing = "waiting for the end of recovery";
     ha_pg_act_query(act, "SELECT pg_is_in_recovery()", on_recovery);
 }
 
@@ -60,7 +60,7 @@ static void on_asked(struct ha_pg_act *act)
 
 static void ask_promotion(struct ha_pg_act *act)
 {
-    act->doing = "pg_promote";
+    act->acts.doing = "pg_promote";
     ha_pg_act_query(act, "SELECT pg_promote(false)", on_asked);
 }
 
@@ -75,7 +75,7 @@ static void on_noted(struct ha_pg_act *act)
         ha_pg_act_fail(act, act->found.err.code, "%s", act->found.err.text);
         return;
     }
-    if (act->ask.sync_managed)
+    if (act->acts.ask.sync_managed)
         ha_pg_act_hold_commits(act, ask_promotion);
     else
         ask_promotion(act);
@@ -91,7 +91,7 @@ static void on_role(struct ha_pg_act *act)
         act->promoted = true;
         ha_pg_act_look(act, on_promoted);
     } else if (act->server->data_dir[0] != '\0') {
-        act->doing = "noting the promotion";
+        act->acts.doing = "noting the promotion";
         ha_pg_act_work(act, note, on_noted);
     } else {
         act->found.err = (struct ha_err){0};
@@ -105,7 +105,7 @@ void ha_pg_act_promote(struct ha_pg_act *act)
         ask_recovery(act);
         return;
     }
-    act->doing = "pg_promote";
+    act->acts.doing = "pg_promote";
     ha_pg_act_query(act, "SELECT pg_is_in_recovery()", on_role);
 }
 
@@ -124,7 +124,7 @@ static void on_forgotten(struct ha_pg_act *act, const struct ha_err *err)
     }
     /* It serves all the same: with the note its data would only be rewound further back. */
     HA_LOG(HA_LOG_WARN, "postgresql-note-kept", "why=%s", HA_QUOTE(err->text));
-    ha_pg_act_owe_end(act, act->ask.epoch);
+    ha_pg_act_owe_end(act, act->acts.ask.epoch);
 }
 
 static int forget(struct ha_pg_work *work)
@@ -134,7 +134,7 @@ static int forget(struct ha_pg_work *work)
 
 static void wait_forgotten(struct ha_pg_act *act)
 {
-    act->doing = "removing the note of its promotion";
+    act->acts.doing = "removing the note of its promotion";
     if (act->beside > 0)
         ha_pg_act_wait(act, JOIN_POLL_MS, wait_forgotten);
     else
@@ -152,11 +152,11 @@ static void wait_with_slots(struct ha_pg_act *act)
 static void on_slots(struct ha_pg_act *act)
 {
     if (act->answer->code != HA_OK) /* replicas can follow without, while their WAL is there */
-        (void)ha_text_format(act->acted.text, sizeof(act->acted.text), "slots: %s",
+        (void)ha_text_format(act->acts.acted.text, sizeof(act->acts.acted.text), "slots: %s",
                              act->answer->text);
     act->slots_tries = 0;
     wait_with_slots(act);
-    act->slots_ask = act->ask;
+    act->slots_ask = act->acts.ask;
     wait_forgotten(act);
 }
 
@@ -226,8 +226,8 @@ static void on_names_served(struct ha_pg_act *act)
 {
     char sql[HA_PG_SQL_SIZE] = "";
 
-    act->doing = "creating replication slots";
-    if (add_slots(&act->ask, true, sql, sizeof(sql)) != HA_OK)
+    act->acts.doing = "creating replication slots";
+    if (add_slots(&act->acts.ask, true, sql, sizeof(sql)) != HA_OK)
         ha_pg_act_fail(act, HA_EFULL, "too many members for one query");
     else
         ha_pg_act_query(act, sql, on_slots);
@@ -237,7 +237,7 @@ static void on_serve_seen(struct ha_pg_act *act)
 {
     if (act->facts.sample.role != HA_ROLE_PRIMARY)
         ha_pg_act_fail(act, HA_ESTALE, "it is not a primary");
-    else if (act->ask.run_id != 0 && act->facts.sample.run_id != act->ask.run_id)
+    else if (act->acts.ask.run_id != 0 && act->facts.sample.run_id != act->acts.ask.run_id)
         ha_pg_act_fail(act, HA_ESTALE, "it was started anew since it was promoted");
     else if (act->server->data_dir[0] != '\0' && !ha_pg_act_beside(act, forget, on_forgotten))
         ha_pg_act_fail(act, HA_EIO, "what was asked of its files before has not come back");
@@ -263,7 +263,7 @@ static void on_drained(struct ha_pg_act *act)
     /* Every commit is before the shutdown checkpoint: who has that position lacks nothing. */
     if (act->control.checkpoint > sample->position.offset)
         sample->position.offset = act->control.checkpoint;
-    (void)ha_text_format(act->acted.text, sizeof(act->acted.text),
+    (void)ha_text_format(act->acts.acted.text, sizeof(act->acts.acted.text),
                          "shut down at %" PRIX64 "/%" PRIX64, sample->position.offset >> 32,
                          sample->position.offset & UINT32_MAX);
     ha_pg_act_done(act);
@@ -272,7 +272,7 @@ static void on_drained(struct ha_pg_act *act)
 static void on_gone(struct ha_pg_act *act)
 {
     /* All is done, and the gate closed: a late word of it holds nobody up longer than a crash. */
-    ha_pg_act_prolong(act, TELL_MS);
+    ha_acts_prolong(&act->acts, TELL_MS);
     ha_pg_act_read_control(act, on_drained);
 }
 
@@ -309,7 +309,7 @@ static void on_drain_seen(struct ha_pg_act *act)
     }
     /* Short where one has just been made before this order (checkpoint.h). Clients still write
      * during this one, and not during the shutdown's; a failover by hand has no other. */
-    act->doing = "checkpoint";
+    act->acts.doing = "checkpoint";
     ha_pg_act_query(act, "CHECKPOINT", on_checkpoint);
 }
 

@@ -24,7 +24,8 @@ static void wait_for_job(struct ha_pg_act *act)
         ha_pg_act_fail(act, HA_EBUSY, "%s", text);
         return;
     }
-    if (job->code == HA_EDENIED && job->ask.kind == HA_PG_JOB_REWIND && act->ask.copy_allowed) {
+    if (job->code == HA_EDENIED && job->ask.kind == HA_PG_JOB_REWIND &&
+        act->acts.ask.copy_allowed) {
         ha_pg_follow_job(act, HA_PG_JOB_COPY, job->ask.timeline, job->ask.fork);
         return;
     }
@@ -32,7 +33,7 @@ static void wait_for_job(struct ha_pg_act *act)
         ha_pg_act_fail(act, job->code, "%s", job->err.text);
         return;
     }
-    (void)ha_text_format(act->acted.text, sizeof(act->acted.text), "%s", job->tail);
+    (void)ha_text_format(act->acts.acted.text, sizeof(act->acts.acted.text), "%s", job->tail);
     ha_pg_follow_start(act);
 }
 
@@ -50,8 +51,8 @@ void ha_pg_follow_job(struct ha_pg_act *act, enum ha_pg_job_kind kind, uint32_t 
 {
     struct ha_pg_job_ask ask = {
         .kind = kind,
-        .epoch = act->ask.epoch,
-        .port = act->ask.upstream_port,
+        .epoch = act->acts.ask.epoch,
+        .port = act->acts.ask.upstream_port,
         .up_timeline = act->up_timeline,
         .unopened = act->unopened,
         .was_primary = act->control.was_primary,
@@ -59,17 +60,18 @@ void ha_pg_follow_job(struct ha_pg_act *act, enum ha_pg_job_kind kind, uint32_t 
         .checkpoint = act->control.checkpoint,
         .timeline = timeline,
         .fork = fork,
-        .tail_bytes_max = act->ask.keep_tail_bytes,
+        .tail_bytes_max = act->acts.ask.keep_tail_bytes,
     };
     char *source = ha_pg_follow_source(act);
     int rc;
 
-    (void)ha_text_copy(ask.host, sizeof(ask.host), act->ask.upstream_host);
-    if (kind == HA_PG_JOB_REWIND && act->ask.copy_allowed && is_hopeless(&act->job, &ask))
+    (void)ha_text_copy(ask.host, sizeof(ask.host), act->acts.ask.upstream_host);
+    if (kind == HA_PG_JOB_REWIND && act->acts.ask.copy_allowed && is_hopeless(&act->job, &ask))
         ask.kind = HA_PG_JOB_COPY;
-    ask.deadline_ms = ask.kind == HA_PG_JOB_COPY ? act->ask.copy_max_ms : act->ask.rewind_max_ms;
+    ask.deadline_ms =
+        ask.kind == HA_PG_JOB_COPY ? act->acts.ask.copy_max_ms : act->acts.ask.rewind_max_ms;
     ask.source = source;
-    act->doing = ask.kind == HA_PG_JOB_COPY ? "copying everything" : "rewinding";
+    act->acts.doing = ask.kind == HA_PG_JOB_COPY ? "copying everything" : "rewinding";
     act->begun++;
     rc = source != NULL ? ha_pg_job_start(&act->job, &ask) : HA_ENOMEM;
     free(source);
@@ -119,13 +121,13 @@ void ha_pg_follow_rewind(struct ha_pg_act *act, uint32_t timeline, uint64_t fork
     act->rewind_timeline = timeline;
     act->rewind_fork = fork;
     ha_pg_follow_aim(act, false);
-    act->doing = "waiting for the upstream's first checkpoint";
+    act->acts.doing = "waiting for the upstream's first checkpoint";
     ha_pg_act_query_up(act, "CHECKPOINT", on_upstream_checkpoint);
 }
 
 void ha_pg_follow_copy(struct ha_pg_act *act, const char *why, uint32_t timeline, uint64_t fork)
 {
-    if (act->ask.copy_allowed)
+    if (act->acts.ask.copy_allowed)
         ha_pg_follow_job(act, HA_PG_JOB_COPY, timeline, fork);
     else
         ha_pg_act_fail(act, HA_EDENIED,

@@ -34,7 +34,7 @@ void ha_pg_act_stop_server(struct ha_pg_act *act, ha_pg_act_step step)
 {
     const char *command[] = {"/bin/sh", "-c", act->server->stop_command, NULL};
 
-    act->doing = "stopping the server";
+    act->acts.doing = "stopping the server";
     act->end_step = step;
     if (act->server->stop_command[0] != '\0') {
         if (ha_pid_start_time(act->pid, &act->pid_start) != HA_OK)
@@ -81,7 +81,7 @@ static void on_control_found(struct ha_pg_act *act)
 
 void ha_pg_act_read_control(struct ha_pg_act *act, ha_pg_act_step step)
 {
-    act->doing = "reading pg_controldata";
+    act->acts.doing = "reading pg_controldata";
     act->end_step = step;
     ha_pg_act_work(act, find_control, on_control_found);
 }

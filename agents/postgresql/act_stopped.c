@@ -29,7 +29,7 @@ static void on_start_ran(struct ha_pg_act *act)
     }
     act->started = true;
     act->started_ms = ha_clock_mono_ms();
-    act->doing = "waiting for the server to answer";
+    act->acts.doing = "waiting for the server to answer";
     ha_pg_act_wait(act, HA_PG_POLL_MS, ha_pg_follow_look);
 }
 
@@ -50,7 +50,7 @@ static void on_standby_written(struct ha_pg_act *act)
         ha_pg_act_fail(act, act->found.err.code, "%s", act->found.err.text);
         return;
     }
-    act->doing = "starting the server";
+    act->acts.doing = "starting the server";
     act->begun++;
     (void)snprintf(pg_ctl, sizeof(pg_ctl), "%s/pg_ctl", server->bin_dir);
     (void)snprintf(log, sizeof(log), "%s/server.log", server->work_dir);
@@ -93,7 +93,7 @@ int ha_pg_follow_write_uncompared(struct ha_pg_work *work)
 
 void ha_pg_follow_start(struct ha_pg_act *act)
 {
-    act->doing = "writing the settings of a standby";
+    act->acts.doing = "writing the settings of a standby";
     ha_pg_act_work(act, act->uncompared ? ha_pg_follow_write_uncompared : write_compared,
                    on_standby_written);
 }
@@ -160,7 +160,7 @@ static int look_for_backup(struct ha_pg_work *work)
 static void on_backup(struct ha_pg_act *act)
 {
     if (act->found.backup || !act->control.was_primary || !ha_pg_follow_has_upstream(act)) {
-        act->uncompared = ha_pg_follow_has_upstream(act) && act->ask.sync_managed;
+        act->uncompared = ha_pg_follow_has_upstream(act) && act->acts.ask.sync_managed;
         ha_pg_follow_start(act);
     } else {
         ha_pg_follow_ask_upstream(act, on_upstream_of_stopped);
@@ -220,6 +220,6 @@ void ha_pg_follow_stopped(struct ha_pg_act *act)
                        act->server->work_dir);
         return;
     }
-    act->doing = "ending what is left of the last server";
+    act->acts.doing = "ending what is left of the last server";
     ha_pg_act_work(act, sweep, on_swept);
 }

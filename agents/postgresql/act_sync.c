@@ -54,7 +54,7 @@ static void end_others(struct ha_pg_act *act)
         ha_pg_act_wait(act, LOOK_POLL_MS, end_others);
         return;
     }
-    act->doing = "ending what an earlier order left behind";
+    act->acts.doing = "ending what an earlier order left behind";
     act->others_step = end_others;
     ha_pg_act_query(act, ha_pg_act_alone_sql, on_others_ended);
 }
@@ -78,7 +78,8 @@ static bool are_weak(const char *synchronous_commit)
 
 static void on_reloaded(struct ha_pg_act *act)
 {
-    act->doing = "waiting for the standby names to be in effect (can its configuration be read?)";
+    act->acts.doing =
+        "waiting for the standby names to be in effect (can its configuration be read?)";
     if (ha_pg_act_check(act))
         look_at_names(act);
 }
@@ -115,7 +116,7 @@ static void on_fresh_names(struct ha_pg_act *act)
     }
     if (act->raised) {
         ha_pg_act_wait(act, LOOK_POLL_MS, look_at_names);
-        act->doing = "synchronous_commit is not on by default, although it was set so";
+        act->acts.doing = "synchronous_commit is not on by default, although it was set so";
         return;
     }
     act->raised = true;
@@ -169,7 +170,7 @@ static void set_names(struct ha_pg_act *act, const char *names, ha_pg_act_step s
     (void)ha_text_copy(act->names, sizeof(act->names), names); /* of that size, as is quoted */
     act->names_step = step;
     act->raised = false;
-    act->doing = "synchronous_standby_names";
+    act->acts.doing = "synchronous_standby_names";
     if (strcmp(names, act->names_now) == 0) {
         look_at_names(act);
         return;
@@ -216,7 +217,7 @@ static void on_commit_seen(struct ha_pg_act *act)
     if (is_waiting(act)) {
         end_waiter(act);
     } else if (act->commit_code != HA_OK) {
-        ha_pg_act_fail(act, act->commit_code, "%s: %s", act->doing, act->commit_text);
+        ha_pg_act_fail(act, act->commit_code, "%s: %s", act->acts.doing, act->commit_text);
     } else {
         ha_pg_act_wait(act, LOOK_POLL_MS, act->committed ? commit : look_at_commit);
     }
@@ -263,10 +264,10 @@ static void commit(struct ha_pg_act *act)
 {
     int rc;
 
-    act->doing = "waiting until commits wait for a standby";
+    act->acts.doing = "waiting until commits wait for a standby";
     rc = ask_commit(act);
     if (rc != HA_OK)
-        ha_pg_act_fail(act, rc, "%s: %s", act->doing, ha_code_text(rc));
+        ha_pg_act_fail(act, rc, "%s: %s", act->acts.doing, ha_code_text(rc));
     else
         look_at_commit(act);
 }
@@ -297,7 +298,7 @@ static void on_bounced(struct ha_pg_act *act)
 
 static void bounce(struct ha_pg_act *act)
 {
-    act->doing = "ending the connections of standbys, which know the names before";
+    act->acts.doing = "ending the connections of standbys, which know the names before";
     ha_pg_act_query_fresh(
         act,
         "SELECT count(pg_terminate_backend(a.pid)) FROM pg_stat_get_activity(NULL) a"
@@ -320,8 +321,8 @@ static void set_wanted(struct ha_pg_act *act)
 {
     char names[HA_SYNC_NAMES_SIZE];
 
-    ha_sync_names(names, &act->ask.sync, (const char(*)[HA_NAME_SIZE])act->ask.member_names,
-                  act->ask.epoch);
+    ha_sync_names(names, &act->acts.ask.sync,
+                  (const char(*)[HA_NAME_SIZE])act->acts.ask.member_names, act->acts.ask.epoch);
     set_names(act, names, on_names_in_effect);
 }
 
@@ -342,9 +343,9 @@ void ha_pg_act_serve_names(struct ha_pg_act *act, ha_pg_act_step step)
     char names[HA_SYNC_NAMES_SIZE];
 
     act->serve_step = step;
-    ha_sync_names(names, &act->ask.sync, (const char(*)[HA_NAME_SIZE])act->ask.member_names,
-                  act->ask.epoch);
-    if (!act->ask.sync_managed ||
+    ha_sync_names(names, &act->acts.ask.sync,
+                  (const char(*)[HA_NAME_SIZE])act->acts.ask.member_names, act->acts.ask.epoch);
+    if (!act->acts.ask.sync_managed ||
         (strcmp(names, act->facts.sync_names) == 0 &&
          (names[0] == '\0' || (act->told_run == run && strcmp(act->told, names) == 0)))) {
         step(act);
@@ -380,7 +381,7 @@ static void on_names_before(struct ha_pg_act *act)
 void ha_pg_act_hold_commits(struct ha_pg_act *act, ha_pg_act_step step)
 {
     act->serve_step = step;
-    act->doing = "looking at the standby names";
+    act->acts.doing = "looking at the standby names";
     ha_pg_act_query(act, "SELECT current_setting('synchronous_standby_names')", on_names_before);
 }
 
@@ -397,7 +398,7 @@ static void on_early(void *data, const struct ha_pg_answer *answer)
 void ha_pg_act_open_early(struct ha_pg_act *act)
 {
     act->early_looks = 0; /* recovery has not ended */
-    if (act->ask.sync_managed && act->fresh.state == HA_PG_IDLE)
+    if (act->acts.ask.sync_managed && act->fresh.state == HA_PG_IDLE)
         (void)ha_pg_conn_ask(&act->fresh, fresh_names_sql, on_early, act);
 }
 
@@ -494,7 +495,7 @@ static void on_receiver(struct ha_pg_act *act)
     }
     /* The startup process may be kept from ending it by a long replay, a paused or a delayed one,
      * or a conflict with a reader. */
-    if (heard && pid > 1 && ha_pg_act_age_ms(act) > NUDGE_MS)
+    if (heard && pid > 1 && ha_acts_age_ms(&act->acts) > NUDGE_MS)
         (void)kill((pid_t)pid, SIGTERM);
     ha_pg_act_wait(act, LOOK_POLL_MS, look_at_receiver);
 }
@@ -522,7 +523,7 @@ static void on_conninfo(struct ha_pg_act *act)
         ha_pg_act_wait(act, LOOK_POLL_MS, look_at_conninfo);
         return;
     }
-    act->doing = "waiting for the end of its WAL receiver";
+    act->acts.doing = "waiting for the end of its WAL receiver";
     act->replayed = UINT64_MAX;
     ha_pg_conn_drop(&act->fresh); /* made after the signals were sent, not before */
     look_at_receiver(act);
@@ -535,7 +536,7 @@ static void look_at_conninfo(struct ha_pg_act *act)
 
 static void on_conninfo_reloaded(struct ha_pg_act *act)
 {
-    act->doing = "waiting for primary_conninfo to be empty (can its configuration be read?)";
+    act->acts.doing = "waiting for primary_conninfo to be empty (can its configuration be read?)";
     if (ha_pg_act_check(act))
         look_at_conninfo(act);
 }
@@ -555,7 +556,7 @@ static void on_seal_seen(struct ha_pg_act *act)
     } else if (sample->answer == HA_ANSWER_OK && sample->role != HA_ROLE_REPLICA) {
         ha_pg_act_fail(act, HA_ESTALE, "it is not a standby");
     } else {
-        act->doing = "primary_conninfo";
+        act->acts.doing = "primary_conninfo";
         ha_pg_act_query(act, "ALTER SYSTEM SET primary_conninfo = ''", on_conninfo_set);
     }
 }

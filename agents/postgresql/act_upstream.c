@@ -10,7 +10,7 @@
 
 bool ha_pg_follow_has_upstream(const struct ha_pg_act *act)
 {
-    return act->ask.upstream_host[0] != '\0';
+    return act->acts.ask.upstream_host[0] != '\0';
 }
 
 int ha_pg_follow_conninfo(const struct ha_pg_server *server, const struct ha_act *ask, char *to,
@@ -57,10 +57,11 @@ static void on_identity(struct ha_pg_act *act)
     uint64_t timeline = 0;
     char sql[64];
 
-    act->doing = "asking the upstream who it is";
+    act->acts.doing = "asking the upstream who it is";
     if (act->answer->code != HA_OK) {
         ha_pg_act_fail(act, ha_pg_code_of(act->answer), "the upstream %s:%u: %s",
-                       act->ask.upstream_host, (unsigned)act->ask.upstream_port, act->answer->text);
+                       act->acts.ask.upstream_host, (unsigned)act->acts.ask.upstream_port,
+                       act->answer->text);
         return;
     }
     if (PQntuples(rows) != 1 || PQnfields(rows) < 2 ||
@@ -75,16 +76,16 @@ static void on_identity(struct ha_pg_act *act)
         act->up_step(act);
         return;
     }
-    act->doing = "asking the upstream for its history";
+    act->acts.doing = "asking the upstream for its history";
     (void)ha_text_format(sql, sizeof(sql), "TIMELINE_HISTORY %" PRIu64, timeline);
     ha_pg_act_query_up(act, sql, on_history);
 }
 
 void ha_pg_follow_aim(struct ha_pg_act *act, bool replication)
 {
-    struct ha_pg_target target = {.port = act->ask.upstream_port, .replication = replication};
+    struct ha_pg_target target = {.port = act->acts.ask.upstream_port, .replication = replication};
 
-    (void)ha_text_copy(target.host, sizeof(target.host), act->ask.upstream_host);
+    (void)ha_text_copy(target.host, sizeof(target.host), act->acts.ask.upstream_host);
     (void)ha_text_copy(target.user, sizeof(target.user), act->server->replication_user);
     (void)ha_text_copy(target.password, sizeof(target.password), act->server->replication_password);
     ha_pg_conn_retarget(&act->up, &target);
@@ -95,7 +96,7 @@ void ha_pg_follow_ask_upstream(struct ha_pg_act *act, ha_pg_act_step step)
 {
     ha_pg_follow_aim(act, true);
     act->up_step = step;
-    act->doing = "connecting to the upstream";
+    act->acts.doing = "connecting to the upstream";
     ha_pg_act_query_up(act, "IDENTIFY_SYSTEM", on_identity);
 }
 
@@ -116,7 +117,7 @@ static int read_history(struct ha_pg_work *work)
 void ha_pg_follow_read_history(struct ha_pg_act *act, uint32_t timeline, ha_pg_act_step step)
 {
     act->work_timeline = timeline;
-    act->doing = "reading its history";
+    act->acts.doing = "reading its history";
     ha_pg_act_work(act, read_history, step);
 }
 
@@ -148,8 +149,8 @@ char *ha_pg_follow_source(const struct ha_pg_act *act)
     char *text = malloc(size);
 
     if (text != NULL)
-        (void)snprintf(text, size, "%s:%u %" PRIu64 " %" PRIu32 "\n%s", act->ask.upstream_host,
-                       (unsigned)act->ask.upstream_port, act->up_system, act->up_timeline,
+        (void)snprintf(text, size, "%s:%u %" PRIu64 " %" PRIu32 "\n%s", act->acts.ask.upstream_host,
+                       (unsigned)act->acts.ask.upstream_port, act->up_system, act->up_timeline,
                        act->up_history);
     return text;
 }

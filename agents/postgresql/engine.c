@@ -179,7 +179,7 @@ static void link_act_cancel(struct ha_link *link)
 {
     assert(link != NULL);
     if (!link->closing)
-        ha_pg_act_cancel(&link->act);
+        ha_acts_cancel(&link->act.acts);
 }
 
 static int link_prepare(struct ha_link *link, uint32_t deadline_ms, ha_link_prepare_cb cb)
@@ -208,7 +208,7 @@ static void link_halt(struct ha_link *link, int32_t pid)
 
 static void link_close(struct ha_link *link, ha_link_close_cb cb)
 {
-    uv_timer_t *timers[] = {&link->probe.timer, &link->act.deadline, &link->act.poll,
+    uv_timer_t *timers[] = {&link->probe.timer, &link->act.acts.deadline, &link->act.poll,
                             &link->checkpoint.deadline};
     struct ha_pg_conn *conns[] = {&link->probe.conn, &link->act.conn, &link->act.fresh,
                                   &link->act.up, &link->checkpoint.conn};

@@ -18,6 +18,7 @@
 #ifndef HA_AGENTS_REDIS_ACT_H
 #define HA_AGENTS_REDIS_ACT_H
 
+#include "agents/acts.h"
 #include "agents/engine.h"
 #include "agents/redis/facts.h"
 #include "agents/redis/link.h"
@@ -30,40 +31,21 @@
 #define HA_REDIS_CLOSED "2147483647" /* min-replicas-to-write that refuses every write */
 #define HA_REDIS_POLL_MS 10u         /* between two looks while something is waited for */
 #define HA_REDIS_REWRITE_MS 250u     /* after an act */
-#define HA_REDIS_ASKS_MAX 4          /* one under way, those before it canceled and not yet told */
 
 struct ha_redis_act;
 
 typedef void (*ha_redis_act_step)(struct ha_redis_act *act, const struct ha_redis_outcome *outcome);
 
-struct ha_redis_ask {
-    struct ha_act act;
-    ha_link_act_cb cb;
-    bool canceled;
-};
-
 struct ha_redis_act { /* private to act*.c */
     struct ha_redis_link *link;
-    void *data;
+    struct ha_acts acts;
     char data_dir[HA_REDIS_PATH_SIZE]; /* empty: the server's word */
-    bool stopped;
-
-    struct ha_redis_ask asks[HA_REDIS_ASKS_MAX]; /* the first one is under way or about to begin */
-    uint32_t ask_count;
-    bool running;
-    struct ha_act ask; /* the one that runs */
-    uint64_t start_ms;
-    uv_timer_t deadline;
-    bool last_look; /* the deadline passed; one more turn of the loop */
     uv_timer_t rewrite;
     uv_timer_t poll;
     ha_redis_act_step poll_step; /* called without an outcome */
     struct ha_redis_batch *batch;
     ha_redis_act_step batch_step;
-    const char *doing; /* for the text of a missed deadline */
-    bool changed;      /* there is something to CONFIG REWRITE */
-    int end_code;      /* set by cancel and by what fails inside a call: told from the loop */
-    struct ha_acted acted;
+    bool changed;                /* there is something to CONFIG REWRITE */
     struct ha_redis_facts facts; /* of the last look */
 
     bool drain_closes;     /* DRAIN: writes are refused while WAIT asks */
@@ -81,19 +63,16 @@ struct ha_redis_act { /* private to act*.c */
     char save_file[256];
 };
 
-/* The three timers are the owner's to close. @data_dir may be NULL. */
+/* The three timers are the owner's to close: the deadline of acts, poll, rewrite. @data_dir may be
+ * NULL. */
 void ha_redis_act_init(struct ha_redis_act *act, struct ha_redis_link *link, const char *data_dir,
                        void *data);
 
-/* HA_OK: one callback, from the loop; HA_EBUSY: one is under way; HA_ENOTSUP: not a kind of ours.
- */
+/* As ha_acts_start; HA_ENOTSUP: not a kind of ours. */
 int ha_redis_act_start(struct ha_redis_act *act, const struct ha_act *ask, ha_link_act_cb cb);
-void ha_redis_act_cancel(struct ha_redis_act *act);
 
 /* The link is closing: nothing is sent any more. */
 void ha_redis_act_stop(struct ha_redis_act *act);
-/* The link and the timers have closed: end what is under way with HA_ECANCELED. */
-void ha_redis_act_closed(struct ha_redis_act *act);
 
 /* For act_primary.c and act_follow.c; each step ends in exactly one of the next four. */
 /* Send @batch (NULL fails); @step gets the outcome, always HA_OK: failures end the act. */
@@ -113,7 +92,6 @@ bool ha_redis_act_look(struct ha_redis_act *act, const struct ha_redis_outcome *
 /* False: reply @at is an error and the act has been ended with it. */
 bool ha_redis_act_check(struct ha_redis_act *act, const struct ha_redis_outcome *outcome,
                         uint32_t at);
-uint32_t ha_redis_act_age_ms(const struct ha_redis_act *act);
 
 void ha_redis_act_promote(struct ha_redis_act *act);
 void ha_redis_act_serve(struct ha_redis_act *act);

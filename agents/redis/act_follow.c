@@ -22,13 +22,14 @@ static bool follows(const struct ha_redis_act *act)
 {
     const struct ha_sample *sample = &act->facts.sample;
 
-    return sample->role == HA_ROLE_REPLICA && sample->upstream_port == act->ask.upstream_port &&
-           ha_address_equal(sample->upstream_host, act->ask.upstream_host);
+    return sample->role == HA_ROLE_REPLICA &&
+           sample->upstream_port == act->acts.ask.upstream_port &&
+           ha_address_equal(sample->upstream_host, act->acts.ask.upstream_host);
 }
 
 static void on_followed(struct ha_redis_act *act, const struct ha_redis_outcome *outcome)
 {
-    act->doing = "REPLICAOF";
+    act->acts.doing = "REPLICAOF";
     if (!ha_redis_act_check(act, outcome, 1) ||
         !ha_redis_act_look(act, outcome, outcome->count - HA_REDIS_FACTS_COMMANDS))
         return;
@@ -38,7 +39,7 @@ static void on_followed(struct ha_redis_act *act, const struct ha_redis_outcome 
     }
     /* CONFIG SET may be forbidden: what counts is what the server says it is. */
     if (!act->facts.sample.read_only) {
-        act->doing = "CONFIG SET replica-read-only";
+        act->acts.doing = "CONFIG SET replica-read-only";
         if (ha_redis_act_check(act, outcome, 0))
             ha_redis_act_fail(act, HA_EIO, "it is a replica that takes writes");
         return;
@@ -52,10 +53,10 @@ static void repoint(struct ha_redis_act *act)
     struct ha_redis_batch *batch = ha_redis_act_batch(act);
     char port[8];
 
-    (void)ha_text_format(port, sizeof(port), "%" PRIu16, act->ask.upstream_port);
-    act->doing = "REPLICAOF";
+    (void)ha_text_format(port, sizeof(port), "%" PRIu16, act->acts.ask.upstream_port);
+    act->acts.doing = "REPLICAOF";
     HA_REDIS_ADD(batch, "CONFIG", "SET", "replica-read-only", "yes");
-    HA_REDIS_ADD(batch, "REPLICAOF", act->ask.upstream_host, port);
+    HA_REDIS_ADD(batch, "REPLICAOF", act->acts.ask.upstream_host, port);
     if (act->facts.sample.role == HA_ROLE_PRIMARY) {
         /* Not us: the server spares who asks. Writes that a pause held back fail, then. */
         HA_REDIS_ADD(batch, "CLIENT", "KILL", "TYPE", "normal");
@@ -75,13 +76,13 @@ static void on_kept(void *data, const struct ha_err *err)
     act->save = NULL;
     act->save_done = true;
     if (err->code == HA_OK)
-        HA_LOG(HA_LOG_INFO, "redis-data-saved", "epoch=%" PRIu64 " file=%s", act->ask.epoch,
+        HA_LOG(HA_LOG_INFO, "redis-data-saved", "epoch=%" PRIu64 " file=%s", act->acts.ask.epoch,
                HA_QUOTE(err->text));
     else
-        HA_LOG(HA_LOG_WARN, "redis-data-not-saved", "epoch=%" PRIu64 " why=%s", act->ask.epoch,
+        HA_LOG(HA_LOG_WARN, "redis-data-not-saved", "epoch=%" PRIu64 " why=%s", act->acts.ask.epoch,
                HA_QUOTE(err->text));
     (void)ha_text_append(
-        act->acted.text, sizeof(act->acted.text), "%s%s",
+        act->acts.acted.text, sizeof(act->acts.acted.text), "%s%s",
         err->code == HA_OK ? "its data before is in " : "its data before is lost: ", err->text);
     repoint(act);
 }
@@ -92,15 +93,15 @@ static void keep(struct ha_redis_act *act, const char *note)
     const struct ha_redis_save_ask ask = {
         .dir = act->data_dir[0] != '\0' ? act->data_dir : act->save_dir,
         .file = act->save_file,
-        .epoch = act->ask.epoch,
+        .epoch = act->acts.ask.epoch,
     };
     int rc;
 
-    (void)ha_text_format(act->acted.text, sizeof(act->acted.text), "%s", note);
+    (void)ha_text_format(act->acts.acted.text, sizeof(act->acts.acted.text), "%s", note);
     if (note[0] != '\0')
-        HA_LOG(HA_LOG_WARN, "redis-snapshot", "epoch=%" PRIu64 " why=%s", act->ask.epoch,
+        HA_LOG(HA_LOG_WARN, "redis-snapshot", "epoch=%" PRIu64 " why=%s", act->acts.ask.epoch,
                HA_QUOTE(note));
-    act->doing = "keeping the snapshot";
+    act->acts.doing = "keeping the snapshot";
     rc = ha_redis_save_start(&act->save, act->link->loop, &ask, on_kept, act);
     if (rc != HA_OK) {
         struct ha_err err = {0};
@@ -137,7 +138,7 @@ static void begin_save(struct ha_redis_act *act)
 {
     struct ha_redis_batch *batch = ha_redis_act_batch(act);
 
-    act->doing = "BGSAVE";
+    act->acts.doing = "BGSAVE";
     HA_REDIS_ADD(batch, "BGSAVE");
     ha_redis_act_send(act, batch, on_save_begun);
 }
@@ -148,7 +149,7 @@ static void go_on_saving(struct ha_redis_act *act)
     const struct ha_redis_info *info = &act->facts.info;
     bool late = ha_clock_mono_ms() - act->save_start_ms >= HA_REDIS_SAVE_MAX_MS;
 
-    act->doing = "waiting for a snapshot of its data";
+    act->acts.doing = "waiting for a snapshot of its data";
     if (!info->bgsave_running && act->save_begun)
         keep(act, strcmp(info->bgsave_status, "ok") == 0
                       ? ""
@@ -157,7 +158,7 @@ static void go_on_saving(struct ha_redis_act *act)
         keep(act, "");
     else if (late)
         keep(act, "its BGSAVE took too long, only an older snapshot is kept; ");
-    else if (ha_redis_act_age_ms(act) >= act->ask.deadline_ms / 4 * 3)
+    else if (ha_acts_age_ms(&act->acts) >= act->acts.ask.deadline_ms / 4 * 3)
         ha_redis_act_fail(act, HA_EBUSY, "its data is being saved before it follows");
     else if (!info->bgsave_running)
         begin_save(act);
@@ -195,13 +196,13 @@ static void save_first(struct ha_redis_act *act)
 {
     struct ha_redis_batch *batch = ha_redis_act_batch(act);
 
-    if (act->save_epoch != act->ask.epoch) {
-        act->save_epoch = act->ask.epoch;
+    if (act->save_epoch != act->acts.ask.epoch) {
+        act->save_epoch = act->acts.ask.epoch;
         act->save_start_ms = ha_clock_mono_ms();
         act->save_begun = false;
         act->save_done = false;
     }
-    act->doing = "asking where the snapshot is";
+    act->acts.doing = "asking where the snapshot is";
     HA_REDIS_ADD(batch, "CONFIG", "GET", "dir");
     HA_REDIS_ADD(batch, "CONFIG", "GET", "dbfilename");
     ha_redis_act_send(act, batch, on_where);
@@ -220,9 +221,9 @@ static void on_follow_seen(struct ha_redis_act *act, const struct ha_redis_outco
         return;
     }
     drained = act->drained_run != 0 && act->drained_run == act->facts.sample.run_id;
-    saved = act->save_epoch == act->ask.epoch && act->save_done;
+    saved = act->save_epoch == act->acts.ask.epoch && act->save_done;
     if (act->facts.sample.role == HA_ROLE_PRIMARY && act->facts.info.has_keys &&
-        act->ask.full_copy && !drained && !saved)
+        act->acts.ask.full_copy && !drained && !saved)
         save_first(act);
     else
         repoint(act);

@@ -12,7 +12,7 @@
 
 static void on_promoted(struct ha_redis_act *act, const struct ha_redis_outcome *outcome)
 {
-    act->doing = "REPLICAOF NO ONE";
+    act->acts.doing = "REPLICAOF NO ONE";
     if (!ha_redis_act_check(act, outcome, 0) || !ha_redis_act_look(act, outcome, 2))
         return;
     if (act->facts.sample.role != HA_ROLE_PRIMARY) {
@@ -27,7 +27,7 @@ void ha_redis_act_promote(struct ha_redis_act *act)
 {
     struct ha_redis_batch *batch = ha_redis_act_batch(act);
 
-    act->doing = "REPLICAOF NO ONE";
+    act->acts.doing = "REPLICAOF NO ONE";
     act->drained_run = 0;
     /* Nothing to look at first: on a primary the command does nothing. */
     HA_REDIS_ADD(batch, "REPLICAOF", "NO", "ONE");
@@ -68,8 +68,8 @@ static void on_served(struct ha_redis_act *act, const struct ha_redis_outcome *o
 static const char *wanted_min(const struct ha_redis_act *act, const redisReply *now, char *to,
                               size_t size)
 {
-    if (act->ask.min_replicas != UINT32_MAX) {
-        (void)ha_text_format(to, size, "%" PRIu32, act->ask.min_replicas);
+    if (act->acts.ask.min_replicas != UINT32_MAX) {
+        (void)ha_text_format(to, size, "%" PRIu32, act->acts.ask.min_replicas);
         return to;
     }
     /* A drain that lost its agent half-way left it closed. */
@@ -90,11 +90,11 @@ static void on_serve_seen(struct ha_redis_act *act, const struct ha_redis_outcom
         ha_redis_act_fail(act, HA_ESTALE, "it is not a primary");
         return;
     }
-    if (act->ask.run_id != 0 && act->facts.sample.run_id != act->ask.run_id) {
+    if (act->acts.ask.run_id != 0 && act->facts.sample.run_id != act->acts.ask.run_id) {
         ha_redis_act_fail(act, HA_ESTALE, "it was started anew since it was promoted");
         return;
     }
-    act->doing = "settings of a primary";
+    act->acts.doing = "settings of a primary";
     batch = ha_redis_act_batch(act);
     HA_REDIS_ADD(batch, "CLIENT", "UNPAUSE");
     min = wanted_min(act, min_now, text, sizeof(text));
@@ -102,7 +102,7 @@ static void on_serve_seen(struct ha_redis_act *act, const struct ha_redis_outcom
         HA_REDIS_ADD(batch, "CONFIG", "SET", "min-replicas-to-write", min);
         act->changed = true;
     }
-    if (act->ask.min_replicas != UINT32_MAX && !is_value(lag_now, HA_REDIS_MAX_LAG_S)) {
+    if (act->acts.ask.min_replicas != UINT32_MAX && !is_value(lag_now, HA_REDIS_MAX_LAG_S)) {
         HA_REDIS_ADD(batch, "CONFIG", "SET", "min-replicas-max-lag", HA_REDIS_MAX_LAG_S);
         act->changed = true;
     }
@@ -161,13 +161,14 @@ static void read_clients(struct ha_redis_act *act, const redisReply *reply)
 
     if (reply->type != REDIS_REPLY_STRING)
         return;
-    while (*line != '\0' && act->acted.replication_count < HA_MEMBERS_MAX) {
+    while (*line != '\0' && act->acts.acted.replication_count < HA_MEMBERS_MAX) {
         size_t size = strcspn(line, "\n");
-        struct ha_replication *to = &act->acted.replications[act->acted.replication_count];
+        struct ha_replication *to =
+            &act->acts.acted.replications[act->acts.acted.replication_count];
 
         if (client_address(line, size, " laddr=", &to->local) == HA_OK &&
             client_address(line, size, " addr=", &to->remote) == HA_OK)
-            act->acted.replication_count++;
+            act->acts.acted.replication_count++;
         line += size + (line[size] == '\n' ? 1 : 0);
     }
 }
@@ -203,7 +204,7 @@ static void drained(struct ha_redis_act *act)
 
     if (online > 0 && whole == online)
         act->drained_run = act->facts.sample.run_id;
-    (void)ha_text_format(act->acted.text, sizeof(act->acted.text),
+    (void)ha_text_format(act->acts.acted.text, sizeof(act->acts.acted.text),
                          "%" PRIu32 " of %" PRIu32 " replicas have every byte", whole, online);
     ha_redis_act_done(act);
 }
@@ -211,7 +212,7 @@ static void drained(struct ha_redis_act *act)
 static void go_on_draining(struct ha_redis_act *act)
 {
     if (caught_up(act) == act->facts.info.online ||
-        ha_redis_act_age_ms(act) >= act->ask.deadline_ms / 4 * 3)
+        ha_acts_age_ms(&act->acts) >= act->acts.ask.deadline_ms / 4 * 3)
         drained(act);
     else
         ha_redis_act_poll(act, ask_drain);
@@ -234,7 +235,7 @@ static void on_stopped(struct ha_redis_act *act, const struct ha_redis_outcome *
     if (!ha_redis_act_check(act, outcome, PAUSE) || !ha_redis_act_look(act, outcome, LOOK))
         return;
     read_clients(act, outcome->replies[CLIENTS]);
-    act->doing = "waiting for the replicas";
+    act->acts.doing = "waiting for the replicas";
     act->drain_offset = act->facts.info.master_offset;
     /* What came after the close is WAIT's own question to the replicas, no write. */
     if (act->drain_closes && outcome->replies[CLOSE]->type == REDIS_REPLY_STATUS &&
@@ -251,7 +252,7 @@ static void on_stopped(struct ha_redis_act *act, const struct ha_redis_outcome *
 static void stop_writes(struct ha_redis_act *act, const char *min_after)
 {
     struct ha_redis_batch *batch = ha_redis_act_batch(act);
-    uint64_t pause_ms = (uint64_t)act->ask.deadline_ms * 2;
+    uint64_t pause_ms = (uint64_t)act->acts.ask.deadline_ms * 2;
     char online[16], pause[16], wait[16];
 
     /* Longer than the act, so that writes stay out until the gate is closed; bounded, so that
@@ -261,7 +262,7 @@ static void stop_writes(struct ha_redis_act *act, const char *min_after)
     (void)ha_text_format(pause, sizeof(pause), "%" PRIu64, pause_ms);
     (void)ha_text_format(online, sizeof(online), "%" PRIu32, act->facts.info.online);
     (void)ha_text_format(wait, sizeof(wait), "%" PRIu32, HA_REDIS_WAIT_MS);
-    act->doing = "stopping writes";
+    act->acts.doing = "stopping writes";
     if (act->drain_closes) {
         HA_REDIS_ADD(batch, "CONFIG", "SET", "min-replicas-to-write", HA_REDIS_CLOSED);
         HA_REDIS_ADD(batch, "INFO", "replication");

@@ -41,7 +41,7 @@ static void handle_closed(struct ha_link *link)
         return;
     ha_redis_probe_closed(&link->probe);
     if (link->act != NULL)
-        ha_redis_act_closed(link->act);
+        ha_acts_closed(&link->act->acts);
     free(link->act);
     if (link->close_cb != NULL)
         link->close_cb(link->data);
@@ -111,7 +111,7 @@ static void link_act_cancel(struct ha_link *link)
 {
     assert(link != NULL);
     if (!link->closing && link->act != NULL)
-        ha_redis_act_cancel(link->act);
+        ha_acts_cancel(&link->act->acts);
 }
 
 static void close_timer(struct ha_link *link, uv_timer_t *timer)
@@ -130,7 +130,7 @@ static void link_close(struct ha_link *link, ha_link_close_cb cb)
     close_timer(link, &link->probe.timer);
     if (link->act != NULL) {
         ha_redis_act_stop(link->act);
-        close_timer(link, &link->act->deadline);
+        close_timer(link, &link->act->acts.deadline);
         close_timer(link, &link->act->poll);
         close_timer(link, &link->act->rewrite);
     }

@@ -516,6 +516,17 @@ static void on_tried(void *data, const struct ha_acted *acted)
     assert_int_not_equal(acted->code, HA_OK);
 }
 
+/* As if it had been asked for something, and begun. */
+static void take(struct ha_pg_act *act)
+{
+    act->acts.count = 1;
+    act->acts.asked[0].act = (struct ha_act){.kind = HA_ORDER_SERVE, .deadline_ms = 60000};
+    act->acts.asked[0].cb = on_tried;
+    act->acts.asked[0].canceled = false;
+    act->acts.running = true;
+    act->acts.doing = "hanging";
+}
+
 static void never(struct ha_pg_act *act)
 {
     (void)act;
@@ -529,7 +540,7 @@ static void on_conn_closed(struct ha_pg_conn *conn)
 
 static void close_act(struct ha_pg_act *act, uv_loop_t *loop)
 {
-    uv_close((uv_handle_t *)&act->deadline, NULL);
+    uv_close((uv_handle_t *)&act->acts.deadline, NULL);
     uv_close((uv_handle_t *)&act->poll, NULL);
     act->conn.closed_cb = act->fresh.closed_cb = act->up.closed_cb = on_conn_closed;
     ha_pg_conn_close(&act->conn);
@@ -543,7 +554,6 @@ static void close_act(struct ha_pg_act *act, uv_loop_t *loop)
 static void test_hung_files(void **state)
 {
     const struct ha_pg_target target = {.socket_dir = "/nowhere", .port = 1};
-    const struct ha_act ask = {.kind = HA_ORDER_SERVE, .deadline_ms = 60000};
     struct ha_pg_lineage_cache cache = {0};
     struct ha_pg_server server = {0};
     struct ha_pg_act act;
@@ -552,12 +562,9 @@ static void test_hung_files(void **state)
     assert_int_equal(uv_sem_init(&hung, 0), 0);
     ha_pg_act_init(&act, *state, &server, &target, &cache, &tried);
     for (unsigned i = 0; i < 8; i++) {
-        act.ask_count = 1;
-        act.asks[0] = (struct ha_pg_ask){.act = ask, .cb = on_tried};
-        act.running = true;
-        act.doing = "hanging";
+        take(&act);
         ha_pg_act_work(&act, hang, never);
-        ha_pg_act_cancel(&act);
+        ha_acts_cancel(&act.acts);
         run_until_count(*state, &tried, i + 1, 1000);
     }
     assert_in_range(act.lent, 1, 3);
@@ -606,13 +613,9 @@ static void begin_and_leave(struct ha_pg_act *act, ha_pg_work_fn fn, uv_loop_t *
 {
     unsigned before = *tried;
 
-    act->ask_count = 1;
-    act->asks[0] =
-        (struct ha_pg_ask){.act = {.kind = HA_ORDER_SERVE, .deadline_ms = 60000}, .cb = on_tried};
-    act->running = true;
-    act->doing = "hanging";
+    take(act);
     ha_pg_act_work(act, fn, never);
-    ha_pg_act_cancel(act);
+    ha_acts_cancel(&act->acts);
     run_until_count(loop, tried, before + 1, 1000);
 }
 

@@ -96,7 +96,7 @@ static void close_act(struct ha_pg_act *act)
 {
     struct ha_pg_conn *conns[] = {&act->conn, &act->fresh, &act->up};
 
-    uv_close((uv_handle_t *)&act->deadline, NULL);
+    uv_close((uv_handle_t *)&act->acts.deadline, NULL);
     uv_close((uv_handle_t *)&act->poll, NULL);
     ha_pg_act_stop(act, on_idle);
     ha_pg_job_stop(&act->job);
@@ -147,7 +147,7 @@ static void test_its_end_is_no_step_of_the_act(void **state)
     assert_false(server.resolved);
     assert_int_equal(acted_count, 0);
 
-    ha_pg_act_cancel(&act);
+    ha_acts_cancel(&act.acts);
     uv_sem_post(&disk);
     wait_until_acted();
     close_act(&act);
