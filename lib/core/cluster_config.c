@@ -55,6 +55,45 @@ static int check_holder(const struct ha_service *old, uint32_t holder,
     return HA_OK;
 }
 
+/* The id of a member that is configured already. A last primary that gets another agent is another
+ * machine: it must not speak for what the old one had. */
+static uint32_t kept_id(const struct ha_service *service, const struct ha_member_config *after)
+{
+    uint32_t id = ha_service_member_named(service, after->name);
+    int at = ha_service_member_at(service, id);
+
+    if (at >= 0 && id == service->open_member &&
+        strcmp(service->config.members[at].agent, after->agent) != 0)
+        return HA_MEMBER_NONE;
+    return id;
+}
+
+/* A new member must not be taken for one that left: the last primary, which proves itself what it
+ * acknowledged, or one whose promises may still keep a lease. */
+static uint32_t reserved_ids(const struct ha_service *service)
+{
+    uint32_t last = service->open_member == HA_MEMBER_NONE ? 0 : 1u << service->open_member;
+
+    return ha_cluster_hold_members(service) | last;
+}
+
+static int check_ids(const struct ha_service *old, const struct ha_service_config *config,
+                     struct ha_err *err)
+{
+    uint32_t kept = 0;
+
+    for (uint32_t i = 0; i < config->member_count; i++)
+        kept |= 1u << kept_id(old, &config->members[i]);
+    kept &= ~(1u << HA_MEMBER_NONE);
+    if (config->member_count - (uint32_t)__builtin_popcount(kept) <=
+        HA_MEMBERS_MAX - (uint32_t)__builtin_popcount(kept | reserved_ids(old)))
+        return HA_OK;
+    return ha_err_set(err, HA_EBUSY,
+                      "service %s: too many new members while members that leave are remembered, "
+                      "the last primary and those that may keep a lease: bring in some later",
+                      config->name);
+}
+
 static int check_service(const struct ha_service *old, const struct ha_service_config *config,
                          struct ha_err *err)
 {
@@ -82,6 +121,8 @@ static int check_service(const struct ha_service *old, const struct ha_service_c
                               config->name, old->config.members[i].name);
     rv = ha_cluster_hold_check(old, config, err);
     if (rv == HA_OK)
+        rv = check_ids(old, config, err);
+    if (rv == HA_OK)
         rv = check_holder(old, old->primary, config, err);
     if (rv == HA_OK && old->open_epoch != HA_EPOCH_NONE && old->fence == HA_FENCE_NONE)
         rv = check_holder(old, old->open_member, config, err);
@@ -99,10 +140,10 @@ static uint32_t free_member_id(const struct ha_member_state *members, uint32_t c
         if (!used)
             return id;
     }
-    HA_UNREACHABLE(); /* there are as many ids as members */
+    HA_UNREACHABLE(); /* check_ids has counted */
 }
 
-/* Members keep what is known of them by name; new ones get ids no current member has. */
+/* Members keep what is known of them by name; new ones get ids that mean nobody else. */
 static void merge_members(struct ha_service *service, const struct ha_service_config *config)
 {
     struct ha_member_state merged[HA_MEMBERS_MAX];
@@ -110,15 +151,14 @@ static void merge_members(struct ha_service *service, const struct ha_service_co
 
     memset(merged, 0, sizeof(merged));
     for (uint32_t i = 0; i < config->member_count; i++) {
-        uint32_t id = ha_service_member_named(service, config->members[i].name);
+        uint32_t id = kept_id(service, &config->members[i]);
 
         if (id == HA_MEMBER_NONE)
             continue;
         merged[i] = service->members[ha_service_member_at(service, id)];
         kept |= 1u << id;
     }
-    /* Nor must a new one be taken for one whose promises may still keep a lease. */
-    taken = kept | ha_cluster_hold_members(service);
+    taken = kept | reserved_ids(service);
     for (uint32_t i = 0; i < config->member_count; i++)
         if (merged[i].id == HA_MEMBER_NONE)
             merged[i].id = free_member_id(merged, config->member_count, taken);

@@ -154,7 +154,7 @@ void ha_cluster_hold_rebuild(struct ha_service *service)
 int ha_cluster_hold_check(const struct ha_service *old, const struct ha_service_config *config,
                           struct ha_err *err)
 {
-    uint32_t kept = 0, taken;
+    uint32_t kept = 0;
 
     for (uint32_t i = 0; i < old->config.member_count; i++) {
         const struct ha_member_config *before = &old->config.members[i];
@@ -181,13 +181,5 @@ int ha_cluster_hold_check(const struct ha_service *old, const struct ha_service_
                               "first",
                               config->name);
     }
-    taken = kept | ha_cluster_hold_members(old);
-    if (config->member_count - (uint32_t)__builtin_popcount(kept) >
-        HA_MEMBERS_MAX - (uint32_t)__builtin_popcount(taken))
-        return ha_err_set(err, HA_EBUSY,
-                          "service %s: the primary may keep its lease by the word of members that "
-                          "leave: try again when it has taken the change, or bring in the new ones "
-                          "later",
-                          config->name);
     return HA_OK;
 }

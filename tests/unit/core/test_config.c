@@ -374,6 +374,29 @@ static void test_new_member_inherits_nothing(void **state)
     world_free(world);
 }
 
+/* The last primary alone speaks for what it acknowledged: nobody gets its id when it leaves. */
+static void test_the_id_of_the_last_primary_is_not_given(void **state)
+{
+    struct world *world = world_steady();
+    struct ha_service_config *config = &world->config->services[0];
+
+    (void)state;
+    assert_int_equal(world_give_up(world, world_epoch(world), A, INSTANCE(A)), HA_OK);
+    for (uint32_t i = 0; i < HA_MEMBERS_MAX; i++) {
+        config->members[i] = config->members[0];
+        (void)ha_text_format(config->members[i].name, HA_NAME_SIZE, "n%u", i);
+        (void)ha_text_format(config->members[i].agent, HA_NAME_SIZE, "ag-n%u", i);
+        (void)ha_text_format(config->members[i].host, HA_HOST_SIZE, "10.0.1.%u", i + 1);
+    }
+    config->member_count = HA_MEMBERS_MAX;
+    assert_int_equal(refused(world), HA_EBUSY);
+    memset(&config->members[--config->member_count], 0, sizeof(config->members[0]));
+    assert_int_equal(world_apply_config(world), HA_OK);
+    for (uint32_t i = 0; i < config->member_count; i++)
+        assert_int_not_equal(world_service(world)->members[i].id, A);
+    world_free(world);
+}
+
 /* Archive */
 
 static void test_archive_keeps_the_last_versions(void **state)
@@ -652,6 +675,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_members_keep_their_ids_by_name),
     cmocka_unit_test(test_members_keep_what_was_heard_of_them),
     cmocka_unit_test(test_new_member_inherits_nothing),
+    cmocka_unit_test(test_the_id_of_the_last_primary_is_not_given),
     cmocka_unit_test(test_archive_keeps_the_last_versions),
     cmocka_unit_test(test_archive_drops_old_texts_for_large_ones),
     cmocka_unit_test(test_outbox_holds_until_each_hook_took_it),

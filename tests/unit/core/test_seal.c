@@ -5,6 +5,7 @@
 
 #include "lib/base/check.h"
 #include "lib/base/prng.h"
+#include "lib/base/text.h"
 #include "lib/core/cluster_parts.h"
 #include "lib/core/switchover.h"
 #include "tests/support/cmocka_ha.h"
@@ -362,6 +363,36 @@ static void test_the_same_primary_again_waits_for_what_it_shows(void **state)
     play_free(play);
 }
 
+/* Fenced, the last primary may leave the configuration, or get another agent: who comes instead
+ * does not speak for what it had. */
+static void test_a_new_member_is_not_the_last_primary(void **state)
+{
+    (void)state;
+    for (uint32_t row = 0; row < 4; row++) {
+        struct play *play = play_serving(row < 2 ? HA_DURABILITY_STRICT : HA_DURABILITY_SYNC);
+        struct ha_member_config *member = &play->world->config->services[0].members[0];
+
+        play_rounds(play, 3, true);
+        play->unheard[B] = play->unheard[C] = true;
+        play_primary_dies(play);
+        assert_true(play->refused);
+        assert_int_equal(world_service(play->world)->state, HA_STATE_NO_CANDIDATE);
+        (void)ha_text_copy(row % 2 == 0 ? member->name : member->agent, HA_NAME_SIZE, "dbd");
+        assert_int_equal(world_apply_config(play->world), HA_OK);
+        assert_int_not_equal(world_service(play->world)->members[0].id, A);
+        /* An old copy, as far as the log was told: less than was acknowledged. */
+        play->instance[A] = OTHER;
+        play->pos[A] = world_service(play->world)->position.offset;
+        assert_true(play->pos[A] < play->acked);
+        for (uint32_t i = 0; i < 20 && play->promoted == HA_MEMBER_NONE; i++) {
+            play_rounds(play, 1, false);
+            play_hear(play, A);
+        }
+        assert_int_equal(play->promoted, HA_MEMBER_NONE);
+        play_free(play);
+    }
+}
+
 static void test_durability_does_not_change_under_a_failover(void **state)
 {
     struct play *play = play_serving(HA_DURABILITY_STRICT);
@@ -505,6 +536,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_the_last_primary_proves_itself_by_its_position),
     cmocka_unit_test(test_the_same_primary_again_keeps_its_sets),
     cmocka_unit_test(test_the_same_primary_again_waits_for_what_it_shows),
+    cmocka_unit_test(test_a_new_member_is_not_the_last_primary),
     cmocka_unit_test(test_durability_does_not_change_under_a_failover),
     cmocka_unit_test(test_strict_of_one_is_refused),
     cmocka_unit_test(test_a_change_of_set_met_by_a_failover_at_every_step),
