@@ -256,9 +256,7 @@ static bool strike_host(struct sim *sim, enum fault fault, uint32_t host)
         return true;
     case RESTORE_HOST:
         turn_off(sim, host);
-        /* What a primary acknowledged and its disk has lost, nobody else can know. */
-        if (h->image.taken && !sim_leans_on_seals(sim) &&
-            (sim->profile.durability == HA_DURABILITY_ASYNC || host != sim->holder)) {
+        if (h->image.taken && !sim_leans_on_seals(sim) && sim_may_go_back(sim, host)) {
             h->forgot = true;
             sim_image_use(sim, host, &h->image);
         }

@@ -53,6 +53,20 @@ bool sim_leans_on_seals(const struct sim *sim)
     return false;
 }
 
+/* What a primary acknowledged and its disk has lost, nobody else can know. But a disk from when it
+ * was a replica, with nothing of the history that it last acknowledged in, shows that it is not the
+ * one. */
+bool sim_may_go_back(const struct sim *sim, uint32_t host)
+{
+    const struct sim_host *h = &sim->hosts[host];
+    const struct ha_lineage *lineage = &h->image.db.position.lineage;
+    bool unknown = h->image.db.role != HA_ROLE_REPLICA || h->acked_in == 0;
+
+    for (uint32_t i = 0; i < lineage->count; i++)
+        unknown = unknown || lineage->steps[i].id == h->acked_in;
+    return sim->profile.durability == HA_DURABILITY_ASYNC || host != sim->holder || !unknown;
+}
+
 /* Safety.md leaves it to people that a disk which has forgotten a seal does not come back under it.
  */
 bool sim_is_kept_off(const struct sim *sim, uint32_t host)

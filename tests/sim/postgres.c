@@ -208,6 +208,7 @@ static void acknowledge(struct sim *sim, uint32_t host)
     sim_check_acked(sim, host, db->acked_lineage != db->position.lineage.steps[0].id);
     db->acked = offset;
     db->acked_lineage = db->position.lineage.steps[0].id;
+    sim->hosts[host].acked_in = db->acked_lineage;
     sim->acks++;
     sim->acked_us = sim->now_us;
     if (db->names_epoch < sim->open_seen)

@@ -251,6 +251,7 @@ struct sim_host {
     uint64_t served_run;            /* the database that last served under an epoch */
     uint64_t gate_epoch;            /* under which its gate was last opened, or it served at last */
     uint64_t sealed_epoch;          /* the last of these that seals ended, whatever the gate does */
+    uint64_t acked_in;              /* the history in which it last acknowledged, as primary */
     struct ha_order late[SIM_LATE]; /* sent to it before: any may come once more */
     uint32_t late_count;
     struct sim_db db;
@@ -397,6 +398,7 @@ void sim_image_forget(struct sim *sim, uint32_t host);
 /* The lease of an epoch that is being ended, or has been, still lets clients in. */
 bool sim_leans_on_seals(const struct sim *sim);
 bool sim_is_kept_off(const struct sim *sim, uint32_t host);
+bool sim_may_go_back(const struct sim *sim, uint32_t host);
 bool sim_may_be_cloned(const struct sim *sim);
 
 /* queue.c */
