@@ -202,8 +202,10 @@ static void check_service(struct sim *sim, const struct ha_service *service, uin
                  (unsigned long)service->epoch);
     sim->watchers[node].epoch_seen = service->epoch;
     note_fence(sim, service);
-    if (service->open_epoch > sim->open_seen)
+    if (service->open_epoch > sim->open_seen) {
         sim->failovers++;
+        sim_fault_opened(sim, host_of(service, service->open_member));
+    }
     if (sim->profile.durability != HA_DURABILITY_ASYNC)
         watch_epochs(sim, service, index);
     if (service->open_epoch > sim->open_seen)

@@ -392,6 +392,10 @@ void sim_fault(struct sim *sim)
 
     if (sim->quiet)
         return;
+    if (sim_fault_again(sim)) {
+        sim_push(sim, sim->now_us + 6000000, SIM_FAULT, SIM_NODES, 0, NULL);
+        return;
+    }
     for (uint32_t i = 0; i < count; i++) {
         enum fault fault = draw(sim);
 

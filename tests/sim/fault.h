@@ -54,6 +54,7 @@ void sim_heal_later(struct sim *sim, enum fault fault, uint32_t node);
 
 /* hunt.c */
 void sim_leader_goes(struct sim *sim);
+bool sim_fault_again(struct sim *sim);
 
 static inline uint32_t sim_below(struct sim *sim, uint64_t bound)
 {

@@ -1,6 +1,11 @@
 /* What is set off by what happens. */
 #include "tests/sim/fault.h"
 
+static void part(struct sim *sim, uint32_t one, uint32_t other)
+{
+    sim->reach[one][other] = sim->reach[other][one] = false;
+}
+
 void sim_leader_goes(struct sim *sim)
 {
     uint32_t node = sim->log.leader;
@@ -73,6 +78,42 @@ void sim_fault_serving(struct sim *sim, uint32_t host, const struct ha_order *or
     sim_heal_at(sim, PAUSE_AGENT, SIM_WATCHERS_MAX + host, 900 + sim->seq % 500);
 }
 
+/* A primary that will succeed itself: its gate fails, one of its standbys takes its word and hears
+ * no watcher, and its database is started anew past its agent. True: so it is, and nothing else
+ * goes wrong meanwhile. */
+bool sim_fault_again(struct sim *sim)
+{
+    const uint32_t host = sim->holder, deaf = SIM_WATCHERS_MAX + (host + 1) % SIM_HOSTS;
+
+    if (!sim->profile.again || sim->faults + 4 > sim->faults_max || sim->log.leader == SIM_NODES ||
+        !sim_takes_writes(sim, host) || sim->hosts[host].db.hung ||
+        !sim->hosts[(host + 1) % SIM_HOSTS].db.link_up ||
+        !sim->hosts[(host + 2) % SIM_HOSTS].db.link_up)
+        return false;
+    sim->faults += 3;
+    sim->again = true;
+    sim_story(sim, "fault: gate fails, database dies, %s; no watcher hears %s",
+              sim_node_name(sim, SIM_WATCHERS_MAX + host), sim_node_name(sim, deaf));
+    sim->hosts[host].gate.broken = true;
+    for (uint32_t i = 0; i < SIM_WATCHERS_MAX; i++)
+        part(sim, i, deaf);
+    sim_db_kill(sim, host);
+    sim_heal_in(sim, KILL_DB, SIM_WATCHERS_MAX + host, 200, 1500);
+    sim_heal_at(sim, CUT_HOST, deaf, 8000);
+    sim_heal_at(sim, GATE_FAILS, SIM_WATCHERS_MAX + host, 8000);
+    return true;
+}
+
+/* It dies as soon as another one has what it had when it was chosen. */
+void sim_fault_opened(struct sim *sim, uint32_t host)
+{
+    if (!sim->again || sim->quiet || host != sim->holder)
+        return;
+    sim->again = false;
+    sim->faults++;
+    sim_heal_in(sim, DB_ENDS, SIM_WATCHERS_MAX + host, 20, 150);
+}
+
 void sim_fault_noting(struct sim *sim, uint32_t node)
 {
     if (!sim->quiet && sim->faults < sim->faults_max && sim_below(sim, 60) == 0)
@@ -93,11 +134,6 @@ static uint32_t deaf_watcher(const struct sim *sim)
            (at - 1 == sim->log.leader || !sim->watchers[at - 1].voter || !sim_runs(sim, at - 1)))
         at--;
     return at == 0 ? SIM_NODES : at - 1;
-}
-
-static void part(struct sim *sim, uint32_t one, uint32_t other)
-{
-    sim->reach[one][other] = sim->reach[other][one] = false;
 }
 
 /* The next leader has heard less of the primary than the log has of it, and so has the replica that

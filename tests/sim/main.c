@@ -25,7 +25,7 @@ static const char usage[] =
     "  --seconds N  of faults in each run (60)\n"
     "  --faults N   only the first N faults of each run\n"
     "  --only TRAIT pass over the seeds whose run is not of this kind (may be given again):\n"
-    "               redis, sync, strict, hold, changes, fence, budget\n"
+    "               redis, sync, strict, hold, changes, fence, budget, again\n"
     "  --raft       the log is libraft itself over simulated disks, not a model\n"
     "  --guard-off RULES  without these rules around libraft: G1 to G10, nudge, timeoutnow\n"
     "exit: 0 pass, 1 crash, 2 safety, 3 liveness, 64 usage\n";
@@ -114,8 +114,9 @@ static void say_probabilities(void)
         " 4 %%; clocks drift 70 %%, half of them by all that is allowed; gates of mixed"
         " kinds 50 %%; a finite loss budget 40 %% of Redis; settings, watchers and services"
         " change 40 %%; a fencing command 15 %%; a fault each 0.2 to 3 s, several at once"
-        " 40 %%; agents may keep a lease in each third; a wiped or restored host of strict is"
-        " off until no lease of an epoch that is over runs\n");
+        " 40 %%; agents may keep a lease in each third; in one of 16 with gates that fail a"
+        " primary is made to succeed itself; a wiped or restored host of strict is off until"
+        " no lease of an epoch that is over runs\n");
 }
 
 /* Seeds until @count are done (0: any number) or @minutes are over (0: never). */
@@ -178,9 +179,9 @@ static bool parse_plant(const char *text, enum sim_plant *ret)
 static bool parse_trait(const char *text, uint32_t *ret)
 {
     static const char *const names[] = {"redis",   "sync",  "strict", "hold",
-                                        "changes", "fence", "budget"};
+                                        "changes", "fence", "budget", "again"};
 
-    for (unsigned i = 0; i < 7; i++)
+    for (unsigned i = 0; i < 8; i++)
         if (strcmp(text, names[i]) == 0) {
             *ret |= 1u << i;
             return true;

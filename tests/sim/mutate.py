@@ -160,6 +160,9 @@ CORE = (
     ("proof-of-one-too-few",
      ("proof.c", "set->members) - set->need + 1;", "set->members) - set->need;"),
      ("cluster_sync.c", "count_bits(set->members) - set->need + 1;", "count_bits(set->members) - set->need;")),
+    ("sets-begin-empty-for-the-same-primary",
+     ("cluster_sync.c", "    if (managed && service->open_epoch != HA_EPOCH_NONE &&\n"
+      "        service->open_member == service->primary) {", "    if (false) {")),
     # A lease that agents keep
     ("hold-of-one-agent",
      ("agent_hold.c", "    uint64_t end_ms = UINT64_MAX;\n", "    uint64_t end_ms = 0;\n"),
@@ -220,6 +223,7 @@ ONLY = {
     "follows-an-older-epoch": ("strict",),
     "names-for-another-run": ("strict",),
     "proof-of-one-too-few": ("sync",),
+    "sets-begin-empty-for-the-same-primary": ("again",),
     "standby-enters-again-and-again": ("sync",),
     "hold-of-one-agent": ("hold",),
     "hold-fenced-without-an-end": ("hold",),

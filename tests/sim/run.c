@@ -83,6 +83,11 @@ static void draw_profile(struct sim *sim)
     p->gates_fail = p->durability == HA_DURABILITY_STRICT && ha_prng_chance(&sim->prng, 600000);
 }
 
+static bool is_again(const struct sim_profile *p, uint64_t seed)
+{
+    return p->gates_fail && seed % 16 == 11;
+}
+
 bool sim_seed_has(uint64_t seed, uint32_t only)
 {
     static struct sim sim; /* only what is drawn first is used of it */
@@ -95,7 +100,8 @@ bool sim_seed_has(uint64_t seed, uint32_t only)
     has = (p->engine == HA_ENGINE_REDIS ? SIM_ONLY_REDIS : SIM_ONLY_SYNC) |
           (p->durability == HA_DURABILITY_STRICT ? SIM_ONLY_STRICT : 0) |
           (sim_hold_drawn(seed) ? SIM_ONLY_HOLD : 0) | (p->changes ? SIM_ONLY_CHANGES : 0) |
-          (p->has_fence ? SIM_ONLY_FENCE : 0) | (p->budget != UINT64_MAX ? SIM_ONLY_BUDGET : 0);
+          (p->has_fence ? SIM_ONLY_FENCE : 0) | (p->budget != UINT64_MAX ? SIM_ONLY_BUDGET : 0) |
+          (is_again(p, seed) ? SIM_ONLY_AGAIN : 0);
     return (only & ~has) == 0;
 }
 
@@ -110,14 +116,15 @@ static void say_profile(const struct sim *sim, uint64_t seed)
         "seed %" PRIu64 ": %u watchers, %s %s, lease %u ms, loss budget %s, gates %s %s %s%s,"
         " promotions fail %u ppm, slow notes and acts %u ppm, messages: %u ppm lost,"
         " %u ppm twice, delay to %u ms; a fault each %u ms%s; clocks drift: %s; people"
-        " change settings and watchers: %s; clients write%s%s%s\n",
+        " change settings and watchers: %s; clients write%s%s%s%s\n",
         seed, p->watchers, ha_engine_text(p->engine), ha_durability_text(p->durability),
         p->lease_ms, budget, ha_gate_text(p->gates[0]), ha_gate_text(p->gates[1]),
         ha_gate_text(p->gates[2]), p->gates_fail ? " that fail" : "", p->promote_fail_ppm,
         p->slow_ppm, p->loss_ppm, p->twice_ppm, p->delay_max_ms, p->fault_every_ms,
         p->wide_faults ? " or several" : "", p->drift ? "yes" : "no", p->changes ? "yes" : "no",
         p->bursts ? " now and then" : "", p->has_fence ? "; a command can end hosts" : "",
-        p->hold ? "; agents may keep a lease" : "");
+        p->hold ? "; agents may keep a lease" : "",
+        p->again ? "; a primary whose gate fails is made to succeed itself" : "");
 }
 
 /* Set up */
@@ -192,6 +199,7 @@ static void set_up(struct sim *sim, const struct sim_options *options, uint64_t 
     ha_prng_seed(&sim->prng, seed);
     draw_profile(sim);
     sim->profile.hold = sim_hold_drawn(seed);
+    sim->profile.again = is_again(&sim->profile, seed);
     if (options->verbose)
         say_profile(sim, seed);
     sim->effects = malloc(sizeof(*sim->effects));

@@ -49,6 +49,7 @@ struct sim_profile {
     uint64_t budget; /* bytes that a failover may lose, against the log */
     bool has_fence;  /* the service has a command that ends a host */
     bool hold;       /* agents may keep a lease */
+    bool again;      /* a primary whose gate fails is made to succeed itself */
     bool changes;    /* people change configuration and watchers */
     bool bursts;     /* clients write for a while, and then not */
     enum ha_gate gates[SIM_HOSTS];
@@ -315,6 +316,7 @@ struct sim {
     uint64_t epoch_last;   /* of that service */
     bool judged;           /* what the last open epoch has */
     uint64_t index_checked;
+    bool again;            /* its database was ended for that */
     uint64_t hunted_epoch; /* its fencing was disturbed on purpose, or not */
     uint64_t events;
     enum sim_plant plant;
@@ -351,6 +353,7 @@ enum sim_trait {
     SIM_ONLY_CHANGES = 16,
     SIM_ONLY_FENCE = 32,
     SIM_ONLY_BUDGET = 64,
+    SIM_ONLY_AGAIN = 128,
 };
 
 struct sim_options {
@@ -503,6 +506,8 @@ void sim_fault_fencing(struct sim *sim);
 void sim_fault_replaced(struct sim *sim, uint32_t old);
 /* The position of the primary on @host was logged. */
 void sim_fault_logged(struct sim *sim, uint32_t host);
+/* An epoch of the database on @host has opened. */
+void sim_fault_opened(struct sim *sim, uint32_t host);
 /* An order waits for an agent that is stopped. */
 void sim_fault_serving(struct sim *sim, uint32_t host, const struct ha_order *order);
 /* An agent writes its note: one that dies now may have said what it will not remember. */
