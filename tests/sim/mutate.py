@@ -8,7 +8,6 @@ over libraft. `--case NAME` runs one
 row (and may be given again), `--seeds N` bounds the search, `--list` tells the rows.
 """
 import argparse
-import os
 import pathlib
 import re
 import shutil
@@ -253,11 +252,15 @@ def run(args, directory, timeout=600):
                           check=False)
 
 
+def object_of(directory, source):
+    return directory / (str(source).replace("/", "_") + ".o")
+
+
 def compile_all(directory, sources, flags):
     """Objects of @sources, made where they are older than what they are made of."""
     objects = []
     for source in sources:
-        target = directory / (str(source).replace("/", "_") + ".o")
+        target = object_of(directory, source)
         objects.append(target.name)
         path = directory / source
         if target.exists() and target.stat().st_mtime_ns > path.stat().st_mtime_ns:
@@ -295,11 +298,12 @@ def build_log(directory):
 
 
 def break_rules(directory, edits, before):
-    """Break @edits in @directory; @before gets what was there, by path."""
+    """Break @edits in @directory; @before gets what was there, text and object, by path."""
     for name, old, new in edits:
         path = directory / (name if "/" in name else f"lib/core/{name}")
         text = path.read_text(encoding="utf-8")
-        before.setdefault(path, text)
+        built = object_of(directory, path.relative_to(directory))
+        before.setdefault(path, (text, built, built.read_bytes()))
         if text.count(old) != 1:
             raise RuntimeError(f"{name} has {text.count(old)} of the text to change: {old[:60]}")
         path.write_text(text.replace(old, new), encoding="utf-8")
@@ -313,9 +317,9 @@ def hunt_core(directory, edits, seeds, told=()):
         build_core(directory)
         done = run(["./sim", *told, "--seeds", str(seeds)], directory, DEADLINE_S)
     finally:
-        for path, text in before.items():
+        for path, (text, built, compiled) in before.items():
             path.write_text(text, encoding="utf-8")
-            os.utime(path)
+            built.write_bytes(compiled)  # now newer than what it is made of
     if done.returncode == 0:
         return None
     found = re.search(r"^(seed (\d+): (?:SAFETY|LIVENESS|CRASH).*)$", done.stdout, re.M)
