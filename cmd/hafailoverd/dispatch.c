@@ -10,6 +10,7 @@
 #include "cmd/hafailoverd/fence.h"
 #include "cmd/hafailoverd/note.h"
 #include "cmd/hafailoverd/serve.h"
+#include "cmd/hafailoverd/underway.h"
 #include "lib/base/err.h"
 #include "lib/base/text.h"
 #include "lib/core/effect.h"
@@ -20,14 +21,6 @@
 #define ROUNDS_MAX 16u   /* of one drain: a step that answers itself for ever must not starve I/O */
 #define RESULTS_MAX 256u /* of applied entries, kept for those who asked */
 
-/* A proposal that raft has and has not answered. */
-struct proposal {
-    struct proposal *next;
-    uint64_t ticket;  /* raft's request */
-    uint64_t request; /* the core's: who asked, 0: the core itself */
-    struct ha_command command;
-};
-
 struct result {
     uint64_t index;
     int code;
@@ -36,8 +29,7 @@ struct result {
 
 struct ha_dispatch {
     struct ha_daemon *daemon;
-    struct proposal *proposals;
-    uint64_t ticket_last;
+    struct ha_underway underway;
     struct result results[RESULTS_MAX]; /* index i sits at i % RESULTS_MAX */
     bool draining;
 };
@@ -55,19 +47,17 @@ int ha_dispatch_open(struct ha_daemon *daemon, struct ha_dispatch **ret)
 
 void ha_dispatch_free(struct ha_dispatch *dispatch)
 {
+    struct ha_proposal *proposal;
+
     if (dispatch == NULL)
         return;
-    while (dispatch->proposals != NULL) {
-        struct proposal *proposal = dispatch->proposals;
-
-        dispatch->proposals = proposal->next;
+    while ((proposal = ha_underway_take_any(&dispatch->underway)) != NULL)
         free(proposal);
-    }
     free(dispatch);
 }
 
 /* Tell the core, and whoever waits for an answer, how a proposal ended. */
-static void end_proposal(struct ha_dispatch *dispatch, struct proposal *proposal, uint64_t index,
+static void end_proposal(struct ha_dispatch *dispatch, struct ha_proposal *proposal, uint64_t index,
                          int code, const char *why)
 {
     struct ha_daemon *daemon = dispatch->daemon;
@@ -106,31 +96,27 @@ void ha_dispatch_applied(struct ha_dispatch *dispatch, uint64_t index, int code,
 void ha_dispatch_outcome(struct ha_dispatch *dispatch, uint64_t ticket,
                          const struct ha_raft_outcome *outcome)
 {
-    for (struct proposal **at = &dispatch->proposals; *at != NULL; at = &(*at)->next) {
-        struct proposal *proposal = *at;
-        int code = outcome->code;
+    struct ha_proposal *proposal = ha_underway_take(&dispatch->underway, ticket);
+    int code = outcome->code;
 
-        if (proposal->ticket != ticket)
-            continue;
-        *at = proposal->next;
-        if (outcome->result == HA_RAFT_COMMITTED)
-            code = HA_OK;
-        else if (outcome->result == HA_RAFT_UNKNOWN)
-            code = HA_ETIMEDOUT;
-        else if (code == HA_OK || code == HA_ETIMEDOUT)
-            code = HA_ENOQUORUM;
-        if (code != HA_OK)
-            HA_LOG(HA_LOG_DEBUG, "proposal-failed", "kind=%s why=%s",
-                   ha_command_kind_text(proposal->command.kind),
-                   outcome->why != NULL ? outcome->why : ha_code_text(code));
-        end_proposal(dispatch, proposal, outcome->index, code,
-                     outcome->why != NULL ? outcome->why : ha_code_text(code));
+    if (proposal == NULL)
         return;
-    }
+    if (outcome->result == HA_RAFT_COMMITTED)
+        code = HA_OK;
+    else if (outcome->result == HA_RAFT_UNKNOWN)
+        code = HA_ETIMEDOUT;
+    else if (code == HA_OK || code == HA_ETIMEDOUT)
+        code = HA_ENOQUORUM;
+    if (code != HA_OK)
+        HA_LOG(HA_LOG_DEBUG, "proposal-failed", "kind=%s why=%s",
+               ha_command_kind_text(proposal->command.kind),
+               outcome->why != NULL ? outcome->why : ha_code_text(code));
+    end_proposal(dispatch, proposal, outcome->index, code,
+                 outcome->why != NULL ? outcome->why : ha_code_text(code));
 }
 
 /* Encode and hand over; HA_OK: the outcome comes later. */
-static int hand_over(struct ha_dispatch *dispatch, const struct proposal *proposal,
+static int hand_over(struct ha_dispatch *dispatch, const struct ha_proposal *proposal,
                      struct ha_err *err)
 {
     size_t size = ha_command_size(&proposal->command);
@@ -161,29 +147,38 @@ static int hand_over(struct ha_dispatch *dispatch, const struct proposal *propos
 
 static void propose(struct ha_dispatch *dispatch, const struct ha_effect *effect)
 {
-    struct proposal *proposal = calloc(1, sizeof(*proposal));
+    const struct ha_watcher *core = dispatch->daemon->core;
+    uint64_t term = core->leader ? core->term : 0;
+    struct ha_proposal *proposal;
     struct ha_err err = {0};
     int code;
 
+    if (effect->request == 0 && ha_underway_has(&dispatch->underway, term, &effect->u.command))
+        return;
+    proposal = calloc(1, sizeof(*proposal));
     if (proposal == NULL)
         return; /* the core proposes again; an operator's request times out */
-    proposal->ticket = ++dispatch->ticket_last;
     proposal->request = effect->request;
+    proposal->term = term;
     proposal->command = effect->u.command;
+    ha_underway_add(&dispatch->underway, proposal);
     code = hand_over(dispatch, proposal, &err);
     if (proposal->command.kind == HA_COMMAND_CONFIG) {
         /* Borrowed from the request, which may be gone when the outcome comes. */
         proposal->command.u.config.config = NULL;
         proposal->command.u.config.text = NULL;
     }
-    if (code != HA_OK) {
-        HA_LOG(HA_LOG_WARN, "proposal-refused", "kind=%s why=%s",
-               ha_command_kind_text(proposal->command.kind), err.text);
-        end_proposal(dispatch, proposal, 0, code, err.text);
+    if (code == HA_OK)
         return;
-    }
-    proposal->next = dispatch->proposals;
-    dispatch->proposals = proposal;
+    HA_LOG(HA_LOG_WARN, "proposal-refused", "kind=%s why=%s",
+           ha_command_kind_text(proposal->command.kind), err.text);
+    (void)ha_underway_take(&dispatch->underway, proposal->ticket);
+    /* Told of a full line the core would propose the same again at once, with each heartbeat, and
+     * do nothing else; what it hears nothing of it proposes again after a while. */
+    if (code == HA_EFULL && proposal->request == 0)
+        free(proposal);
+    else
+        end_proposal(dispatch, proposal, 0, code, err.text);
 }
 
 /* To the leader, who collects such words; that may be this watcher. */
