@@ -2,6 +2,9 @@
 
 #include <stddef.h>
 
+#define REST_DOUBLED_MAX 4u
+#define REST_MAX_MS 5000u
+
 static void append(struct ha_pace_line *line, struct ha_pace_place *place)
 {
     place->prev = line->last;
@@ -75,4 +78,14 @@ struct ha_pace_place *ha_pace_next(struct ha_pace *pace, uint64_t now_ms)
     ha_pace_leave(pace, place);
     go_inside(pace, place, now_ms);
     return place;
+}
+
+uint64_t ha_pace_rest_ms(uint32_t unanswered, uint32_t probe_ms)
+{
+    uint64_t rest_ms;
+
+    if (unanswered == 0)
+        return 0;
+    rest_ms = (uint64_t)probe_ms << (unanswered < REST_DOUBLED_MAX ? unanswered : REST_DOUBLED_MAX);
+    return rest_ms < REST_MAX_MS ? rest_ms : REST_MAX_MS;
 }

@@ -1,4 +1,4 @@
-/* cmd/hafailoverd/pace.h - how many probes are under way at the same time.
+/* cmd/hafailoverd/pace.h - how many probes are under way at the same time, and how soon again.
  *
  * A watcher that asks three thousand servers at once does nothing else for longer than a probe may
  * take: all of them seem silent, are asked again at once, and never come up, nor does it hear
@@ -44,5 +44,10 @@ void ha_pace_leave(struct ha_pace *pace, struct ha_pace_place *place);
 
 /* The one that has waited longest, if there is room: it is inside now. Else NULL. */
 struct ha_pace_place *ha_pace_next(struct ha_pace *pace, uint64_t now_ms);
+
+/* How long the next probe may wait after so many in a row that nothing answered: most often those
+ * of a member behind its closed gate. Each costs a new connection, and all members of a thousand
+ * services that begin, or whose watchers were away, are behind closed gates at the same time. */
+uint64_t ha_pace_rest_ms(uint32_t unanswered, uint32_t probe_ms);
 
 #endif /* HA_CMD_HAFAILOVERD_PACE_H */

@@ -34,7 +34,8 @@ struct target {
     enum ha_engine engine;
     char credentials[HA_NAME_SIZE];
     uint32_t probe_ms, timeout_ms;
-    uint64_t probed_ms; /* when the last one began */
+    uint64_t probed_ms;  /* when the last one began */
+    uint32_t unanswered; /* in a row */
     const struct ha_engine_ops *ops;
     struct ha_link *link;
     struct ha_pace_place place;
@@ -160,6 +161,12 @@ static void let_in(struct ha_prober *prober)
         probe(place->owner);
 }
 
+/* What a closed gate makes of a probe, among others. */
+static bool is_silence(enum ha_answer answer)
+{
+    return answer == HA_ANSWER_NONE || answer == HA_ANSWER_REFUSED;
+}
+
 static void on_probed(void *data, const struct ha_probed *probed)
 {
     struct target *target = data;
@@ -168,6 +175,7 @@ static void on_probed(void *data, const struct ha_probed *probed)
     target->probing = false;
     if (target->link == NULL || probed->code != HA_OK)
         return; /* closing */
+    target->unanswered = is_silence(probed->sample.answer) ? target->unanswered + 1 : 0;
     ha_pace_leave(&target->prober->pace, &target->place);
     event.u.probed = (struct ha_event_probed){
         .service = target->service, .member = target->member, .sample = &probed->sample};
@@ -202,6 +210,23 @@ static void on_lost(void *data, enum ha_answer how, const char *text)
     look_later(target, target->prober->turn);
 }
 
+/* Nothing answered the last probes, and the agent says how its database is. Early enough before it
+ * would count as silent the probe comes back. */
+static bool may_rest(const struct target *target)
+{
+    const struct ha_prober *prober = target->prober;
+    const struct ha_watcher *core = prober->daemon->core;
+    const struct ha_service *service = ha_cluster_service_const(&core->cluster, target->service);
+    const struct ha_watched *watched = &core->services[target->service % HA_SERVICES_MAX];
+    int at = service != NULL ? ha_service_member_at(service, target->member) : -1;
+
+    return target->unanswered > 0 && at >= 0 && watched->service == target->service &&
+           watched->members[at].heard &&
+           prober->now_ms - watched->members[at].heard_ms < service->config.down_after_ms / 2 &&
+           prober->now_ms - target->probed_ms <
+               ha_pace_rest_ms(target->unanswered, target->probe_ms);
+}
+
 static void take_turn(struct ha_prober *prober)
 {
     struct target *target = prober->turns[prober->turn % TURNS], *after;
@@ -217,8 +242,9 @@ static void take_turn(struct ha_prober *prober)
         look_later(target, prober->turn + turns_of(target));
         if (!target->probing &&
             (target->lost ||
-             ha_watcher_wants_probe(prober->daemon->core, target->service, target->member,
-                                    target->probed_ms, prober->now_ms)) &&
+             (!may_rest(target) &&
+              ha_watcher_wants_probe(prober->daemon->core, target->service, target->member,
+                                     target->probed_ms, prober->now_ms))) &&
             ha_pace_enter(&prober->pace, &target->place, prober->now_ms))
             probe(target);
     }

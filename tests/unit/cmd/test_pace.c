@@ -97,12 +97,27 @@ static void test_a_second_try_counts_once(void **state)
     assert_int_equal(pace.inside_count, 2);
 }
 
+static void test_who_never_answers_is_asked_less_often(void **state)
+{
+    uint64_t before_ms = 0;
+
+    (void)state;
+    assert_int_equal(ha_pace_rest_ms(0, 200), 0);
+    for (uint32_t unanswered = 1; unanswered <= 4; unanswered++) {
+        assert_true(ha_pace_rest_ms(unanswered, 200) > before_ms);
+        before_ms = ha_pace_rest_ms(unanswered, 200);
+    }
+    assert_int_equal(ha_pace_rest_ms(UINT32_MAX, 200), before_ms);
+    assert_int_equal(ha_pace_rest_ms(UINT32_MAX, 60000), 5000);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_only_so_many_at_once),
     cmocka_unit_test(test_nobody_overtakes_the_line),
     cmocka_unit_test(test_leaving_the_line),
     cmocka_unit_test(test_who_hangs_starves_nobody),
     cmocka_unit_test(test_a_second_try_counts_once),
+    cmocka_unit_test(test_who_never_answers_is_asked_less_often),
 };
 
 HA_TEST_MAIN("cmd/pace", tests)
