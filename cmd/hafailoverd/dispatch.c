@@ -19,6 +19,7 @@
 #include "lib/wire/message.h"
 
 #define ROUNDS_MAX 16u   /* of one drain: a step that answers itself for ever must not starve I/O */
+#define BEGIN_MAX 100u   /* services that get their first primary at the same time */
 #define RESULTS_MAX 256u /* of applied entries, kept for those who asked */
 
 struct result {
@@ -31,6 +32,8 @@ struct ha_dispatch {
     struct ha_daemon *daemon;
     struct ha_underway underway;
     struct result results[RESULTS_MAX]; /* index i sits at i % RESULTS_MAX */
+    struct ha_command observed;         /* of this drain: verdicts that share an entry */
+    uint32_t beginning; /* of this drain: services that get their first primary; 0: not counted */
     bool draining;
 };
 
@@ -145,7 +148,43 @@ static int hand_over(struct ha_dispatch *dispatch, const struct ha_proposal *pro
     return code;
 }
 
-static void propose(struct ha_dispatch *dispatch, const struct ha_effect *effect)
+static uint32_t count_beginning(const struct ha_dispatch *dispatch)
+{
+    const struct ha_cluster *cluster = &dispatch->daemon->core->cluster;
+    uint32_t count = dispatch->underway.promotes;
+
+    for (uint32_t i = 0; i < HA_SERVICES_MAX; i++) {
+        const struct ha_service *service = &cluster->services[i];
+
+        count += service->used &&
+                 (service->state == HA_STATE_PROMOTING || service->state == HA_STATE_OPENING);
+    }
+    return count;
+}
+
+/* Where a thousand services begin at once, all at the same time would take longer than each of them
+ * may: none would be done when its time is over, and all begin again. Those that wait are proposed
+ * again by the core. Whoever had a primary waits for nobody. */
+static bool must_wait(struct ha_dispatch *dispatch, const struct ha_command *command)
+{
+    const struct ha_service *service;
+
+    if (command->kind != HA_COMMAND_PROMOTE)
+        return false;
+    service =
+        ha_cluster_service_const(&dispatch->daemon->core->cluster, command->u.promote.ref.service);
+    if (service == NULL || service->open_epoch != HA_EPOCH_NONE)
+        return false;
+    if (dispatch->beginning == 0)
+        dispatch->beginning = 1 + count_beginning(dispatch);
+    if (dispatch->beginning > BEGIN_MAX)
+        return true;
+    dispatch->beginning++;
+    return false;
+}
+
+static void propose(struct ha_dispatch *dispatch, uint64_t request,
+                    const struct ha_command *command)
 {
     const struct ha_watcher *core = dispatch->daemon->core;
     uint64_t term = core->leader ? core->term : 0;
@@ -153,14 +192,15 @@ static void propose(struct ha_dispatch *dispatch, const struct ha_effect *effect
     struct ha_err err = {0};
     int code;
 
-    if (effect->request == 0 && ha_underway_has(&dispatch->underway, term, &effect->u.command))
+    if (request == 0 &&
+        (ha_underway_has(&dispatch->underway, term, command) || must_wait(dispatch, command)))
         return;
     proposal = calloc(1, sizeof(*proposal));
     if (proposal == NULL)
         return; /* the core proposes again; an operator's request times out */
-    proposal->request = effect->request;
+    proposal->request = request;
     proposal->term = term;
-    proposal->command = effect->u.command;
+    proposal->command = *command;
     ha_underway_add(&dispatch->underway, proposal);
     code = hand_over(dispatch, proposal, &err);
     if (proposal->command.kind == HA_COMMAND_CONFIG) {
@@ -179,6 +219,30 @@ static void propose(struct ha_dispatch *dispatch, const struct ha_effect *effect
         free(proposal);
     else
         end_proposal(dispatch, proposal, 0, code, err.text);
+}
+
+static void propose_observed(struct ha_dispatch *dispatch)
+{
+    if (dispatch->observed.u.observe.count > 0)
+        propose(dispatch, 0, &dispatch->observed);
+    dispatch->observed.u.observe.count = 0;
+}
+
+/* The core puts neighbours into one entry; where other effects stand between them, as when many
+ * services begin, each verdict of each watcher would be one of its own, and the log little else. */
+static void collect_observed(struct ha_dispatch *dispatch, const struct ha_command *command)
+{
+    struct ha_command_observe *all = &dispatch->observed.u.observe;
+
+    if (all->count == 0 || all->watcher != command->u.observe.watcher ||
+        all->count + command->u.observe.count > HA_OBSERVE_MAX) {
+        propose_observed(dispatch);
+        dispatch->observed = *command;
+        return;
+    }
+    memcpy(&all->items[all->count], command->u.observe.items,
+           command->u.observe.count * sizeof(all->items[0]));
+    all->count += command->u.observe.count;
 }
 
 /* To the leader, who collects such words; that may be this watcher. */
@@ -212,7 +276,10 @@ static void execute(struct ha_dispatch *dispatch, const struct ha_effect *effect
 
     switch (effect->kind) {
     case HA_EFFECT_PROPOSE:
-        propose(dispatch, effect);
+        if (effect->u.command.kind == HA_COMMAND_OBSERVE)
+            collect_observed(dispatch, &effect->u.command);
+        else
+            propose(dispatch, effect->request, &effect->u.command);
         return;
     case HA_EFFECT_PROMISE:
         ha_agents_promise(daemon->agents, &effect->u.promise);
@@ -252,12 +319,14 @@ bool ha_dispatch_drain(struct ha_dispatch *dispatch)
 
     assert(!dispatch->draining);
     dispatch->draining = true;
+    dispatch->beginning = 0;
     for (unsigned round = 0;
          round < ROUNDS_MAX && (list = ha_backlog_take(&daemon->backlog)) != NULL; round++) {
         for (uint32_t i = 0; i < list->count; i++)
             execute(dispatch, &list->items[i]);
         ha_backlog_give_back(&daemon->backlog, list);
     }
+    propose_observed(dispatch);
     ha_agents_flush(daemon->agents);
     dispatch->draining = false;
     return !ha_backlog_is_empty(&daemon->backlog);

@@ -54,6 +54,7 @@ void ha_underway_add(struct ha_underway *underway, struct ha_proposal *proposal)
     proposal->ticket = ++underway->last * HA_UNDERWAY_LISTS + list;
     proposal->next = underway->lists[list];
     underway->lists[list] = proposal;
+    underway->promotes += proposal->command.kind == HA_COMMAND_PROMOTE;
 }
 
 struct ha_proposal *ha_underway_take(struct ha_underway *underway, uint64_t ticket)
@@ -64,8 +65,10 @@ struct ha_proposal *ha_underway_take(struct ha_underway *underway, uint64_t tick
     while (*at != NULL && (*at)->ticket != ticket)
         at = &(*at)->next;
     proposal = *at;
-    if (proposal != NULL)
-        *at = proposal->next;
+    if (proposal == NULL)
+        return NULL;
+    *at = proposal->next;
+    underway->promotes -= proposal->command.kind == HA_COMMAND_PROMOTE;
     return proposal;
 }
 

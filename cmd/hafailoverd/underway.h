@@ -25,6 +25,7 @@ struct ha_proposal {
 struct ha_underway { /* all zero: empty */
     struct ha_proposal *lists[HA_UNDERWAY_LISTS];
     uint64_t last;
+    uint32_t promotes; /* proposals to promote somebody among them */
 };
 
 /* Gives it its ticket. */

@@ -57,6 +57,7 @@ static void test_the_same_step_is_known(void **state)
     assert_false(ha_underway_has(&underway, TERM, &first.command));
     ha_underway_add(&underway, &first);
     assert_true(ha_underway_has(&underway, TERM, &first.command));
+    assert_int_equal(underway.promotes, 1);
     other = step(HA_COMMAND_PROMOTE, 5, 4);
     assert_false(ha_underway_has(&underway, TERM, &other.command));
     other = step(HA_COMMAND_PROMOTE, 5 + HA_UNDERWAY_LISTS, 3);
@@ -64,6 +65,7 @@ static void test_the_same_step_is_known(void **state)
     other = step(HA_COMMAND_FAILED, 5, 3);
     assert_false(ha_underway_has(&underway, TERM, &other.command));
     (void)ha_underway_take(&underway, first.ticket);
+    assert_int_equal(underway.promotes, 0);
     assert_false(ha_underway_has(&underway, TERM, &first.command));
 }
 
