@@ -85,6 +85,9 @@ static void turn(struct ha_raft *raft)
 {
     if (raft->is_closing)
         return;
+    /* Nobody waits for the watermark, and where nothing else is written nobody would hear of it. */
+    if (raft->disk.err.code != HA_OK)
+        on_fatal(raft, HA_EIO, "storage failed");
     ha_peers_turn(&raft->peers);
     raft->seat.refusal = raft->disk.has_space ? NULL : "not enough free space for the log";
     ha_seat_turn(&raft->seat);

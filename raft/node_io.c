@@ -21,8 +21,10 @@ static void on_timer(uv_timer_t *timer)
     raft->is_stalled = is_stalled;
     ha_peers_tick(&raft->peers);
     ha_disk_tend(&raft->disk, raft->seat.raft.commit_index, ha_clock_mono_ms());
-    /* A candidacy would wait for the disk on the loop, where agents are answered. */
-    if (raft->seat.raft.state == RAFT_LEADER || !ha_disk_is_slow(&raft->disk))
+    /* A candidacy would wait for the disk on the loop, where agents are answered; and who has no
+     * room for the log does not lead. */
+    if (raft->seat.raft.state == RAFT_LEADER ||
+        (!ha_disk_is_slow(&raft->disk) && raft->disk.has_space))
         raft->tick(&raft->io);
 }
 
@@ -162,8 +164,10 @@ static int io_send(struct raft_io *io, struct raft_io_send *req, const struct ra
     assert(req == NULL && cb == NULL); /* the guard's contract: copied before we return */
     if (size == 0)
         return 0;
-    /* A leader whose disk hangs can commit nothing, and nobody else can while it speaks. */
-    if (ha_disk_is_stalled(&raft->disk))
+    /* A leader whose disk hangs or has no room takes nothing, and nobody else can while it speaks.
+     */
+    if (ha_disk_is_stalled(&raft->disk) ||
+        (raft->seat.raft.state == RAFT_LEADER && !raft->disk.has_space))
         return RAFT_NOCONNECTION;
     bytes = malloc(size);
     if (bytes == NULL)

@@ -87,7 +87,7 @@ int ha_propose_add(struct ha_seat *seat, const void *data, size_t size, uint64_t
     if (p == NULL)
         return HA_ENOMEM;
     p->request = request;
-    if (seat->refusal != NULL)
+    if (seat->refusal != NULL && seat->raft.state == RAFT_LEADER)
         end(p, HA_RAFT_REFUSED, HA_EFULL, seat->refusal);
     return HA_OK;
 }

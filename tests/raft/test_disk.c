@@ -1,13 +1,19 @@
-/* A disk that hangs: who stores what, and that the loop, where agents are answered, goes on. */
+/* A disk that hangs or is full: who stores what, and that the loop, where agents are answered, goes
+ * on. */
 #include "raft/io_disk.h"
 
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "lib/base/err.h"
 #include "lib/io/clock.h"
 #include "raft/node_private.h"
+#include "raft/store_private.h"
 #include "tests/raft/cluster.h"
 #include "tests/support/cmocka_ha.h"
 
@@ -125,9 +131,57 @@ static void test_a_term_is_not_waited_for_for_ever(void **state)
     assert_int_equal(ha_disk_set_vote(&disk, 1), RAFT_IOERR); /* after an error, nothing */
 }
 
+/* While it led it would refuse everything, and no primary could be replaced. */
+static void test_a_leader_without_room_gives_way(void **state)
+{
+    uint32_t leader = begin();
+    struct ha_disk *disk = &cluster.nodes[leader].raft->disk;
+
+    (void)state;
+    uv_mutex_lock(&disk->lock);
+    disk->store->free_min_bytes = UINT64_MAX;
+    uv_mutex_unlock(&disk->lock);
+    assert_true(cluster_wait(&cluster, leads_anew, leader, 10000));
+    cluster_propose(&cluster, leader, 2); /* what it sees counts all the same */
+    assert_true(cluster_wait(&cluster, has_stored, 2, 10000));
+    assert_false(cluster.nodes[leader].is_leader);
+    cluster_fini(&cluster);
+}
+
+/* Where nothing else is written nobody hears of it, and its look at the free space has ended. */
+static void test_a_watermark_that_fails_ends_the_process(void **state)
+{
+    char(*dir)[sizeof(cluster.nodes[1].dir)] =
+        mmap(NULL, sizeof(*dir), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    char command[400];
+    pid_t pid = fork();
+    int status;
+
+    (void)state;
+    assert_true(dir != MAP_FAILED && pid >= 0);
+    if (pid == 0) {
+        (void)alarm(60);
+        (void)begin();
+        memcpy(*dir, cluster.nodes[1].dir, sizeof(*dir));
+        (void)snprintf(command, sizeof(command), "rm -f '%s/watermark' && mkdir '%s/watermark'",
+                       *dir, *dir);
+        if (system(command) != 0)
+            _exit(2);
+        (void)cluster_wait(&cluster, never, 0, 10000);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true((*dir)[0] == '/');
+    (void)snprintf(command, sizeof(command), "rm -rf \"$(dirname '%s')\"", *dir);
+    assert_int_equal(system(command), 0);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_a_follower_with_a_hung_disk_does_not_stand_still),
     cmocka_unit_test(test_a_hung_disk_gathers_nothing),
+    cmocka_unit_test(test_a_leader_without_room_gives_way),
+    cmocka_unit_test(test_a_watermark_that_fails_ends_the_process),
     cmocka_unit_test(test_a_term_is_not_waited_for_for_ever),
 };
 
