@@ -27,6 +27,8 @@ static void end(struct ha_pg_job *job, int code)
     job->ask.source = NULL;
     if (code == HA_OK)
         job->tries = 0;
+    else if (job->step == PREPARE && job->ask.kind == HA_PG_JOB_REWIND)
+        job->tries--; /* its own disk is full: it did nothing and asked nobody */
     job->end_ms = ha_clock_mono_ms();
     HA_LOG(code == HA_OK ? HA_LOG_INFO : HA_LOG_WARN, "postgresql-job-ended",
            "kind=%s epoch=%" PRIu64 " result=%s text=%s",

@@ -14,7 +14,8 @@
 
 /* So many of one job for one epoch and upstream at once; then one after each rest, which doubles up
  * to an hour. What was in the way may pass (a full disk, an upstream that was cut off), and a copy
- * that fails for ever must not keep the upstream busy. */
+ * that fails for ever must not keep the upstream busy. A rewind that could not begin, since its own
+ * disk has no room, keeps nobody busy and is no try. */
 #define HA_PG_TRIES_MAX 3
 #define HA_PG_REST_MS 60000u
 #define HA_PG_REST_DOUBLED_MAX 6u

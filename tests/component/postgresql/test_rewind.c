@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agents/postgresql/job.h"
 #include "agents/postgresql/parse.h"
 #include "lib/base/err.h"
 #include "lib/io/clock.h"
@@ -271,6 +272,35 @@ static void test_full_disk(void **state)
     expect_same(&three.a, &three.b);
     expect_nothing_kept(&three.a);
     three_close(&three);
+}
+
+/* Without room for its own settings a rewind cannot begin, however often it is asked; with room it
+ * need not rest first. */
+static void test_no_room(void **state)
+{
+    struct server a, b;
+    struct client ca, cb;
+
+    begin_two((struct server *[]){&a, &b}, (struct client *[]){&ca, &cb}, *state);
+    server_signal(&b, SIGKILL);
+    server_do(&a, "INSERT INTO t VALUES (666)");
+    server_signal(&a, SIGKILL);
+    serve(&cb, "b", 2);
+    assert_int_equal(shell("mkdir -p %s-hafailover && rm -rf %s-hafailover/* &&"
+                           " mount -t tmpfs -o size=4k none %s-hafailover",
+                           a.data, a.data, a.data),
+                     0);
+    for (unsigned i = 0; i < HA_PG_TRIES_MAX + 2; i++) {
+        assert_int_not_equal(code_of(&ca, follow(&b, "a", 2)), HA_OK);
+        print_message("# %s\n", ca.acted.text);
+        assert_non_null(strstr(ca.acted.text, "No space left"));
+    }
+    assert_int_equal(shell("mount -o remount,size=63m %s-hafailover", a.data), 0);
+    expect(&ca, follow(&b, "a", 2), HA_OK);
+    client_close(&ca);
+    client_close(&cb);
+    server_free(&a);
+    server_free(&b);
 }
 
 /* An agent that was killed while it copied to where no data was: two would write the same files. */
@@ -554,6 +584,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(test_diverged, loop_setup, loop_teardown),
     cmocka_unit_test_setup_teardown(test_unopened, loop_setup, loop_teardown),
     cmocka_unit_test_setup_teardown(test_other_source, loop_setup, loop_teardown),
+    cmocka_unit_test_setup_teardown(test_no_room, loop_setup, loop_teardown),
     cmocka_unit_test_setup_teardown(test_full_disk, loop_setup, loop_teardown),
     cmocka_unit_test_setup_teardown(test_orphaned_copy, loop_setup, loop_teardown),
     cmocka_unit_test_setup_teardown(test_last_try, loop_setup, loop_teardown),
