@@ -75,14 +75,31 @@ def switchovers(lab, count=SWITCHOVERS, hole_ms=None):
     expect(lab.service()["epoch"] == before + count, "an epoch for something else")
 
 
-def stopped_in_the_middle(lab, delay_s):
+def undone(lab, process, decision, old, target, alone):
+    """The target stopped before it opened: the old primary again, or another that lacks nothing."""
+    third = next(host for host in lab.others(old) if host != target)
+    if lab.engine == "postgresql" and not alone and decision["to"] == third:
+        # The old one has shut down for the hand-over and would have to be started again.
+        fitness = {one["member"]: one["fitness"] for one in decision["candidates"]}
+        expect(fitness[old] == "its database does not run", f"{third}, but {old}: {fitness[old]}")
+        expect((decision["outcome"], decision["lost_bytes"]) == ("done", 0), f"told {decision}")
+        expect(f"not {target} but {third} became primary" in process.stderr, process.stderr)
+        return
+    expect(decision["outcome"] == "undone" and decision["to"] == old, f"told {decision}")
+    expect("primary again" in process.stderr, process.stderr)
+
+
+def stopped_in_the_middle(lab, delay_s, alone=False):
     """One switchover whose target stops `delay_s` after it was asked for; what became of it."""
     old = lab.wait_settled()["primary"]
-    target = lab.others(old)[0]
+    target, third = lab.others(old)
     client = lab.writing()
     lab.direct(*DATABASES)
     done = []
     thread = threading.Thread(target=lambda: done.append(switch(lab, target)))
+    if alone:
+        lab.hold(third, "database")
+        wait_for(lambda: not lab.member(third)["candidate"], 15, f"{third} is known to be gone")
     if delay_s == 0:
         # Not noticed yet: the checks pass, and the hand-over begins.
         lab.stop(target, "database")
@@ -101,15 +118,17 @@ def stopped_in_the_middle(lab, delay_s):
         # It stopped as a primary already: a failover of its own, before the others followed.
         expect(service["primary"] != target, "a primary that has stopped")
     elif process.returncode == 6:
-        expect(decision["outcome"] == "undone" and decision["to"] == old, f"told {decision}")
-        expect("primary again" in process.stderr, process.stderr)
-        expect(service["primary"] == old, "another primary")
-    primary = lab.wait_settled()["primary"]
+        undone(lab, process, decision, old, target, alone)
+        expect(service["primary"] == decision["to"], "another primary")
+    if alone:
+        lab.heal()
+        lab.call("database_start", third, check=False)
+    primary = lab.wait_settled(60)["primary"]
     lab.wait_acks(client, asked)
     lab.stop_writers()
     gone, count = missing(lab, client, primary)
-    lab.tell(f"stopped after {delay_s * 1000:.0f} ms: exit {process.returncode}, {count} "
-             f"acknowledged writes, {len(gone)} lost; {holes(client):.0f} ms without one")
+    lab.tell(f"stopped after {delay_s * 1000:.0f} ms: exit {process.returncode}, {old} to {primary}, "
+             f"{count} acknowledged writes, {len(gone)} lost; {holes(client):.0f} ms without one")
     expect(not gone, f"lost {gone[:10]}")
     expect(holes(client) < STOPPED_HOLE_MS, "waited for who does not come")
     never_two(client)
@@ -117,8 +136,14 @@ def stopped_in_the_middle(lab, delay_s):
 
 
 def target_stops(lab):
-    """The target stops in the middle: the old primary is primary again, and nothing is lost."""
+    """The target stops in the middle: it is not waited for, and nothing is lost."""
     process = stopped_in_the_middle(lab, 0)
+    expect(process.returncode == 6, f"exit {process.returncode}: {process.stderr}")
+
+
+def target_stops_alone(lab):
+    """Where no third could take over, the old primary is primary again, also if it has to start."""
+    process = stopped_in_the_middle(lab, 0, alone=True)
     expect(process.returncode == 6, f"exit {process.returncode}: {process.stderr}")
 
 
@@ -520,6 +545,7 @@ if __name__ == "__main__":
         "switchovers": switchovers,
         "dry-run": dry_run,
         "target-stops": target_stops,
+        "target-stops-alone": target_stops_alone,
         "target-stops-at-each-step": target_stops_at_each_step,
         "target-hangs-before": target_hangs_before,
         "killed-while-it-drains": killed_while_it_drains,
