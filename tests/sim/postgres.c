@@ -50,12 +50,31 @@ static uint32_t upstream_of(const struct sim *sim, uint32_t replica)
                                                                       : db->upstream;
 }
 
+static bool knows(const struct sim_db *db, uint64_t history)
+{
+    for (uint32_t i = 0; i < db->position.lineage.count; i++)
+        if (db->position.lineage.steps[i].id == history)
+            return true;
+    return false;
+}
+
+/* Safety.md leaves it to people that a disk of the last primary which went back does not catch up
+ * with a standby of it: it would pass for the one that acknowledged. */
+static bool would_pass_for_itself(const struct sim *sim, uint32_t replica, uint32_t up)
+{
+    const struct sim_host *host = &sim->hosts[replica];
+
+    return replica == sim->holder && host->acked_in != 0 && !knows(&host->db, host->acked_in) &&
+           knows(&sim->hosts[up].db, host->acked_in);
+}
+
 static bool feeds(const struct sim *sim, uint32_t replica)
 {
     uint32_t up = upstream_of(sim, replica);
 
     return up < SIM_HOSTS && up != replica && sim->hosts[up].db.alive && !sim->hosts[up].db.hung &&
-           sim_gate_open(sim, up) && sim_both_reach(sim, node_of(replica), node_of(up));
+           sim_gate_open(sim, up) && sim_both_reach(sim, node_of(replica), node_of(up)) &&
+           !would_pass_for_itself(sim, replica, up);
 }
 
 /* The history up to step @at alone. */
