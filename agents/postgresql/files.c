@@ -252,6 +252,27 @@ int ha_pg_files_write_history(const struct ha_pg_server *server, uint32_t timeli
     return ha_pg_file_write(server, path, text, err);
 }
 
+void ha_pg_files_drop_strays(const struct ha_pg_server *server)
+{
+    char wal[PATH_SIZE], name[32];
+    const struct dirent *entry;
+    DIR *dir;
+
+    (void)snprintf(wal, sizeof(wal), "%s/pg_wal", server->data_dir);
+    dir = opendir(wal);
+    while (dir != NULL && (entry = readdir(dir)) != NULL) {
+        uint64_t timeline = ha_pg_hex(entry->d_name, 8, NULL);
+
+        if (strlen(entry->d_name) != 24 || timeline <= 1)
+            continue;
+        (void)snprintf(name, sizeof(name), "%.8s.history", entry->d_name);
+        if (faccessat(dirfd(dir), name, F_OK, 0) != 0 && errno == ENOENT)
+            (void)unlinkat(dirfd(dir), entry->d_name, 0); /* else it is not looked at */
+    }
+    if (dir != NULL)
+        (void)closedir(dir); /* only read */
+}
+
 bool ha_pg_files_is_standby(const struct ha_pg_server *server)
 {
     char path[PATH_SIZE];

@@ -39,6 +39,11 @@ void ha_pg_files_not_standby(const struct ha_pg_server *server);
 /* The next start, alone, begins a timeline of its own. */
 int ha_pg_files_new_timeline(const struct ha_pg_server *server, struct ha_err *err);
 
+/* What such a start leaves behind when pg_rewind has taken its history away: segments of a timeline
+ * that a later primary may begin, too, and recovery prefers what it has to what it could receive.
+ */
+void ha_pg_files_drop_strays(const struct ha_pg_server *server);
+
 /* In place of the history of @timeline. */
 int ha_pg_files_write_history(const struct ha_pg_server *server, uint32_t timeline,
                               const char *text, struct ha_err *err);

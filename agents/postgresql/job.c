@@ -175,8 +175,10 @@ static int put_in_order(struct ha_pg_job *job)
     else if (job->resumed && !ha_pg_files_is_backup(server))
         code = ha_err_set(&job->err, HA_EIO,
                           "pg_rewind found nothing to do, although an earlier one was interrupted");
-    if (code == HA_OK)
+    if (code == HA_OK) {
+        ha_pg_files_drop_strays(server);
         code = ha_pg_files_restore_settings(server, &job->err);
+    }
     if (code == HA_OK)
         code = ha_pg_files_standby(server, "", "", "", &job->err);
     if (code == HA_OK)

@@ -178,7 +178,16 @@ static bool page_timeline(int dir, const char *name, uint64_t lsn, uint32_t segm
     return found;
 }
 
-/* Of all files for the segment, those of the highest timeline hold what was received last. */
+static bool has_history(int wal, uint32_t timeline)
+{
+    char name[32];
+
+    (void)snprintf(name, sizeof(name), "%08X.history", (unsigned)timeline);
+    return timeline == 1 || faccessat(wal, name, F_OK, 0) == 0;
+}
+
+/* Of all files for the segment, those of the highest timeline hold what was received last. One that
+ * has no history was left over, and recovery does not look at it. */
 static uint32_t timeline_at(int wal, uint64_t lsn, uint32_t segment_size, uint32_t *ret_file)
 {
     int fd = openat(wal, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -201,7 +210,8 @@ static uint32_t timeline_at(int wal, uint64_t lsn, uint32_t segment_size, uint32
 
         if (strlen(entry->d_name) != 24 || strcmp(entry->d_name + 8, suffix) != 0)
             continue;
-        if (file > best_file && page_timeline(wal, entry->d_name, lsn, segment_size, &timeline)) {
+        if (file > best_file && has_history(wal, file) &&
+            page_timeline(wal, entry->d_name, lsn, segment_size, &timeline)) {
             best_file = file;
             best = timeline;
         }
