@@ -182,9 +182,10 @@ static void note_fence(struct sim *sim, const struct ha_service *service)
 
     if (closed && service->open_epoch > sim->fenced_epoch)
         sim->fenced_epoch = service->open_epoch;
-    /* There it is the acknowledgements that count. */
+    /* There it is the acknowledgements that count, also where the gate opens only now. */
     for (uint32_t h = 0; service->fence == HA_FENCE_SEALED && h < SIM_MACHINES; h++)
-        if (sim->hosts[h].gate_epoch == service->open_epoch)
+        if (sim->hosts[h].gate_epoch == service->open_epoch ||
+            host_of(service, service->open_member) == h)
             sim->hosts[h].sealed_epoch = service->open_epoch;
 }
 
