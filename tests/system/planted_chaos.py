@@ -66,7 +66,19 @@ def lost_notice(one):
 def never_settled(one):
     """The last fault is not taken back."""
     victim = one.lab.others(one.first)[0]
-    one.lab.heal = lambda: one.lab.hold(victim, "agent")
+
+    def missed():
+        try:
+            one.lab.settled()
+        except LabError:
+            return True
+        return False
+
+    def heal():
+        one.lab.hold(victim, "agent")
+        wait_for(missed, 15, f"the agent of {victim} is missed")
+
+    one.lab.heal = heal
 
 
 # name: (what is planted, a word of what must be said; "": the round must be clean)
