@@ -286,12 +286,11 @@ static void test_a_lower_durability_binds_until_it_is_in_the_log(void **state)
     play_free(play);
 }
 
-/* The last primary holds what it acknowledged, while it lacks nothing that it was seen with. */
-static void test_the_last_primary_proves_itself_by_its_position(void **state)
+/* The last primary is to succeed itself, as the leader would say it. */
+static void choose_again(struct play *play, struct ha_fit fit)
 {
-    struct play *play = play_serving(HA_DURABILITY_STRICT);
-
-    (void)state;
+    fit.member = A;
+    fit.fitness = HA_FIT_CHOSEN;
     play_primary_ends(play);
     play->promote = (struct ha_command){.kind = HA_COMMAND_PROMOTE};
     play->promote.u.promote = (struct ha_command_promote){
@@ -300,7 +299,16 @@ static void test_the_last_primary_proves_itself_by_its_position(void **state)
         .instance = INSTANCE(A),
         .gate = HA_GATE_BPF,
         .fit_count = 1,
-        .fits = {{.member = A, .fitness = HA_FIT_CHOSEN, .behind = 10}}};
+        .fits = {fit}};
+}
+
+/* The last primary holds what it acknowledged, while it lacks nothing that it was seen with. */
+static void test_the_last_primary_proves_itself_by_its_position(void **state)
+{
+    struct play *play = play_serving(HA_DURABILITY_STRICT);
+
+    (void)state;
+    choose_again(play, (struct ha_fit){.behind = 10});
     assert_int_equal(world_commit(play->world, &play->promote), HA_EDENIED);
     play->promote.u.promote.fits[0].behind = 0;
     commit_promote(play);
@@ -309,15 +317,7 @@ static void test_the_last_primary_proves_itself_by_its_position(void **state)
 
 static void primary_again(struct play *play, uint64_t offset)
 {
-    play_primary_ends(play);
-    play->promote = (struct ha_command){.kind = HA_COMMAND_PROMOTE};
-    play->promote.u.promote = (struct ha_command_promote){
-        .ref = {world_service(play->world)->id, world_epoch(play->world)},
-        .member = A,
-        .instance = INSTANCE(A),
-        .gate = HA_GATE_BPF,
-        .fit_count = 1,
-        .fits = {{.member = A, .fitness = HA_FIT_CHOSEN, .offset = offset}}};
+    choose_again(play, (struct ha_fit){.offset = offset});
     commit_promote(play);
     assert_int_equal(world_outcome(play->world, HA_COMMAND_PROMOTED), HA_OK);
 }
