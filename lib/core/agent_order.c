@@ -437,8 +437,6 @@ void ha_held_drained(struct ha_held *held)
 void ha_held_acted(struct ha_held *held, int code, const char *text, uint64_t now_ms,
                    struct ha_effects *out)
 {
-    if (code != HA_OK)
-        ha_held_drained(held);
     held->replica_seen = 0; /* what it was before says nothing about it now */
     if (code == HA_EBUSY && held->order.kind == HA_ORDER_FOLLOW) {
         (void)ha_text_copy(held->text, sizeof(held->text), text); /* it goes on */
@@ -452,6 +450,9 @@ void ha_held_acted(struct ha_held *held, int code, const char *text, uint64_t no
         /* What was promoted half-way is nobody's primary: its epoch is over for this host. */
         if (held->order.kind == HA_ORDER_PROMOTE)
             ha_held_give_up(held, held->order.epoch, HA_VERDICT_UNKNOWN, out);
+        /* The epoch ended with the process: told at once, as the hand-over's end and no crash. */
+        if (held->drained_away)
+            ha_held_give_up(held, held->order.epoch - 1, HA_VERDICT_UNKNOWN, out);
         return;
     }
     switch (held->order.kind) {

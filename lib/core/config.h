@@ -53,7 +53,7 @@ struct ha_service_config {
     uint32_t promote_deadline_ms;
     uint32_t open_deadline_ms;
     uint32_t repoint_deadline_ms;
-    uint32_t restart_max_ms; /* crash_policy = restart: then another one is taken */
+    uint32_t restart_max_ms; /* for a primary that its agent starts again; then another is taken */
     uint32_t sync_grace_ms;  /* a replica gone for that long is not waited for any more */
     uint32_t rewind_max_ms;  /* a rewind ... */
     uint32_t copy_max_ms;    /* ... and a full copy */

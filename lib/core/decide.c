@@ -331,6 +331,18 @@ static bool propose_expired(struct ha_watcher *w, const struct ha_service *servi
     return true;
 }
 
+/* Whether the old primary's agent is at its hand-over, which has a deadline of its own: its
+ * database may have stopped for that, and answers nobody. */
+static bool is_draining(const struct ha_watcher *w, const struct ha_service *service, uint32_t at,
+                        uint64_t now_ms)
+{
+    const struct ha_watch *watch = &ha_watched_peek(w, service)->members[at];
+
+    return ha_watch_is_heard(watch, &service->config, now_ms) &&
+           watch->instance == service->open_instance && watch->status.order == HA_ORDER_DRAIN &&
+           watch->status.order_epoch == service->epoch && watch->status.result == HA_RESULT_RUNNING;
+}
+
 /* The primary of a switchover died before it could end its epoch: from here on it is a failover,
  * and what only a failover may do is allowed. True: proposed. */
 static bool escalate(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
@@ -342,7 +354,8 @@ static bool escalate(struct ha_watcher *w, const struct ha_service *service, uin
 
     if (service->reason != HA_REASON_SWITCHOVER || at < 0 || service->paused || service->deleting ||
         !service->config.automatic ||
-        (uint32_t)__builtin_popcount(agreeing) < ha_service_quorum(&w->cluster, service))
+        (uint32_t)__builtin_popcount(agreeing) < ha_service_quorum(&w->cluster, service) ||
+        is_draining(w, service, (uint32_t)at, now_ms))
         return false;
     command = ha_decide_propose(w, service, HA_COMMAND_BEGIN, now_ms, out);
     command->u.begin = (struct ha_command_begin){

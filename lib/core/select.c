@@ -40,10 +40,36 @@ static uint32_t silent_to(const struct ha_watcher *w, const struct ha_service *s
     return count;
 }
 
+/* The last primary does not run, but its agent can start it: it lacks nothing, and is worth a wait
+ * of restart_max_ms in the present state. */
+static bool may_return(const struct ha_watcher *w, const struct ha_service *service,
+                       uint64_t now_ms)
+{
+    const struct ha_watched *watched = ha_watched_peek(w, service);
+    int at = ha_service_member_at(service, service->open_member);
+    const struct ha_watch *watch;
+    const struct ha_status *status;
+
+    if (at < 0 || watched == NULL || (service->failed_members >> service->open_member & 1u) != 0 ||
+        now_ms - watched->state_ms >= service->config.restart_max_ms)
+        return false;
+    watch = &watched->members[at];
+    status = &watch->status;
+    if (!ha_watch_is_heard(watch, &service->config, now_ms) ||
+        watch->instance != service->open_instance || !status->sample.starts)
+        return false;
+    if (status->process != HA_PROCESS_GONE && status->sample.answer == HA_ANSWER_OK)
+        return false;
+    return status->order != HA_ORDER_FOLLOW || status->order_epoch != service->epoch ||
+           status->result != HA_RESULT_FAILED;
+}
+
 /* Whoever was asked for cannot take it, and the old epoch has ended: it is undone, the old primary
- * gets the next one, or failing that whoever can. A loss was accepted only for the one named. */
+ * gets the next one, or failing that whoever can. A loss was accepted only for the one named, and
+ * none is taken while the old primary may come back whole. */
 static int choose_otherwise(const struct ha_service *service, const struct ha_candidate *candidates,
-                            bool switchover, struct ha_candidate_rules *rules, struct ha_fit *fits)
+                            bool switchover, bool returns, struct ha_candidate_rules *rules,
+                            struct ha_fit *fits)
 {
     uint32_t count = service->config.member_count;
     int chosen;
@@ -54,7 +80,8 @@ static int choose_otherwise(const struct ha_service *service, const struct ha_ca
     if (chosen >= 0 || (service->paused && !switchover))
         return chosen;
     rules->target = HA_MEMBER_NONE;
-    rules->loss_budget_bytes = service->config.loss_budget_bytes;
+    if (!switchover || !returns)
+        rules->loss_budget_bytes = service->config.loss_budget_bytes;
     return ha_candidate_choose(candidates, count, rules, fits);
 }
 
@@ -137,7 +164,8 @@ int ha_select_candidate(const struct ha_watcher *w, const struct ha_service *ser
         chosen = ha_candidate_choose(candidates, service->config.member_count, &rules, fits);
     }
     return chosen < 0 && (switchover || named)
-               ? choose_otherwise(service, candidates, switchover, &rules, fits)
+               ? choose_otherwise(service, candidates, switchover, may_return(w, service, now_ms),
+                                  &rules, fits)
                : chosen;
 }
 
@@ -217,37 +245,13 @@ static void select_candidate(struct ha_watcher *w, const struct ha_service *serv
     promote->gate = watched->members[chosen].status.gate;
 }
 
-/* Until it is back, its start has failed, or its time is over: whichever is first. */
-static bool waits_for_restart(const struct ha_watcher *w, const struct ha_service *service,
-                              uint64_t now_ms)
-{
-    const struct ha_watched *watched = ha_watched_peek(w, service);
-    int at = ha_service_member_at(service, service->open_member);
-    const struct ha_watch *watch;
-    const struct ha_status *status;
-
-    if (at < 0 || watched == NULL || !ha_select_restarts(w, service) ||
-        (service->failed_members >> service->open_member & 1u) != 0 ||
-        now_ms - watched->state_ms >= service->config.restart_max_ms)
-        return false;
-    watch = &watched->members[at];
-    status = &watch->status;
-    if (!ha_watch_is_heard(watch, &service->config, now_ms) ||
-        watch->instance != service->open_instance || !status->sample.starts)
-        return false;
-    if (status->process != HA_PROCESS_GONE && status->sample.answer == HA_ANSWER_OK)
-        return false;
-    return status->order != HA_ORDER_FOLLOW || status->order_epoch != service->epoch ||
-           status->result != HA_RESULT_FAILED;
-}
-
 void ha_select_decide(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
                       struct ha_effects *out)
 {
     const struct ha_watched *watched = ha_watched_of(w, service, now_ms);
     uint64_t patience_ms = service->open_epoch == HA_EPOCH_NONE ? FIRST_MS : FRESH_MS;
 
-    if (waits_for_restart(w, service, now_ms))
+    if (ha_select_restarts(w, service) && may_return(w, service, now_ms))
         return;
     ha_order_report(w, service, now_ms, out);
     if (ha_proof_waits(w, service, now_ms) && now_ms - watched->state_ms < PROOF_MS)
@@ -262,10 +266,12 @@ void ha_select_again(struct ha_watcher *w, const struct ha_service *service, uin
     struct ha_watched *watched = ha_watched_of(w, service, now_ms);
 
     /* Asked before the look, so that what is proven then is not left for the next one. */
-    if (now_ms - watched->state_ms >= RETRY_MS - ASK_MS && ha_proof_waits(w, service, now_ms))
+    if (watched->looked_ms < watched->state_ms)
+        watched->looked_ms = watched->state_ms;
+    if (now_ms - watched->looked_ms >= RETRY_MS - ASK_MS && ha_proof_waits(w, service, now_ms))
         ha_order_report(w, service, now_ms, out);
-    if (now_ms - watched->state_ms < RETRY_MS)
+    if (now_ms - watched->looked_ms < RETRY_MS)
         return;
-    watched->state_ms = now_ms; /* the next look in a second */
+    watched->looked_ms = now_ms;
     select_candidate(w, service, now_ms, out);
 }

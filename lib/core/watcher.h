@@ -78,6 +78,7 @@ struct ha_watched {
         char text[HA_TEXT_SIZE];
     } fence;
     uint64_t fencing_ms;  /* leader: when it began to ask */
+    uint64_t looked_ms;   /* leader: where nobody was fit, when it last looked again */
     uint64_t proposed_ms; /* a move of this service is in flight since; 0: none */
     uint64_t position_ms; /* leader: when a position was last logged */
     uint64_t sync_since;  /* leader: the set that the primary was first seen with ... */

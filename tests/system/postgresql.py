@@ -284,6 +284,42 @@ def slow_checkpointer(lab, host, seconds):
         go_on()
 
 
+@contextlib.contextmanager
+def receiver_stopped(lab, host):
+    """The WAL receiver of a standby stands still meanwhile."""
+    pid = int(lab.sql(host, "SELECT pid FROM pg_stat_wal_receiver"))
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+def third_lags(lab):
+    """The target stops in a hand-over, and the third lacks what was acknowledged: the old primary,
+    which has shut down for it, is started rather than anything lost."""
+    old = lab.wait_settled()["primary"]
+    target, third = lab.others(old)
+    client = lab.writing()
+    with receiver_stopped(lab, third):
+        lab.wait_acks(client, time.clock_gettime_ns(time.CLOCK_BOOTTIME), count=50)
+        asked = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        lab.stop(target, "database")
+        done, decision = operate.switch(lab, target)
+        lab.wait_acks(client, asked, deadline_s=30)
+    lab.go_on(target, "database")
+    expect(done.returncode == 6, f"exit {done.returncode}: {done.stderr}")
+    expect((decision["outcome"], decision["to"], decision["lost_bytes"]) == ("undone", old, 0),
+           f"told {decision}")
+    lab.wait_settled(60)
+    lab.stop_writers()
+    gone, count = operate.missing(lab, client, lab.service()["primary"])
+    lab.tell(f"{count} acknowledged writes, {len(gone)} lost; {holes(client, asked):.0f} ms without one")
+    expect(not gone, f"lost {gone[:10]}")
+    never_two(client)
+
+
 def rewinds(lab, host):
     text = (lab.run / host / "agent.log").read_text(encoding="utf-8", errors="replace")
     return text.count("postgresql-job-begun")
@@ -602,6 +638,7 @@ if __name__ == "__main__":
         "slow-checkpoint": slow_checkpoint,
         "slow-stop": slow_stop,
         "unready": unready,
+        "third-lags": third_lags,
         "shutting-down": shutting_down,
         "smart-shutdown": smart_shutdown,
         "wal-removed": wal_removed,

@@ -7,27 +7,14 @@ A seal is held open by a WAL receiver that is stopped: it can be ended only when
 import contextlib
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
 
 import operate
 from durability import expect_silence, finish, now, wait_no_candidate
-from postgresql import configure
+from postgresql import configure, receiver_stopped
 from stories import DATABASES, WATCHERS, expect, main, wait_for
-
-
-@contextlib.contextmanager
-def receiver_stopped(lab, host):
-    """The WAL receiver of a standby stands still meanwhile."""
-    pid = int(lab.sql(host, "SELECT pid FROM pg_stat_wal_receiver"))
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)
 
 
 def said(lab, host):

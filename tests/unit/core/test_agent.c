@@ -996,6 +996,29 @@ static void test_drain_ends_in_a_report(void **state)
     hand_free(hand);
 }
 
+/* A database that has stopped for a hand-over that nobody took: one word tells both, and it is that
+ * of an order, since a crash would end the switchover. */
+static void test_drain_that_fails_with_its_database_down(void **state)
+{
+    struct hand *hand = hand_new();
+    const struct ha_status *told;
+
+    (void)state;
+    hand_as_holder(hand, 5);
+    hand_order(hand, HA_ORDER_DRAIN, 6);
+    hand_process(hand, HA_PROCESS_GONE, 0);
+    hand_settle(hand);
+    hand_acted(hand, HA_ETIMEDOUT, HA_ROLE_PRIMARY);
+    assert_int_equal(hand_held(hand)->process, HA_PROCESS_RUNNING);
+    hand_settle(hand);
+    told = hand_asks(hand);
+    assert_int_equal(told->process, HA_PROCESS_GONE);
+    assert_int_equal(told->given_up, 5);
+    assert_int_equal(told->given_up_why, HA_VERDICT_UNKNOWN);
+    assert_int_equal(told->result, HA_RESULT_FAILED);
+    hand_free(hand);
+}
+
 static void test_removed_service_ends_its_epoch(void **state)
 {
     struct ha_settings gone = {.service = HAND_SERVICE, .config_version = 2, .gone = true};
@@ -1200,6 +1223,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_what_goes_on_is_asked_for_again),
     cmocka_unit_test(test_what_dies_after_its_start_is_not_started_without_a_pause),
     cmocka_unit_test(test_drain_ends_in_a_report),
+    cmocka_unit_test(test_drain_that_fails_with_its_database_down),
     cmocka_unit_test(test_removed_service_ends_its_epoch),
     cmocka_unit_test(test_wake_is_in_the_future),
     cmocka_unit_test(test_address_is_kept_in_spite_of_another_host),

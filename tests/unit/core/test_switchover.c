@@ -280,6 +280,129 @@ static void test_a_target_that_fails_at_once_is_replaced(void **state)
     world_free(world);
 }
 
+/* A hand-over from a that has shut its database down, b has stopped, and c lacks 40 bytes. */
+static struct world *world_undone(void)
+{
+    struct world *world = world_well();
+
+    world_begin(world, HA_REASON_SWITCHOVER, B);
+    world_give_up(world, 1, A, INSTANCE(A));
+    assert_int_equal(world_service(world)->state, HA_STATE_SELECTING);
+    return world;
+}
+
+static struct ha_heartbeat beat_of_undone(const struct world *world, uint32_t member)
+{
+    struct ha_heartbeat beat = world_beat(world, member);
+
+    beat.status.sample.link_up = false;
+    if (member == C)
+        beat.status.sample.position.offset = HEAD - 40;
+    else
+        beat.status.process = HA_PROCESS_GONE;
+    beat.status.sample.starts = member == A;
+    return beat;
+}
+
+/* Until somebody is to be promoted, and what is proposed before is committed; the member. */
+static uint32_t chosen_of_undone(struct world *world, const struct ha_heartbeat *a,
+                                 uint64_t limit_ms, uint64_t *ret_lost, bool *ret_started)
+{
+    for (uint64_t end_ms = world->now_ms + limit_ms; world->now_ms < end_ms;) {
+        world_tick(world, 20);
+        for (uint32_t m = A; m <= C + 1; m++) {
+            const struct ha_command *found = world_proposed(world, HA_COMMAND_PROMOTE);
+            const struct ha_order *order = effects_order(world->out, "ag-a");
+            struct ha_command none;
+            struct ha_heartbeat beat;
+
+            *ret_started = *ret_started || (order != NULL && order->kind == HA_ORDER_FOLLOW);
+            if (found != NULL) {
+                *ret_lost = found->u.promote.lost_bytes;
+                return found->u.promote.member;
+            }
+            found = world_proposed(world, HA_COMMAND_NONE);
+            if (found != NULL) {
+                none = *found;
+                assert_int_equal(world_commit(world, &none), HA_OK);
+            }
+            if (m > C)
+                continue;
+            beat = m == A ? *a : beat_of_undone(world, m);
+            beat.stamp = world->now_ms - 1;
+            world_hear(world, m, &beat);
+        }
+    }
+    return HA_MEMBER_NONE;
+}
+
+/* Who lacks what was acknowledged is not promoted while the old primary can be started. */
+static void test_the_old_primary_is_started_rather_than_something_lost(void **state)
+{
+    struct world *world = world_undone();
+    struct ha_heartbeat a = beat_of_undone(world, A);
+    bool started = false;
+    uint64_t lost = 1;
+
+    (void)state;
+    assert_int_equal(chosen_of_undone(world, &a, 5000, &lost, &started), HA_MEMBER_NONE);
+    assert_true(started);
+    a = world_beat(world, A);
+    a.status.sample.role = HA_ROLE_REPLICA;
+    a.status.sample.starts = true;
+    assert_int_equal(chosen_of_undone(world, &a, 2000, &lost, &started), A);
+    assert_int_equal(lost, 0);
+    world_free(world);
+}
+
+/* But not for ever, nor where its start has failed. */
+static void test_an_old_primary_that_does_not_come_back(void **state)
+{
+    (void)state;
+    for (int fails = 0; fails < 2; fails++) {
+        struct world *world = world_undone();
+        const uint32_t wait_ms = world_service(world)->config.restart_max_ms;
+        struct ha_heartbeat a = beat_of_undone(world, A);
+        uint64_t lost = 0, began_ms = world->now_ms;
+        bool started = false;
+
+        if (fails == 1) {
+            a.status.order = HA_ORDER_FOLLOW;
+            a.status.order_epoch = world_epoch(world);
+            a.status.result = HA_RESULT_FAILED;
+        }
+        assert_int_equal(chosen_of_undone(world, &a, wait_ms + 3000, &lost, &started), C);
+        assert_int_equal(lost, 40);
+        assert_true(fails == 1 ? world->now_ms - began_ms < 2000
+                               : world->now_ms - began_ms >= wait_ms);
+        world_free(world);
+    }
+}
+
+/* Its database has stopped for the hand-over and answers nobody: the agent speaks for it, within
+ * its deadline. */
+static void test_a_hand_over_is_no_crash(void **state)
+{
+    struct world *world = world_well();
+    struct ha_heartbeat beat;
+
+    (void)state;
+    world_begin(world, HA_REASON_SWITCHOVER, B);
+    beat = world_beat(world, A);
+    beat.status.order = HA_ORDER_DRAIN;
+    beat.status.order_epoch = world_epoch(world);
+    beat.status.result = HA_RESULT_RUNNING;
+    beat.status.answer_age_ms = 1100;
+    world_hear(world, A, &beat);
+    world_observe(world, 1, A, HA_VERDICT_HUNG);
+    world_observe(world, 2, A, HA_VERDICT_HUNG);
+    assert_null(world_proposed(world, HA_COMMAND_BEGIN));
+    beat.status.result = HA_RESULT_FAILED;
+    world_hear(world, A, &beat);
+    assert_non_null(world_proposed(world, HA_COMMAND_BEGIN));
+    world_free(world);
+}
+
 /* What was refused is not proposed again at once, nor is a primary that is down left for a second.
  */
 static void test_a_refusal_is_answered_soon(void **state)
@@ -418,6 +541,9 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_only_what_is_open_is_switched),
     cmocka_unit_test(test_a_hung_target_is_not_waited_for),
     cmocka_unit_test(test_a_target_that_fails_at_once_is_replaced),
+    cmocka_unit_test(test_the_old_primary_is_started_rather_than_something_lost),
+    cmocka_unit_test(test_an_old_primary_that_does_not_come_back),
+    cmocka_unit_test(test_a_hand_over_is_no_crash),
     cmocka_unit_test(test_a_refusal_is_answered_soon),
     cmocka_unit_test(test_readiness_is_told_when_it_lasts),
     cmocka_unit_test(test_a_lost_watcher_is_told),
