@@ -286,7 +286,7 @@ void ha_addresses_release(struct ha_addresses *addresses, uint32_t service)
 {
     struct address *address = find(addresses, service);
     struct ha_vip_addr entry = {0};
-    struct ha_sock_match match = {0};
+    struct ha_sock_match match = {.once = true};
     struct ha_err err = {0};
     int code;
 

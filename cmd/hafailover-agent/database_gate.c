@@ -110,7 +110,7 @@ static void prove_closed(struct database *database)
     end_local_clients(database);
     if (database->reset_owed) {
         database->reset_owed = false;
-        ha_resets_owe(&database->databases->resets, port);
+        ha_resets_owe(&database->databases->resets, port, ha_clock_boot_ms());
     }
     tell_closed(database);
 }
@@ -160,6 +160,7 @@ static void set_gate(struct database *database, uint64_t deadline_ms)
         database->gate_ms > ha_clock_boot_ms() + RENEW_MIN_MS)
         return;
     database->gate_ms = 0;
+    ha_resets_before(&database->databases->resets, ask.port);
     code = ha_gates_set(gates, &ask, NULL, &err);
     if (code == HA_ENOENT && ha_gates_guard(gates, ask.port, &err) == HA_OK)
         code = ha_gates_set(gates, &ask, NULL, &err);
@@ -204,7 +205,7 @@ static void settle_gate(struct database *database)
 
 void ha_databases_reset_clients(struct ha_databases *databases)
 {
-    ha_resets_flush(&databases->resets);
+    ha_resets_poll(&databases->resets, ha_clock_boot_ms());
 }
 
 void ha_databases_poll_gates(struct ha_databases *databases)

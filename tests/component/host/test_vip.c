@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <linux/if_addr.h>
@@ -255,6 +256,59 @@ static void test_kill_resets_clients(void **state)
     }
 }
 
+/* Another process with a connection, which says by its end whether that was reset. */
+static pid_t stranger(const char *address)
+{
+    int fd, told[2];
+    char byte;
+    pid_t pid;
+
+    assert_int_equal(pipe(told), 0);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        fd = host_connect(address, port, 1000);
+        byte = host_ask(fd, 1000) == 0 ? 'y' : 'n';
+        if (write(told[1], &byte, 1) != 1)
+            _exit(2);
+        for (int i = 0; i < 200; i++) {
+            int code = host_ask(fd, 50);
+
+            if (code == -ECONNRESET || code == -EPIPE)
+                _exit(0);
+            (void)usleep(10000);
+        }
+        _exit(1);
+    }
+    (void)close(told[1]);
+    assert_int_equal(read(told[0], &byte, 1), 1);
+    assert_int_equal(byte, 'y');
+    (void)close(told[0]);
+    return pid;
+}
+
+/* The agent's own connection to the database it has to ask goes on. */
+static void test_own_connections_are_spared(void **state)
+{
+    static const char *const local[] = {"127.0.0.1", "::1", "10.77.0.1"};
+    const struct ha_sock_match match = {.port = port, .spare_own = true};
+
+    (void)state;
+    for (size_t i = 0; i < HA_ARRAY_LEN(local); i++) {
+        pid_t pid = stranger(local[i]);
+        int own = host_connect(local[i], port, 1000), status;
+        uint32_t count;
+
+        assert_int_equal(host_ask(own, 1000), 0);
+        assert_int_equal(ha_sock_kill(&match, &count, NULL), HA_OK);
+        assert_int_equal(count, 1);
+        assert_int_equal(host_ask(own, 1000), 0);
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+        (void)close(own);
+    }
+}
+
 /* Moving away: the client learns of it although the gate is closed and nothing else may leave. */
 static void test_reset_passes_a_closed_gate(void **state)
 {
@@ -304,6 +358,7 @@ static const struct CMUnitTest tests[] = {
     TEST(test_list_counts_past_its_room),
     TEST(test_tune),
     TEST(test_kill_resets_clients),
+    TEST(test_own_connections_are_spared),
     TEST(test_reset_passes_a_closed_gate),
 };
 
