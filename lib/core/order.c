@@ -231,22 +231,21 @@ void ha_order_all(struct ha_watcher *w, const struct ha_service *service, uint64
 
     for (uint32_t i = 0; i < service->config.member_count; i++) {
         uint32_t id = service->members[i].id;
+        bool restarts = service->state == HA_STATE_SELECTING && id == service->open_member &&
+                        ha_select_restarts(w, service);
 
         if (!watched->members[i].heard)
             continue;
         if (service->state == HA_STATE_FENCING && id == service->open_member)
             order_fence(w, service, i, now_ms, out);
-        else if (service->state == HA_STATE_SELECTING && id == service->open_member &&
-                 ha_select_restarts(w, service))
-            order_standby(w, service, i, now_ms, out);
-        else if (ha_proof_seals(service, &watched->members[i], i))
+        else if (!restarts && ha_proof_seals(service, &watched->members[i], i))
             send(w, service, i, &(struct ha_order){.kind = HA_ORDER_SEAL, .epoch = service->epoch},
                  now_ms, out);
-        else if (ha_hold_releases(service, &watched->members[i], i))
+        else if (!restarts && ha_hold_releases(service, &watched->members[i], i))
             send(w, service, i,
                  &(struct ha_order){.kind = HA_ORDER_RELEASE, .epoch = service->epoch}, now_ms,
                  out);
-        else if (service->state == HA_STATE_NO_CANDIDATE ||
+        else if (restarts || service->state == HA_STATE_NO_CANDIDATE ||
                  (service->state == HA_STATE_SELECTING && service->open_epoch == HA_EPOCH_NONE))
             order_standby(w, service, i, now_ms, out);
         else if (id == service->primary)
