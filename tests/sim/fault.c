@@ -36,6 +36,7 @@ static const struct {
     [SPLIT] = {"cut through all", 14},
     [SEALED_AGENT] = {"sealed agent dies", 0},
     [NOTING_AGENT] = {"agent dies while it writes", 0},
+    [RELEASED_AGENT] = {"agent dies that promises no more", 0},
     [LEADER_GOES] = {"leader goes while fencing", 0},
     [DB_ENDS] = {"agent ends its database", 0},
     [AGENT_AWAKES] = {"agent awakes", 0},

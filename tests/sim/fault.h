@@ -33,11 +33,12 @@ enum fault {
     WATCHERS_GONE, /* cut from all hosts */
     SPLIT,         /* the holder and another host on one side */
     /* not drawn, but set off by what happens */
-    SEALED_AGENT, /* dies after it has sealed its database */
-    NOTING_AGENT, /* dies while it writes */
-    LEADER_GOES,  /* while an epoch is being fenced */
-    DB_ENDS,      /* its agent has no other gate */
-    AGENT_AWAKES, /* when the watchers have just started */
+    SEALED_AGENT,   /* dies after it has sealed its database */
+    NOTING_AGENT,   /* dies while it writes */
+    RELEASED_AGENT, /* dies when it has noted that it promises no more */
+    LEADER_GOES,    /* while an epoch is being fenced */
+    DB_ENDS,        /* its agent has no other gate */
+    AGENT_AWAKES,   /* when the watchers have just started */
     FAULTS
 };
 

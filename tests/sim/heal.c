@@ -54,6 +54,10 @@ static void mend_other(struct sim *sim, enum fault fault, uint32_t node)
         /* Back at once, while the old primary may still be connected to. */
         sim_heal_in(sim, KILL_AGENT, node, 1, sim_below(sim, 2) == 0 ? 200 : 6000);
         return;
+    case RELEASED_AGENT:
+        sim_stop(sim, node);
+        sim_heal_at(sim, KILL_AGENT, node, 10);
+        return;
     case LEADER_GOES:
         sim_leader_goes(sim);
         return;

@@ -379,6 +379,7 @@ void sim_agent_event(struct sim *sim, uint32_t node, const struct sim_message *m
         sim_link_told(sim, node - SIM_WATCHERS_MAX, message);
         return;
     case SIM_MSG_ORDER:
+        sim_fault_releasing(sim, node - SIM_WATCHERS_MAX, &message->u.order);
         event.kind = HA_EVENT_ORDER;
         event.u.order = &message->u.order;
         break;

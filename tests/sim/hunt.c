@@ -114,6 +114,22 @@ void sim_fault_opened(struct sim *sim, uint32_t host)
     sim_heal_in(sim, DB_ENDS, SIM_WATCHERS_MAX + host, 20, 150);
 }
 
+/* The lease of another one rests on this agent, which is to end its promises: it starts anew when
+ * that is noted, and says that none is left. No number is drawn for it. */
+void sim_fault_releasing(struct sim *sim, uint32_t host, const struct ha_order *order)
+{
+    bool rests = false;
+
+    for (uint32_t h = 0; h < SIM_HOSTS; h++)
+        rests = rests || (h != host && sim->hosts[h].kept);
+    if (!rests || order->kind != HA_ORDER_RELEASE || sim->quiet || sim->faults == sim->faults_max ||
+        order->epoch <= sim->released_epoch)
+        return;
+    sim->released_epoch = order->epoch;
+    sim->faults++;
+    sim_heal_at(sim, RELEASED_AGENT, SIM_WATCHERS_MAX + host, 20 + sim->seq % 50);
+}
+
 void sim_fault_noting(struct sim *sim, uint32_t node)
 {
     if (!sim->quiet && sim->faults < sim->faults_max && sim_below(sim, 60) == 0)

@@ -316,8 +316,9 @@ struct sim {
     uint64_t epoch_last;   /* of that service */
     bool judged;           /* what the last open epoch has */
     uint64_t index_checked;
-    bool again;            /* its database was ended for that */
-    uint64_t hunted_epoch; /* its fencing was disturbed on purpose, or not */
+    bool again;              /* its database was ended for that */
+    uint64_t released_epoch; /* of which somebody died that had ended its promises */
+    uint64_t hunted_epoch;   /* its fencing was disturbed on purpose, or not */
     uint64_t events;
     enum sim_plant plant;
     bool quiet;   /* no faults any more */
@@ -510,6 +511,8 @@ void sim_fault_logged(struct sim *sim, uint32_t host);
 void sim_fault_opened(struct sim *sim, uint32_t host);
 /* An order waits for an agent that is stopped. */
 void sim_fault_serving(struct sim *sim, uint32_t host, const struct ha_order *order);
+/* An order comes to an agent whose promises may keep another's lease. */
+void sim_fault_releasing(struct sim *sim, uint32_t host, const struct ha_order *order);
 /* An agent writes its note: one that dies now may have said what it will not remember. */
 void sim_fault_noting(struct sim *sim, uint32_t node);
 /* The host was switched off; it comes back later. */
