@@ -5,7 +5,8 @@ For each row a copy of the tree gets one change (where another rule covers the s
 broken), is built, and runs seeds until one fails. The tree itself is never touched. Rows of the core
 run tests/sim, rows of the guard around libraft run tests/raft's simulator, and some of them tests/sim
 over libraft. `--case NAME` runs one
-row (and may be given again), `--seeds N` bounds the search, `--list` tells the rows.
+row (and may be given again), `--seeds N` bounds the search, `--list` tells the rows. What no run can
+show is broken too, and the unit test that holds it must fail.
 """
 import argparse
 import pathlib
@@ -201,6 +202,23 @@ CORE = (
      ("detect.c", "bool serves = !suspect->lease_ran_out &&", "bool serves = !suspect->lease_ran_out || true ||")),
 )
 
+# What no run meets, a unit test holds: name, the test, and what is broken. In the runs no machine is
+# given the number of another one.
+UNIT = (
+    ("last-number-for-another-agent", "test_seal.c",
+     "test_a_new_member_is_not_the_last_primary",
+     ("cluster_config.c", "        strcmp(service->config.members[at].agent, after->agent) != 0)\n"
+      "        return HA_MEMBER_NONE;\n",
+      "        strcmp(service->config.members[at].agent, after->agent) != 0)\n"
+      "        return id;\n")),
+    ("last-number-for-a-new-member", "test_seal.c",
+     "test_a_new_member_is_not_the_last_primary",
+     ("cluster_config.c", "return ha_cluster_hold_members(service) | last;",
+      "return ha_cluster_hold_members(service);")),
+    ("numbers-not-counted", "test_config.c", "test_the_id_of_the_last_primary_is_not_given",
+     ("cluster_config.c", "        rv = check_ids(old, config, err);", "        rv = HA_OK;")),
+)
+
 # Rules that no run shows when they are broken: the test that holds each, and why.
 HELD = (
     ("guard-G7", "tests/raft/test_guard.c", "test_g7_one_vote_per_term",
@@ -297,6 +315,12 @@ def build_log(directory):
     link(directory, compile_all(directory, sources, ["-DNDEBUG=0"]), "sim_raft", ["-lraft"])
 
 
+def build_unit(directory, test):
+    sources = [*sources_in(directory, "lib/core/*.c", "lib/base/*.c", "tests/unit/core/kit_*.c"),
+               pathlib.Path("tests/unit/core/play.c"), pathlib.Path("tests/unit/core") / test]
+    link(directory, compile_all(directory, sources, []), "unit", ["-lcmocka"])
+
+
 def break_rules(directory, edits, before):
     """Break @edits in @directory; @before gets what was there, text and object, by path."""
     for name, old, new in edits:
@@ -309,6 +333,12 @@ def break_rules(directory, edits, before):
         path.write_text(text.replace(old, new), encoding="utf-8")
 
 
+def mend_rules(before):
+    for path, (text, built, compiled) in before.items():
+        path.write_text(text, encoding="utf-8")
+        built.write_bytes(compiled)  # now newer than what it is made of
+
+
 def hunt_core(directory, edits, seeds, told=()):
     """What the simulator found, None if nothing."""
     before = {}
@@ -317,9 +347,7 @@ def hunt_core(directory, edits, seeds, told=()):
         build_core(directory)
         done = run(["./sim", *told, "--seeds", str(seeds)], directory, DEADLINE_S)
     finally:
-        for path, (text, built, compiled) in before.items():
-            path.write_text(text, encoding="utf-8")
-            built.write_bytes(compiled)  # now newer than what it is made of
+        mend_rules(before)
     if done.returncode == 0:
         return None
     found = re.search(r"^(seed (\d+): (?:SAFETY|LIVENESS|CRASH).*)$", done.stdout, re.M)
@@ -328,6 +356,21 @@ def hunt_core(directory, edits, seeds, told=()):
     if edits and run(["./sim-whole", "--seed", found[2]], directory, DEADLINE_S).returncode != 0:
         raise RuntimeError(f"fails without it too: {found[1]}")
     return f"exit {done.returncode}: {found[1]}"
+
+
+def hunt_unit(directory, source, test, edits):
+    """How the test failed, None if it did not."""
+    before = {}
+    build_unit(directory, source)
+    if run(["./unit", test], directory).returncode != 0:
+        raise RuntimeError(f"fails without it too: {test}")
+    try:
+        break_rules(directory, edits, before)
+        build_unit(directory, source)
+        done = run(["./unit", test], directory)
+    finally:
+        mend_rules(before)
+    return None if done.returncode == 0 else f"exit {done.returncode}: {test} in unit/core/{source}"
 
 
 def hunt_log(directory, off, told, seeds):
@@ -345,6 +388,9 @@ def rows_of(directory, seeds):
     for name, *edits in CORE:
         told = [word for kind in ONLY.get(name, ()) for word in ("--only", kind)]
         yield name, True, lambda edits=edits, told=told: hunt_core(directory, edits, seeds, told)
+    for name, source, test, *edits in UNIT:
+        yield name, True, lambda source=source, test=test, edits=edits: hunt_unit(
+            directory / "unit", source, test, edits)
     yield "cluster over libraft as it is", False, lambda: hunt_core(directory, (), 200, ("--raft",))
     for off in CLUSTER:
         told = ("--raft", "--guard-off", off)
@@ -385,6 +431,8 @@ def main():
             return 0
         for room in ("lib", "raft", "tests/sim", "tests/raft", "cmd/common"):
             shutil.copytree(ROOT / room, directory / room)
+        for room in ("lib", "tests/unit/core", "tests/support"):
+            shutil.copytree(ROOT / room, directory / "unit" / room)
         build_core(directory, "sim-whole")
         print(f"1..{len(rows)}")
         if any(row[0].startswith("guard") for row in rows):
