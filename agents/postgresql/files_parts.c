@@ -72,7 +72,7 @@ int ha_pg_file_write(const struct ha_pg_server *server, const char *path, const 
     char tmp[PATH_SIZE + 24];
     size_t size = strlen(text);
     int fd, rc = HA_OK;
-    bool ok;
+    bool ok, late;
 
     /* Whoever is late has its own, and neither removes nor puts in place another one's. */
     if (turn_here != NULL)
@@ -84,11 +84,11 @@ int ha_pg_file_write(const struct ha_pg_server *server, const char *path, const 
     if (fd < 0)
         return ha_pg_file_fail(err, "write", tmp);
     ok = write(fd, text, size) == (ssize_t)size && own(server, fd) == 0 && fsync(fd) == 0;
-    if (close(fd) != 0 || !ok)
-        rc = ha_pg_file_fail(err, "write", path);
-    else if (ha_pg_file_is_late())
+    ok = close(fd) == 0 && ok;
+    late = ok && ha_pg_file_is_late();
+    if (late)
         rc = ha_err_set(err, HA_ECANCELED, "write %s: it is too late for that", path);
-    else if (rename(tmp, path) != 0)
+    else if (!ok || rename(tmp, path) != 0)
         rc = ha_pg_file_fail(err, "write", path);
     if (rc != HA_OK)
         (void)unlink(tmp); /* the next one may have another name */

@@ -146,7 +146,9 @@ static char state_of(long pid)
 
     (void)snprintf(name, sizeof(name), "%ld", pid);
     at = pid > 1 ? stat_of(name, text) : NULL;
-    return at != NULL ? *at : '\0';
+    if (at == NULL)
+        return '\0';
+    return *at;
 }
 
 static bool is_zombie(long pid)
@@ -394,12 +396,28 @@ static int cannot_write(struct ha_err *err, int number)
                       strerrorname_np(number));
 }
 
-int ha_pg_server_try_write(const struct ha_pg_server *server, struct ha_err *err)
+/* What failed; 0: nothing. */
+static int try_block(const struct ha_pg_server *server, int fd)
 {
     static const char block[8192];
-    int dir = open(server->data_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), fd;
     struct statvfs room;
-    int number = 0;
+    ssize_t size;
+
+    if (server->set_ids && fchown(fd, server->uid, server->gid) != 0)
+        return errno;
+    size = write(fd, block, sizeof(block));
+    if (size < 0 || fdatasync(fd) != 0)
+        return errno;
+    if (size < (ssize_t)sizeof(block))
+        return ENOSPC; /* which is told of the next write only */
+    if (fstatvfs(fd, &room) == 0 && room.f_bavail * room.f_frsize < sizeof(block))
+        return ENOSPC; /* what is left is kept for root */
+    return 0;
+}
+
+int ha_pg_server_try_write(const struct ha_pg_server *server, struct ha_err *err)
+{
+    int dir = open(server->data_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), fd, number;
     char state;
 
     if (dir < 0)
@@ -412,16 +430,7 @@ int ha_pg_server_try_write(const struct ha_pg_server *server, struct ha_err *err
     }
     /* Emptied first: a block that the disk has set aside already shows nothing. */
     fd = openat(dir, CHECK_FILE, O_CREAT | O_WRONLY | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0)
-        number = errno;
-    else if (server->set_ids && fchown(fd, server->uid, server->gid) != 0)
-        number = errno;
-    else if (write(fd, block, sizeof(block)) != (ssize_t)sizeof(block))
-        number = errno != 0 ? errno : ENOSPC;
-    else if (fdatasync(fd) != 0)
-        number = errno;
-    else if (fstatvfs(fd, &room) == 0 && room.f_bavail * room.f_frsize < sizeof(block))
-        number = ENOSPC; /* what is left is kept for root */
+    number = fd < 0 ? errno : try_block(server, fd);
     if (fd >= 0)
         (void)close(fd); /* synced, or failed already */
     (void)close(dir);    /* only read */
