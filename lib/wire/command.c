@@ -208,6 +208,17 @@ static void walk_diverged(struct ha_codec *c, struct ha_command_diverged *d)
     ha_walk_diverged(c, &d->found);
 }
 
+/* Who has what was acknowledged, and who must. */
+static void walk_data(struct ha_codec *c, struct ha_command *command)
+{
+    if (command->kind == HA_COMMAND_DIVERGED)
+        walk_diverged(c, &command->u.diverged);
+    else if (command->kind == HA_COMMAND_HOLD_INTEND || command->kind == HA_COMMAND_HOLD_FORCE)
+        walk_hold(c, &command->u.hold);
+    else
+        walk_sync(c, &command->u.sync);
+}
+
 static void walk_body(struct ha_codec *c, struct ha_command *command, struct ha_config *config)
 {
     switch (command->kind) {
@@ -270,14 +281,10 @@ static void walk_body(struct ha_codec *c, struct ha_command *command, struct ha_
         return;
     case HA_COMMAND_SYNC_INTEND:
     case HA_COMMAND_SYNC_FORCE:
-        walk_sync(c, &command->u.sync);
-        return;
     case HA_COMMAND_HOLD_INTEND:
     case HA_COMMAND_HOLD_FORCE:
-        walk_hold(c, &command->u.hold);
-        return;
     case HA_COMMAND_DIVERGED:
-        walk_diverged(c, &command->u.diverged);
+        walk_data(c, command);
         return;
     }
     HA_UNREACHABLE();

@@ -144,7 +144,7 @@ void sim_node_boot(struct sim_voter *node);
 /* Power off now; a prefix of the unfinished disk operations is kept. */
 void sim_node_crash(struct sim_voter *node);
 /* What was kept from one that was paused comes to it now. */
-void sim_voter_resume(struct sim_voter *voter);
+void sim_voter_resume(struct sim_voter *node);
 /* Run @fn(arg) as code of @node, then its turn. False: it died inside. */
 bool sim_run(struct sim_voter *node, void (*fn)(void *arg), void *arg);
 /* From inside sim_run: this life is over. Does not return. */

@@ -357,6 +357,28 @@ static void sampled(struct sim *sim, uint32_t node, const struct sim_message *me
     step(sim, node, &event);
 }
 
+static void ended(const struct sim_host *host, const struct sim_message *message,
+                  struct ha_event *event)
+{
+    event->kind = HA_EVENT_PROCESS;
+    event->u.process = (struct ha_event_process){
+        .service = host->epochs.service, .process = HA_PROCESS_GONE, .pid_start = message->x};
+    for (uint32_t i = 0; i < host->brain->held_count; i++)
+        event->u.process.service = host->brain->held[i].settings.service;
+}
+
+static void noted(struct sim_host *host, const struct sim_message *message, struct ha_event *event)
+{
+    event->kind = HA_EVENT_PERSISTED_EPOCHS;
+    on_disk(host, message->x);
+    event->u.epochs.service = message->u.epochs.service;
+    event->u.epochs.epoch_seen = message->u.epochs.epoch_seen;
+    event->u.epochs.given_up = message->u.epochs.given_up;
+    event->u.epochs.sealed = message->u.epochs.sealed;
+    event->u.epochs.sync_index = message->u.epochs.sync_index;
+    event->u.epochs.hold_index = message->u.epochs.hold.index;
+}
+
 void sim_agent_event(struct sim *sim, uint32_t node, const struct sim_message *message)
 {
     struct ha_event event = sim_event_of(sim, node, HA_EVENT_TICK);
@@ -396,27 +418,13 @@ void sim_agent_event(struct sim *sim, uint32_t node, const struct sim_message *m
         sampled(sim, node, message);
         return;
     case SIM_DEV_PROCESS:
-        event.kind = HA_EVENT_PROCESS;
-        event.u.process =
-            (struct ha_event_process){.service = sim->hosts[node - SIM_WATCHERS_MAX].epochs.service,
-                                      .process = HA_PROCESS_GONE,
-                                      .pid_start = message->x};
-        for (uint32_t i = 0; i < sim->hosts[node - SIM_WATCHERS_MAX].brain->held_count; i++)
-            event.u.process.service =
-                sim->hosts[node - SIM_WATCHERS_MAX].brain->held[i].settings.service;
+        ended(&sim->hosts[node - SIM_WATCHERS_MAX], message, &event);
         break;
     case SIM_DEV_ACTED:
         acted(sim, node, message);
         return;
     case SIM_DEV_NOTED_EPOCHS:
-        event.kind = HA_EVENT_PERSISTED_EPOCHS;
-        on_disk(&sim->hosts[node - SIM_WATCHERS_MAX], message->x);
-        event.u.epochs.service = message->u.epochs.service;
-        event.u.epochs.epoch_seen = message->u.epochs.epoch_seen;
-        event.u.epochs.given_up = message->u.epochs.given_up;
-        event.u.epochs.sealed = message->u.epochs.sealed;
-        event.u.epochs.sync_index = message->u.epochs.sync_index;
-        event.u.epochs.hold_index = message->u.epochs.hold.index;
+        noted(&sim->hosts[node - SIM_WATCHERS_MAX], message, &event);
         break;
     case SIM_DEV_GATE_CLOSED:
         closed(sim, node, message);

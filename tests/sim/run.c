@@ -166,8 +166,9 @@ static void make_config(const struct sim_profile *profile, struct ha_config *con
 struct ha_config *sim_config_new(struct sim *sim)
 {
     struct ha_config *config = malloc(sizeof(*config));
-    struct ha_config **more =
-        realloc(sim->configs, (sim->config_count + 1) * sizeof(*sim->configs));
+    size_t size = (sim->config_count + 1) *
+                  sizeof(*sim->configs); // NOLINT(bugprone-sizeof-expression): pointers are meant
+    struct ha_config **more = realloc(sim->configs, size);
 
     assert(config != NULL && more != NULL);
     sim->configs = more;

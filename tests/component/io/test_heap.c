@@ -44,8 +44,10 @@ static void *give_large_answer(long *ret_peak_kib)
         memset(blocks[i], 1, BLOCK_SIZE);
     }
     for (size_t size = 1024; size <= (size_t)16 << 20; size *= 2) {
-        text = realloc(text, size);
-        assert_non_null(text);
+        char *larger = realloc(text, size);
+
+        assert_non_null(larger);
+        text = larger;
         memset(text, 1, size);
     }
     stays = malloc(BLOCK_SIZE);

@@ -850,6 +850,27 @@ static void hold_word(struct gen *g, struct ha_hold_word *w)
     w->memory = any(g);
 }
 
+static void hello_watcher(struct gen *g, struct ha_hello_watcher *h)
+{
+    NAME(g, h->name);
+    h->index = gen_below(g, HA_WATCHERS_MAX);
+    h->set_size = count(g, HA_WATCHERS_MAX);
+    h->set_id = any(g);
+    TEXT(g, h->software);
+}
+
+static void repeat(struct gen *g, struct ha_repeat *r)
+{
+    r->instance = any(g);
+    r->stamp = any(g);
+    r->sum = any(g);
+    r->count = count(g, HA_RANGES_MAX);
+    for (uint32_t i = 0; i < r->count; i++) {
+        r->ranges[i].first = any32(g);
+        r->ranges[i].count = any32(g);
+    }
+}
+
 void gen_message(struct gen *g, enum ha_message_type type, struct ha_message *m)
 {
     memset(m, 0, sizeof(*m));
@@ -861,11 +882,7 @@ void gen_message(struct gen *g, enum ha_message_type type, struct ha_message *m)
         TEXT(g, m->u.hello_agent.software);
         break;
     case HA_MESSAGE_HELLO_WATCHER:
-        NAME(g, m->u.hello_watcher.name);
-        m->u.hello_watcher.index = gen_below(g, HA_WATCHERS_MAX);
-        m->u.hello_watcher.set_size = count(g, HA_WATCHERS_MAX);
-        m->u.hello_watcher.set_id = any(g);
-        TEXT(g, m->u.hello_watcher.software);
+        hello_watcher(g, &m->u.hello_watcher);
         break;
     case HA_MESSAGE_SETTINGS:
         settings(g, &m->u.settings);
@@ -888,14 +905,7 @@ void gen_message(struct gen *g, enum ha_message_type type, struct ha_message *m)
     case HA_MESSAGE_REPEAT:
     case HA_MESSAGE_RENEW:
     case HA_MESSAGE_TELL:
-        m->u.repeat.instance = any(g);
-        m->u.repeat.stamp = any(g);
-        m->u.repeat.sum = any(g);
-        m->u.repeat.count = count(g, HA_RANGES_MAX);
-        for (uint32_t i = 0; i < m->u.repeat.count; i++) {
-            m->u.repeat.ranges[i].first = any32(g);
-            m->u.repeat.ranges[i].count = any32(g);
-        }
+        repeat(g, &m->u.repeat);
         break;
     case HA_MESSAGE_PEERS:
         peers(g, &m->u.peers);
