@@ -49,6 +49,8 @@ struct cluster {
     uv_timer_t beat; /* so that waiting looks at its condition */
     uint32_t count;
     bool with_tls;
+    bool is_patient; /* set before the start: a slow machine makes no election, and no proposal late
+                      */
     uint32_t snapshot_threshold;
     uint64_t ends_at; /* no snapshot once that many entries are applied; 0: always */
     uint64_t set_id;  /* of nodes that start from now on; 0: that of a bootstrap */
