@@ -77,6 +77,9 @@ void ha_pg_follow_job(struct ha_pg_act *act, enum ha_pg_job_kind kind, uint32_t 
     free(source);
     if (rc == HA_OK)
         wait_for_job(act);
+    else if (rc == HA_EFULL && act->job.barred > 0)
+        ha_pg_act_fail(act, HA_EIO, "a rewind cannot begin, again in %" PRIu64 " s: %s",
+                       (ha_pg_job_rest_ms(&act->job) + 999) / 1000, act->job.err.text);
     else if (rc == HA_EFULL)
         ha_pg_act_fail(act, HA_EIO, "tried %" PRIu32 " times, again in %" PRIu64 " s: %s",
                        act->job.tries, (ha_pg_job_rest_ms(&act->job) + 999) / 1000,

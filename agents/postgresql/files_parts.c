@@ -30,7 +30,9 @@ bool ha_pg_file_is_late(void)
 
 int ha_pg_file_fail(struct ha_err *err, const char *verb, const char *path)
 {
-    return ha_err_set(err, errno == ENOENT ? HA_ENOENT : HA_EIO, "%s %s: %s", verb, path,
+    int code = errno == ENOENT ? HA_ENOENT : errno == ENOSPC || errno == EDQUOT ? HA_EFULL : HA_EIO;
+
+    return ha_err_set(err, code, "%s %s: %s", verb, path,
                       strerror(errno)); // NOLINT(concurrency-mt-unsafe): glibc's is
 }
 
@@ -71,6 +73,7 @@ int ha_pg_file_write(const struct ha_pg_server *server, const char *path, const 
 {
     char tmp[PATH_SIZE + 24];
     size_t size = strlen(text);
+    ssize_t done;
     int fd, rc = HA_OK;
     bool ok, late;
 
@@ -83,7 +86,10 @@ int ha_pg_file_write(const struct ha_pg_server *server, const char *path, const 
     fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         return ha_pg_file_fail(err, "write", tmp);
-    ok = write(fd, text, size) == (ssize_t)size && own(server, fd) == 0 && fsync(fd) == 0;
+    done = write(fd, text, size);
+    if (done >= 0 && (size_t)done < size)
+        errno = ENOSPC; /* which is told of the next write only */
+    ok = done == (ssize_t)size && own(server, fd) == 0 && fsync(fd) == 0;
     ok = close(fd) == 0 && ok;
     late = ok && ha_pg_file_is_late();
     if (late)

@@ -23,7 +23,7 @@ struct ha_pg_turn {
 void ha_pg_file_turn(const struct ha_pg_turn *turn);
 bool ha_pg_file_is_late(void);
 
-/* "VERB PATH: why", by errno: HA_ENOENT or HA_EIO. */
+/* "VERB PATH: why", by errno: HA_ENOENT, HA_EFULL where there is no room, or HA_EIO. */
 int ha_pg_file_fail(struct ha_err *err, const char *verb, const char *path);
 bool ha_pg_file_exists(const char *path);
 /* It may be there already. */

@@ -27,11 +27,19 @@ static void end(struct ha_pg_job *job, int code)
     job->ask.source = NULL;
     if (code == HA_OK)
         job->tries = 0;
-    else if (job->step == PREPARE && job->ask.kind == HA_PG_JOB_REWIND)
-        job->tries--; /* its own disk is full: it did nothing and asked nobody */
+    else if (job->step == PREPARE && job->ask.kind == HA_PG_JOB_REWIND) {
+        job->tries--; /* it did nothing and asked nobody */
+        /* Room comes back by itself; other than that only people let it write its own files. */
+        if (code != HA_EFULL && code != HA_ECANCELED)
+            job->barred++;
+    }
+    if (job->step != PREPARE)
+        job->barred = 0;
     job->end_ms = ha_clock_mono_ms();
-    HA_LOG(code == HA_OK ? HA_LOG_INFO : HA_LOG_WARN, "postgresql-job-ended",
-           "kind=%s epoch=%" PRIu64 " result=%s text=%s",
+    HA_LOG(code == HA_OK        ? HA_LOG_INFO
+           : (job->barred <= 1) ? HA_LOG_WARN
+                                : HA_LOG_DEBUG,
+           "postgresql-job-ended", "kind=%s epoch=%" PRIu64 " result=%s text=%s",
            job->ask.kind == HA_PG_JOB_COPY ? "copy" : "rewind", job->ask.epoch, ha_code_text(code),
            HA_QUOTE(job->err.text));
     if (job->stopping && job->idle_cb != NULL)
@@ -413,8 +421,8 @@ int ha_pg_job_start(struct ha_pg_job *job, const struct ha_pg_job_ask *ask)
         return HA_EBUSY;
     }
     if (!is_same(&job->ask, ask))
-        job->tries = 0;
-    if (job->tries >= HA_PG_TRIES_MAX && ha_pg_job_rest_ms(job) > 0)
+        job->tries = job->barred = 0;
+    if ((job->tries >= HA_PG_TRIES_MAX || job->barred > 0) && ha_pg_job_rest_ms(job) > 0)
         return HA_EFULL;
     job->source = ask->source != NULL ? strdup(ask->source) : NULL;
     if (ask->source != NULL && job->source == NULL)
@@ -432,7 +440,8 @@ int ha_pg_job_start(struct ha_pg_job *job, const struct ha_pg_job_ask *ask)
     job->redone = 0;
     job->control = (struct ha_pg_control){0};
     job->start_ms = ha_clock_mono_ms();
-    HA_LOG(HA_LOG_INFO, "postgresql-job-begun", "kind=%s epoch=%" PRIu64 " from=%s:%u try=%" PRIu32,
+    HA_LOG(job->barred == 0 ? HA_LOG_INFO : HA_LOG_DEBUG, "postgresql-job-begun",
+           "kind=%s epoch=%" PRIu64 " from=%s:%u try=%" PRIu32,
            ask->kind == HA_PG_JOB_COPY ? "copy" : "rewind", ask->epoch, ask->host,
            (unsigned)ask->port, job->tries);
     begin_work(job, PREPARE);

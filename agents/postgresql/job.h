@@ -15,7 +15,9 @@
 /* So many of one job for one epoch and upstream at once; then one after each rest, which doubles up
  * to an hour. What was in the way may pass (a full disk, an upstream that was cut off), and a copy
  * that fails for ever must not keep the upstream busy. A rewind that could not begin, since its own
- * disk has no room, keeps nobody busy and is no try. */
+ * files take no write, keeps nobody busy and is no try: where its disk has no room it begins with
+ * each order; what else is in the way is said once, and looked at again after a rest or with
+ * another epoch or upstream. */
 #define HA_PG_TRIES_MAX 3
 #define HA_PG_REST_MS 60000u
 #define HA_PG_REST_DOUBLED_MAX 6u
@@ -50,6 +52,7 @@ struct ha_pg_job { /* embedded; private but for the results */
     struct ha_err err;
     char tail[HA_ERR_TEXT_SIZE]; /* where the diverged tail is */
     uint32_t tries;              /* for this ask */
+    uint32_t barred;             /* REWIND: so often its own files took no write, and had room */
     uint64_t start_ms, end_ms;
     uv_work_t work;
     bool working;                 /* `work` is lent */
@@ -68,7 +71,8 @@ struct ha_pg_job { /* embedded; private but for the results */
 void ha_pg_job_init(struct ha_pg_job *job, uv_loop_t *loop, const struct ha_pg_server *server);
 
 /* Begin, or join the one of the same kind, epoch and source. HA_EBUSY: another one is still being
- * canceled; HA_EFULL: it was tried often and rests, `err` says how the last try ended. */
+ * canceled; HA_EFULL: it was tried often, or is barred, and rests; `err` says how the last try
+ * ended. */
 int ha_pg_job_start(struct ha_pg_job *job, const struct ha_pg_job_ask *ask);
 /* Until it may be tried once more. */
 uint64_t ha_pg_job_rest_ms(const struct ha_pg_job *job);

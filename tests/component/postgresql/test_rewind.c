@@ -303,6 +303,43 @@ static void test_no_room(void **state)
     server_free(&b);
 }
 
+/* What only people can change is said once, and is not tried with each order, nor ended by a copy;
+ * another epoch begins at once. */
+static void test_barred(void **state)
+{
+    struct server a, b;
+    struct client ca, cb;
+    struct ha_act act;
+
+    begin_two((struct server *[]){&a, &b}, (struct client *[]){&ca, &cb}, *state);
+    server_signal(&b, SIGKILL);
+    server_do(&a, "INSERT INTO t VALUES (666)");
+    server_signal(&a, SIGKILL);
+    serve(&cb, "b", 2);
+    assert_int_equal(shell("mkdir -p %s-hafailover && mount -t tmpfs -o size=63m,ro none"
+                           " %s-hafailover",
+                           a.data, a.data),
+                     0);
+    act = follow(&b, "a", 2);
+    act.copy_allowed = true;
+    assert_int_not_equal(code_of(&ca, act), HA_OK);
+    print_message("# %s\n", ca.acted.text);
+    assert_non_null(strstr(ca.acted.text, "Read-only"));
+    assert_null(strstr(ca.acted.text, "again in"));
+    for (unsigned i = 0; i < HA_PG_TRIES_MAX + 2; i++) {
+        if (i == HA_PG_TRIES_MAX) /* it rests */
+            assert_int_equal(shell("mount -o remount,rw %s-hafailover", a.data), 0);
+        assert_int_not_equal(code_of(&ca, act), HA_OK);
+        assert_non_null(strstr(ca.acted.text, "again in"));
+        assert_non_null(strstr(ca.acted.text, "Read-only"));
+    }
+    expect(&ca, follow(&b, "a", 3), HA_OK);
+    client_close(&ca);
+    client_close(&cb);
+    server_free(&a);
+    server_free(&b);
+}
+
 /* An agent that was killed while it copied to where no data was: two would write the same files. */
 static void test_orphaned_copy(void **state)
 {
@@ -587,6 +624,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(test_unopened, loop_setup, loop_teardown),
     cmocka_unit_test_setup_teardown(test_other_source, loop_setup, loop_teardown),
     cmocka_unit_test_setup_teardown(test_no_room, loop_setup, loop_teardown),
+    cmocka_unit_test_setup_teardown(test_barred, loop_setup, loop_teardown),
     cmocka_unit_test_setup_teardown(test_full_disk, loop_setup, loop_teardown),
     cmocka_unit_test_setup_teardown(test_orphaned_copy, loop_setup, loop_teardown),
     cmocka_unit_test_setup_teardown(test_last_try, loop_setup, loop_teardown),
