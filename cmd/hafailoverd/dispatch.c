@@ -162,6 +162,13 @@ static uint32_t count_beginning(const struct ha_dispatch *dispatch)
     return count;
 }
 
+uint32_t ha_dispatch_beginning(const struct ha_dispatch *dispatch)
+{
+    uint32_t count = count_beginning(dispatch);
+
+    return count >= BEGIN_MAX ? count : 0;
+}
+
 /* Where a thousand services begin at once, all at the same time would take longer than each of them
  * may: none would be done when its time is over, and all begin again. Those that wait are proposed
  * again by the core. Whoever had a primary waits for nobody. */

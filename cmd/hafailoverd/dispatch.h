@@ -28,4 +28,8 @@ void ha_dispatch_outcome(struct ha_dispatch *dispatch, uint64_t ticket,
 /* What apply said of the entry at @index, for whoever asked for it. */
 void ha_dispatch_applied(struct ha_dispatch *dispatch, uint64_t index, int code, const char *text);
 
+/* How many services are being promoted, where those that never had a primary wait for them; 0: none
+ * of them waits. */
+uint32_t ha_dispatch_beginning(const struct ha_dispatch *dispatch);
+
 #endif /* HA_CMD_HAFAILOVERD_DISPATCH_H */

@@ -7,6 +7,7 @@
 
 #include "cmd/hafailoverd/agents.h"
 #include "cmd/hafailoverd/daemon.h"
+#include "cmd/hafailoverd/dispatch.h"
 #include "cmd/hafailoverd/set.h"
 #include "lib/api/control.h"
 #include "lib/base/err.h"
@@ -62,6 +63,7 @@ static void make_view(const struct ha_serve *serve, struct ha_api_view *view)
         .commit_index = status.commit_index,
         .proposals_open = status.queued,
         .log_bytes = status.log_bytes,
+        .beginning = ha_dispatch_beginning(daemon->dispatch),
         .acting = status.role == HA_RAFT_ACTING,
         .leader = "",
         .staleness_ms = UINT64_MAX,

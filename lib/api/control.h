@@ -50,6 +50,8 @@ struct ha_api_view {
     uint64_t commit_index;
     uint64_t proposals_open;
     uint64_t log_bytes;
+    uint32_t beginning;    /* services that get a primary, and the first one of others waits for
+                              them; 0: nobody waits */
     bool acting;           /* this watcher leads, its own barrier applied */
     const char *leader;    /* name, or "" */
     uint64_t staleness_ms; /* age of the leader's last word; UINT64_MAX: never heard */

@@ -1,5 +1,6 @@
 #include "lib/api/render.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 #include "lib/api/control.h"
@@ -184,6 +185,21 @@ static json_t *hold_of(const struct ha_api_view *view, const struct ha_service *
     return one;
 }
 
+/* What it waits for; whose turn it is the core does not know. True: that is what it waits for. */
+static bool awaits_turn(const struct ha_api_view *view, const struct ha_service *service,
+                        char text[HA_TEXT_SIZE])
+{
+    ha_view_why(view->watcher, service, view->now_ms, text);
+    if (text[0] != '\0' || view->beginning == 0 || service->state != HA_STATE_SELECTING ||
+        service->open_epoch != HA_EPOCH_NONE)
+        return false;
+    (void)ha_text_format(text, HA_TEXT_SIZE,
+                         "waiting for its turn: it never had a primary, and %" PRIu32
+                         " services are being given one",
+                         view->beginning);
+    return true;
+}
+
 static json_t *service_of(const struct ha_api_view *view, const struct ha_service *service)
 {
     const struct ha_service_config *config = &service->config;
@@ -212,8 +228,7 @@ static json_t *service_of(const struct ha_api_view *view, const struct ha_servic
     set(one, "deleting", json_boolean(service->deleting));
     set(one, "ready", json_boolean(ha_view_ready(view->watcher, service, view->now_ms, text)));
     set(one, "ready_reason", ha_json_text(text));
-    text[0] = '\0';
-    ha_view_why(view->watcher, service, view->now_ms, text);
+    (void)awaits_turn(view, service, text);
     set(one, "why", ha_json_text(text));
     set(one, "decision", number_or_null(service->decision, service->decision != 0));
     set(rate, "limit", number(config->rate_count));
@@ -515,7 +530,7 @@ static json_t *judged_of(const struct ha_service *service, const struct ha_plan 
 
 json_t *ha_render_why_not(const struct ha_api_view *view, const struct ha_service *service)
 {
-    char reasons[HA_REASONS_MAX][HA_TEXT_SIZE];
+    char reasons[HA_REASONS_MAX][HA_TEXT_SIZE], turn[HA_TEXT_SIZE];
     uint32_t count = ha_view_why_not(view->watcher, service, view->now_ms, reasons);
     json_t *answer = json_object();
     json_t *list = json_array();
@@ -524,6 +539,8 @@ json_t *ha_render_why_not(const struct ha_api_view *view, const struct ha_servic
     ha_plan_failover(view->watcher, service, HA_MEMBER_NONE, false, view->now_ms, &plan);
     for (uint32_t i = 0; i < count; i++)
         (void)json_array_append_new(list, ha_json_text(reasons[i]));
+    if (awaits_turn(view, service, turn))
+        (void)json_array_append_new(list, ha_json_text(turn));
     set(answer, "service", json_string(service->config.name));
     set(answer, "served_by", json_string(view->watcher->options.name));
     set(answer, "state", json_string(ha_state_text(service->state)));

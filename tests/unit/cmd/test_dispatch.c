@@ -33,9 +33,9 @@ int ha_raft_propose(struct ha_raft *raft, const void *data, size_t size, uint64_
     return HA_OK;
 }
 
-int ha_daemon_step(struct ha_daemon *of, struct ha_event *event, struct ha_err *err)
+int ha_daemon_step(struct ha_daemon *daemon, struct ha_event *event, struct ha_err *err)
 {
-    (void)of;
+    (void)daemon;
     (void)err;
     refused_told += event->kind == HA_EVENT_PROPOSED && event->u.proposed.code != HA_OK;
     return HA_OK;
@@ -73,16 +73,16 @@ void ha_agents_flush(struct ha_agents *agents)
     (void)agents;
 }
 
-void ha_promise_note_write(struct ha_promise_note *note, uint32_t promise_max_ms)
+void ha_promise_note_write(struct ha_promise_note *note, uint32_t longest_ms)
 {
     (void)note;
-    (void)promise_max_ms;
+    (void)longest_ms;
 }
 
-void ha_fencer_run(struct ha_fencer *fencer, const struct ha_effect_fence *fence)
+void ha_fencer_run(struct ha_fencer *fencer, const struct ha_effect_fence *ask)
 {
     (void)fencer;
-    (void)fence;
+    (void)ask;
 }
 
 void ha_serve_committed(struct ha_serve *serve, uint64_t request, uint64_t index)
@@ -100,12 +100,12 @@ void ha_serve_applied(struct ha_serve *serve, uint64_t index, int code, const ch
     (void)text;
 }
 
-void ha_serve_failed(struct ha_serve *serve, uint64_t request, int code, const char *why)
+void ha_serve_failed(struct ha_serve *serve, uint64_t request, int code, const char *text)
 {
     (void)serve;
     (void)request;
     (void)code;
-    (void)why;
+    (void)text;
 }
 
 static int setup(void **state)
@@ -249,9 +249,11 @@ static void test_only_some_get_their_first_primary_at_once(void **state)
         add_service(service, HA_EPOCH_NONE);
         promote(service, 1);
     }
+    assert_int_equal(ha_dispatch_beginning(dispatch), 0);
     drain();
     assert_in_range(taken_count, 1, MANY / 2);
     before = taken_count;
+    assert_int_equal(ha_dispatch_beginning(dispatch), before); /* so it is told to the others */
     for (uint32_t service = 1; service <= MANY; service++)
         promote(service, 1);
     drain();
@@ -264,7 +266,9 @@ static void test_only_some_get_their_first_primary_at_once(void **state)
     promote(MANY, 1);
     drain();
     assert_int_equal(taken_count, before);
+    assert_int_equal(ha_dispatch_beginning(dispatch), before);
     watcher.core->cluster.services[taken[0].u.promote.ref.service].state = HA_STATE_STEADY;
+    assert_int_equal(ha_dispatch_beginning(dispatch), 0);
     promote(MANY, 1);
     drain();
     assert_int_equal(taken_count, before + 1);
