@@ -17,8 +17,8 @@
 static struct ha_database_settings sections[COUNT];
 static struct database all[COUNT];
 static struct ha_agent core;
-static struct ha_host host = {.core = &core};
-static struct ha_databases databases = {.host = &host, .count = COUNT, .all = all};
+static struct ha_host agent = {.core = &core};
+static struct ha_databases own = {.host = &agent, .count = COUNT, .all = all};
 static struct ha_held held;
 static int check_code, halts;
 static bool stays_open; /* a gate, whatever is done to it */
@@ -116,16 +116,16 @@ const struct ha_held *ha_agent_held(const struct ha_agent *a, uint32_t service)
     return &held;
 }
 
-void ha_host_step(struct ha_host *of, struct ha_event *event)
+void ha_host_step(struct ha_host *host, struct ha_event *event)
 {
-    assert_ptr_equal(of, &host);
+    assert_ptr_equal(host, &agent);
     assert_int_equal(event->kind, HA_EVENT_GATE_CLOSED);
     note("closed", (unsigned)event->u.gate_closed.number);
 }
 
-struct database *ha_database_joined(struct ha_databases *of, uint32_t service)
+struct database *ha_database_joined(struct ha_databases *databases, uint32_t service)
 {
-    return &of->all[service - 1];
+    return &databases->all[service - 1];
 }
 
 static void on_halt(struct ha_link *link, int32_t pid)
@@ -144,14 +144,14 @@ static int begin(void **state)
     memset(&held, 0, sizeof(held));
     for (uint32_t i = 0; i < COUNT; i++) {
         sections[i].port = (uint16_t)(i + 1);
-        all[i].databases = &databases;
+        all[i].databases = &own;
         all[i].section = &sections[i];
         all[i].service = i + 1;
         all[i].ops = &ops;
         all[i].link = (struct ha_link *)(void *)&all[i]; /* joined; nothing looks into it */
     }
-    databases.unproven = false;
-    memset(&databases.resets, 0, sizeof(databases.resets));
+    own.unproven = false;
+    memset(&own.resets, 0, sizeof(own.resets));
     check_code = halts = 0;
     stays_open = false;
     done[0] = '\0';
@@ -166,7 +166,7 @@ static void gate(uint32_t service, uint64_t deadline_ms, uint64_t number, bool r
                                           .number = number,
                                           .reset_clients = reset};
 
-    ha_databases_gate(&databases, &effect);
+    ha_databases_gate(&own, &effect);
 }
 
 static void expect(const char *what)
@@ -181,9 +181,9 @@ static void test_one_look_comes_after_all(void **state)
     gate(1, 0, 11, false);
     gate(2, 0, 12, false);
     expect("shut1 shut2 "); /* and nobody is told */
-    ha_databases_prove_closed(&databases);
+    ha_databases_prove_closed(&own);
     expect("look0 read1 closed11 read2 closed12 ");
-    ha_databases_prove_closed(&databases);
+    ha_databases_prove_closed(&own);
     expect("");
 }
 
@@ -193,11 +193,11 @@ static void test_one_that_was_opened_again_is_not_told(void **state)
     gate(1, 0, 11, false);
     gate(2, 0, 12, false);
     gate(1, LATER_MS, 13, false);
-    ha_databases_prove_closed(&databases);
+    ha_databases_prove_closed(&own);
     expect("shut1 shut2 open1 look0 read2 closed12 ");
     gate(2, LATER_MS, 14, false);
     gate(2, 0, 15, false);
-    ha_databases_prove_closed(&databases);
+    ha_databases_prove_closed(&own);
     expect("open2 shut2 look0 read2 closed15 ");
 }
 
@@ -206,18 +206,18 @@ static void test_what_is_not_proven_is_closed_again(void **state)
     (void)state;
     check_code = HA_EIO;
     gate(1, 0, 11, false);
-    ha_databases_prove_closed(&databases);
+    ha_databases_prove_closed(&own);
     expect("shut1 look0 ");
     check_code = HA_OK;
     stays_open = true;
-    ha_databases_poll_gates(&databases);
+    ha_databases_poll_gates(&own);
     expect("shut1 look0 read1 ");
     stays_open = false;
     gate(1, 0, 12, false);
     expect("shut1 ");
-    ha_databases_prove_closed(&databases);
+    ha_databases_prove_closed(&own);
     expect("look0 read1 closed12 ");
-    ha_databases_poll_gates(&databases);
+    ha_databases_poll_gates(&own);
     expect("");
 }
 
@@ -229,13 +229,13 @@ static void test_clients_are_sent_away_by_the_first(void **state)
     held.sample.role = HA_ROLE_PRIMARY;
     gate(1, 0, 11, true);
     gate(1, 0, 12, false);
-    ha_databases_prove_closed(&databases);
+    ha_databases_prove_closed(&own);
     expect("shut1 shut1 look0 read1 reset1 closed12 ");
     assert_int_equal(halts, 1);
     gate(1, 0, 13, true); /* its lease comes back before that was done */
     gate(1, LATER_MS, 14, false);
     gate(1, 0, 15, false);
-    ha_databases_prove_closed(&databases);
+    ha_databases_prove_closed(&own);
     expect("shut1 flush1 open1 shut1 look0 read1 closed15 ");
     assert_int_equal(halts, 1);
 }

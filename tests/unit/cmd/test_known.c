@@ -14,17 +14,17 @@
 #include "lib/wire/message.h"
 #include "tests/support/cmocka_ha.h"
 
-static struct ha_agent_settings settings;
+static struct ha_agent_settings agent_settings;
 static struct ha_agent core;
-static struct ha_host host = {.settings = &settings, .core = &core};
+static struct ha_host host = {.settings = &agent_settings, .core = &core};
 static uint32_t said[4]; /* services, in their order */
 static unsigned said_count, closed;
 
-void ha_databases_settings(struct ha_databases *databases, const struct ha_settings *which)
+void ha_databases_settings(struct ha_databases *databases, const struct ha_settings *settings)
 {
     (void)databases;
     assert_true(said_count < 4);
-    said[said_count++] = which->service;
+    said[said_count++] = settings->service;
 }
 
 bool ha_peers_take(struct ha_peer_links *links, const struct ha_peers *peers)
@@ -75,27 +75,28 @@ static void forget_all(void)
 {
     char path[HA_PATH_SIZE + 16];
 
-    (void)snprintf(path, sizeof(path), "%s/known", settings.state_dir);
+    (void)snprintf(path, sizeof(path), "%s/known", agent_settings.state_dir);
     assert_int_equal(unlink(path), 0);
-    assert_int_equal(rmdir(settings.state_dir), 0);
+    assert_int_equal(rmdir(agent_settings.state_dir), 0);
     assert_int_equal(uv_loop_close(host.uv), 0);
 }
 
 static void make_dir(void)
 {
-    (void)snprintf(settings.state_dir, sizeof(settings.state_dir), "/tmp/ha-known-XXXXXX");
-    assert_non_null(mkdtemp(settings.state_dir));
+    (void)snprintf(agent_settings.state_dir, sizeof(agent_settings.state_dir),
+                   "/tmp/ha-known-XXXXXX");
+    assert_non_null(mkdtemp(agent_settings.state_dir));
 }
 
 static void test_what_could_not_be_written_is_tried_again(void **state)
 {
     (void)state;
     make_dir();
-    assert_int_equal(rmdir(settings.state_dir), 0);
+    assert_int_equal(rmdir(agent_settings.state_dir), 0);
     open_known();
     put(3, "db");
     (void)uv_run(host.uv, UV_RUN_DEFAULT); /* it fails */
-    assert_int_equal(mkdir(settings.state_dir, 0700), 0);
+    assert_int_equal(mkdir(agent_settings.state_dir, 0700), 0);
     ha_known_poll(host.known);
     (void)uv_run(host.uv, UV_RUN_DEFAULT);
     close_known();

@@ -871,6 +871,30 @@ static void repeat(struct gen *g, struct ha_repeat *r)
     }
 }
 
+static void stopped(struct gen *g, struct ha_stopped *s)
+{
+    s->set_id = any(g);
+    s->service = any32(g);
+    s->epoch = any(g);
+    s->remainder_ms = any32(g);
+}
+
+static void prepare(struct gen *g, struct ha_prepare *p)
+{
+    p->id = any(g);
+    p->service = any32(g);
+    p->member = member(g);
+    p->deadline_ms = any32(g);
+}
+
+static void prepared(struct gen *g, struct ha_prepared *p)
+{
+    p->id = any(g);
+    p->service = any32(g);
+    p->done = gen_below(g, 2) == 1;
+    TEXT(g, p->text);
+}
+
 void gen_message(struct gen *g, enum ha_message_type type, struct ha_message *m)
 {
     memset(m, 0, sizeof(*m));
@@ -897,10 +921,7 @@ void gen_message(struct gen *g, enum ha_message_type type, struct ha_message *m)
         TEXT(g, m->u.report.text);
         break;
     case HA_MESSAGE_STOPPED:
-        m->u.stopped.set_id = any(g);
-        m->u.stopped.service = any32(g);
-        m->u.stopped.epoch = any(g);
-        m->u.stopped.remainder_ms = any32(g);
+        stopped(g, &m->u.stopped);
         break;
     case HA_MESSAGE_REPEAT:
     case HA_MESSAGE_RENEW:
@@ -927,16 +948,10 @@ void gen_message(struct gen *g, enum ha_message_type type, struct ha_message *m)
             m->u.all.services[i] = any32(g);
         break;
     case HA_MESSAGE_PREPARE:
-        m->u.prepare.id = any(g);
-        m->u.prepare.service = any32(g);
-        m->u.prepare.member = member(g);
-        m->u.prepare.deadline_ms = any32(g);
+        prepare(g, &m->u.prepare);
         break;
     case HA_MESSAGE_PREPARED:
-        m->u.prepared.id = any(g);
-        m->u.prepared.service = any32(g);
-        m->u.prepared.done = gen_below(g, 2) == 1;
-        TEXT(g, m->u.prepared.text);
+        prepared(g, &m->u.prepared);
         break;
     case HA_MESSAGE_NONE:
     case HA_MESSAGE_HEARTBEATS:
