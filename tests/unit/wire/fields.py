@@ -50,7 +50,7 @@ WALKS = {
     "ha_command_sync": (COMMAND, ["walk_sync"], []),
     "ha_command_hold": (COMMAND, ["walk_hold"], []),
     "ha_command_diverged": (COMMAND, ["walk_diverged"], []),
-    "ha_command": (COMMAND, ["walk", "walk_body"], []),
+    "ha_command": (COMMAND, ["walk", "walk_body", "walk_data"], []),
     "ha_member_state": (SNAPSHOT, ["walk_member_state"], []),
     "ha_sync": (SNAPSHOT, ["walk_sync"], []),
     "ha_hold": (SNAPSHOT, ["walk_hold"], []),
