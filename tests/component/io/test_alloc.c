@@ -11,6 +11,7 @@
 #include "lib/io/frames.h"
 #include "lib/io/http_client.h"
 #include "lib/io/http_server.h"
+#include "lib/io/pidwatch.h"
 #include "lib/io/process.h"
 #include "tests/component/io/harness.h"
 #include "tests/support/alloc.h"
@@ -85,7 +86,13 @@ static void on_request(void *ctx, struct ha_http_request *request)
 
     (void)ctx;
     (void)ha_http_set_header(request, "X-A", "b");
-    ha_http_reply(request, 200, "text/plain", body, size);
+    if (strcmp(ha_http_path(request), "/bits") != 0) {
+        ha_http_reply(request, 200, "text/plain", body, size);
+        return;
+    }
+    ha_http_reply_begin(request, 200, "text/plain");
+    (void)ha_http_reply_send(request, body, size);
+    ha_http_reply_end(request);
 }
 
 static void on_web_stream(void *ctx, struct ha_stream *stream)
@@ -115,17 +122,19 @@ static void on_web_closed(void *ctx)
 static bool ask_once(struct ha_loop *loop, struct web *web, struct ha_http_client *client,
                      const char *url)
 {
+    static const char body[100000]; /* more than comes at once */
     struct ha_http_ask ask = {
-        .method = "POST", .url = url, .body = "body", .body_size = 4, .deadline_ms = 60};
+        .method = "POST", .url = url, .body = body, .body_size = sizeof(body), .deadline_ms = 500};
 
     if (ha_http_call_start(client, &ask, NULL, on_web_answer, web) != HA_OK)
         return false;
-    turn(&loop->uv, &web->answered);
+    for (unsigned i = 0; i < 20; i++)
+        turn(&loop->uv, &web->answered);
     assert_true(web->answered);
     return web->code == HA_OK;
 }
 
-static bool http_once(unsigned n)
+static bool http_once(const char *path, unsigned n)
 {
     struct web web = {.server = NULL};
     struct ha_listener_options listener_options = {.on_stream = on_web_stream, .ctx = &web};
@@ -145,6 +154,7 @@ static bool http_once(unsigned n)
     assert_int_equal(ha_addr_from_ip("127.0.0.1", 0, &addr), HA_OK);
     assert_int_equal(ha_listener_bind(listener, &addr, 0, &addr, NULL), HA_OK);
     memcpy(url + 7, ha_addr_text(&addr, text), HA_ADDR_TEXT_SIZE);
+    memcpy(url + strlen(url), path, strlen(path) + 1);
     alloc_fail_at(n);
     good = ask_once(&loop, &web, client, url);
     failed = alloc_stop();
@@ -160,13 +170,17 @@ static bool http_once(unsigned n)
 
 static void test_http(void **state)
 {
-    unsigned n = 0;
+    static const char *const paths[] = {"/whole", "/bits"};
 
     (void)state;
-    while (n < 200 && http_once(++n))
-        ;
-    print_message("# %u allocations, each failed once\n", n - 1);
-    assert_in_range(n, 5, 199);
+    for (unsigned i = 0; i < 2; i++) {
+        unsigned n = 0;
+
+        while (n < 200 && http_once(paths[i], ++n))
+            ;
+        print_message("# %u allocations, each failed once\n", n - 1);
+        assert_in_range(n, 5, 199);
+    }
 }
 
 /* Frames in one piece, cut anywhere, and while their owner pauses. */
@@ -381,10 +395,85 @@ static void test_keys(void **state)
     assert_in_range(n, 2, 199);
 }
 
+struct opened {
+    struct ha_listener *listener;
+    struct ha_http_server *server;
+    struct ha_http_client *client;
+    struct ha_pidwatch *watch;
+};
+
+static void on_exit_never(void *ctx, pid_t pid)
+{
+    (void)ctx;
+    (void)pid;
+}
+
+/* The first that cannot be had ends it. */
+static int open_all(struct opened *opened, uv_loop_t *loop, struct web *web)
+{
+    struct ha_listener_options listener = {.on_stream = on_web_stream, .ctx = web};
+    struct ha_http_server_options server = {.handler = on_request};
+    int rv = ha_listener_open(&opened->listener, loop, &listener);
+
+    if (rv == HA_OK)
+        rv = ha_http_server_open(&opened->server, loop, &server);
+    if (rv == HA_OK)
+        rv = ha_http_client_open(&opened->client, loop, NULL);
+    if (rv == HA_OK)
+        rv = ha_pidwatch_open(&opened->watch, loop, getpid(), on_exit_never, NULL);
+    return rv;
+}
+
+static void test_opened(void **state)
+{
+    unsigned n = 0;
+    bool failed;
+
+    (void)state;
+    do {
+        struct opened opened = {.listener = NULL};
+        struct web web = {.server = NULL};
+        struct ha_loop loop;
+        int rv;
+
+        assert_int_equal(ha_loop_init(&loop), HA_OK);
+        alloc_fail_at(++n);
+        rv = open_all(&opened, &loop.uv, &web);
+        failed = alloc_stop();
+        assert_int_equal(rv, failed ? HA_ENOMEM : HA_OK);
+        if (opened.listener != NULL)
+            ha_listener_close(opened.listener, NULL, NULL);
+        if (opened.server != NULL)
+            ha_http_server_close(opened.server, NULL, NULL);
+        if (opened.client != NULL)
+            ha_http_client_close(opened.client, NULL, NULL);
+        if (opened.watch != NULL)
+            ha_pidwatch_close(opened.watch, NULL, NULL);
+        ha_loop_run(&loop);
+        assert_int_equal(ha_loop_fini(&loop), HA_OK);
+    } while (failed && n < 200);
+    assert_in_range(n, 5, 199);
+}
+
+/* Whom a daemon without the secret serves stays what it was. */
+static void test_served(void **state)
+{
+    struct ha_tls *tls = tls_derived("agent/db1", 1);
+    struct ha_tls_client client = {.name = "watcher/w1"};
+
+    (void)state;
+    assert_int_equal(ha_tls_serve(tls, &client, 1), HA_OK);
+    alloc_fail_at(1);
+    assert_int_equal(ha_tls_serve(tls, &client, 1), HA_ENOMEM);
+    assert_true(alloc_stop());
+    assert_int_equal(ha_tls_serve(tls, NULL, 0), HA_OK);
+    ha_tls_unref(tls);
+}
+
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_streams), cmocka_unit_test(test_http), cmocka_unit_test(test_frames),
-    cmocka_unit_test(test_process), cmocka_unit_test(test_file), cmocka_unit_test(test_names),
-    cmocka_unit_test(test_keys),
+    cmocka_unit_test(test_streams), cmocka_unit_test(test_http),   cmocka_unit_test(test_frames),
+    cmocka_unit_test(test_process), cmocka_unit_test(test_file),   cmocka_unit_test(test_names),
+    cmocka_unit_test(test_keys),    cmocka_unit_test(test_opened), cmocka_unit_test(test_served),
 };
 
 HA_TEST_MAIN("io/alloc", tests)
