@@ -9,6 +9,7 @@
 #include "cmd/common/secret.h"
 #include "cmd/hafailoverd/daemon.h"
 #include "cmd/hafailoverd/pace.h"
+#include "cmd/hafailoverd/rest.h"
 #include "lib/base/err.h"
 #include "lib/base/text.h"
 #include "lib/io/clock.h"
@@ -210,21 +211,15 @@ static void on_lost(void *data, enum ha_answer how, const char *text)
     look_later(target, target->prober->turn);
 }
 
-/* Nothing answered the last probes, and the agent says how its database is. Early enough before it
- * would count as silent the probe comes back. */
+/* An agent speaks for it, and probes of it get no answer. */
 static bool may_rest(const struct target *target)
 {
-    const struct ha_prober *prober = target->prober;
-    const struct ha_watcher *core = prober->daemon->core;
-    const struct ha_service *service = ha_cluster_service_const(&core->cluster, target->service);
-    const struct ha_watched *watched = &core->services[target->service % HA_SERVICES_MAX];
-    int at = service != NULL ? ha_service_member_at(service, target->member) : -1;
+    const struct ha_rest rest = {.service = target->service,
+                                 .member = target->member,
+                                 .unanswered = target->unanswered,
+                                 .probed_ms = target->probed_ms};
 
-    return target->unanswered > 0 && at >= 0 && watched->service == target->service &&
-           watched->members[at].heard &&
-           prober->now_ms - watched->members[at].heard_ms < service->config.down_after_ms / 2 &&
-           prober->now_ms - target->probed_ms <
-               ha_pace_rest_ms(target->unanswered, target->probe_ms);
+    return ha_rest_may(&rest, target->prober->daemon->core, target->prober->now_ms);
 }
 
 static void take_turn(struct ha_prober *prober)
