@@ -21,7 +21,6 @@ import verdict
 from stories import DATABASES, MS, SERVICE, LabError, address, holes
 
 HERE = pathlib.Path(__file__).resolve().parent
-LIVENESS_S = 60
 KEEP = ("*.log", "*.jsonl", "*.conf", "*.history")
 # Frames may be late by tens of milliseconds.
 PATIENT = ("--connect", "250", "--timeout", "500")
@@ -29,6 +28,7 @@ PATIENT = ("--connect", "250", "--timeout", "500")
 
 class Round:
     """One round, and what was seen in it."""
+    liveness_s = 60
 
     def __init__(self, lab, seed, number):
         self.lab, self.seed, self.number = lab, seed, number
@@ -67,7 +67,7 @@ class Round:
         """Liveness: with the last fault gone, one primary and all others replicas, in time."""
         began = time.monotonic()
         self.lab.heal()
-        self.lab.wait_settled(LIVENESS_S)
+        self.lab.wait_settled(self.liveness_s)
         self.settled_s = time.monotonic() - began
 
     def ended(self):

@@ -7,6 +7,7 @@ are planted.py's; states that differ are judge.py's.
 """
 import argparse
 import contextlib
+import json
 import sys
 import time
 
@@ -35,7 +36,7 @@ def nothing(_):
 
 def lost_write(one):
     """A write is taken away from the primary behind everybody's back."""
-    ack = wait_for(lambda: one.writers[0].acks(), 5, "a write")[0]
+    ack = wait_for(lambda: one.writers[0].acks(), 20, "a write")[0]
     one.lab.redis(one.first, "del", f"{one.writers[0].name}:{ack.number}")
 
 
@@ -45,7 +46,7 @@ def second_answer(one):
     asker = one.lab.popen("w3", [sys.executable, str(chaos.HERE / "ask_arp.py"),
                                  stories.address("client"), VIP])
     try:
-        wait_for(lambda: f"w3 then {one.first};" in "".join(verdict.two_answer(
+        wait_for(lambda: "w3 then " in "".join(verdict.two_answer(
             [one.first], verdict.claims_of(one.lab, one.claims_from))), 10, "claimed by w3 in between")
     finally:
         asker.kill()
@@ -57,15 +58,18 @@ def lost_notice(one):
     one.lab.ctl("pause", stories.SERVICE, "--why", "a test")
     one.lab.ctl("resume", stories.SERVICE)
     verdict.outbox_empty(one.lab)
+    seq = verdict.events_after(one.lab, one.notices)[0]
     log = one.lab.run / "client" / "webhooks.jsonl"
     lines = log.read_text(encoding="utf-8").splitlines()
     with open(log, "r+", encoding="utf-8") as file:  # in place: the receiver appends to it
         file.truncate(0)
-        file.write("\n".join(lines[:-2] + lines[-1:]) + "\n")
+        file.writelines(f"{line}\n" for line in lines
+                        if not json.loads(json.loads(line)["body"])["id"].endswith(f"-{seq}"))
 
 
 def never_settled(one):
-    """The last fault is not taken back."""
+    """The last fault is not taken back. Nothing else is to be found out by waiting longer."""
+    one.liveness_s = 5
     victim = one.lab.others(one.first)[0]
 
     def missed():
@@ -82,13 +86,14 @@ def never_settled(one):
     one.lab.heal = heal
 
 
-# name: (what is planted, a word of what must be said; "": the round must be clean)
+# name: (what is planted, one of these must be said; none: the round must be clean). A busy machine may
+# make another one primary meanwhile, and then a lost write is told otherwise.
 TABLE = {
-    "nothing": (nothing, ""),
-    "a lost write": (lost_write, "was not deposed"),
-    "a second answer for the address": (second_answer, "answered for by"),
-    "a lost notice": (lost_notice, "notices lost"),
-    "never settled": (never_settled, "not within"),
+    "nothing": (nothing, ()),
+    "a lost write": (lost_write, ("was not deposed", "that were sent after")),
+    "a second answer for the address": (second_answer, ("answered for by",)),
+    "a lost notice": (lost_notice, ("notices lost",)),
+    "never settled": (never_settled, ("not within 5 s: service",)),
 }
 
 
@@ -107,13 +112,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--build", required=True)
     args = parser.parse_args()
-    chaos.LIVENESS_S = 5
     print(f"1..{len(TABLE)}", flush=True)
     lab, bad = faults.ChaosLab(args.build, "redis", 1), 0
     try:
-        for number, (name, (plant, word)) in enumerate(TABLE.items(), 1):
+        for number, (name, (plant, words)) in enumerate(TABLE.items(), 1):
             seen = said(lab, number, plant)
-            good = word in seen if word else not seen
+            good = any(word in seen for word in words) if words else not seen
             print(f"{'ok' if good else 'not ok'} {number} - {name}\n# {seen or 'nothing said'}",
                   flush=True)
             bad += not good
