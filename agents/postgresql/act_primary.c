@@ -6,6 +6,7 @@
 
 #include "agents/postgresql/act.h"
 #include "agents/postgresql/promotion.h"
+#include "agents/postgresql/segments.h"
 #include "lib/base/text.h"
 #include "lib/io/clock.h"
 #include "lib/io/log.h"
@@ -69,6 +70,14 @@ static int note(struct ha_pg_work *work)
     return ha_pg_promotion_note(work->server, work->ask.epoch, &work->err);
 }
 
+/* What a promotion reads again at its end is to be found. */
+static int mend_and_note(struct ha_pg_work *work)
+{
+    int rc = ha_pg_segments_mend(work->server, &work->err);
+
+    return rc == HA_OK ? note(work) : rc;
+}
+
 static void on_noted(struct ha_pg_act *act)
 {
     if (act->found.err.code != HA_OK) {
@@ -84,15 +93,18 @@ static void on_noted(struct ha_pg_act *act)
 /* One that is a primary forks no timeline: a note would make its data look like one that did. */
 static void on_role(struct ha_pg_act *act)
 {
+    const PGresult *rows = act->answer->rows;
+
     if (!ha_pg_act_check(act))
         return;
-    if (PQntuples(act->answer->rows) == 1 &&
-        strcmp(PQgetvalue(act->answer->rows, 0, 0), "f") == 0) {
+    if (PQntuples(rows) == 1 && strcmp(PQgetvalue(rows, 0, 0), "f") == 0) {
         act->promoted = true;
         ha_pg_act_look(act, on_promoted);
     } else if (act->server->data_dir[0] != '\0') {
+        bool receives = PQntuples(rows) == 1 && strcmp(PQgetvalue(rows, 0, 1), "t") == 0;
+
         act->acts.doing = "noting the promotion";
-        ha_pg_act_work(act, note, on_noted);
+        ha_pg_act_work(act, receives ? note : mend_and_note, on_noted);
     } else {
         act->found.err = (struct ha_err){0};
         on_noted(act);
@@ -106,7 +118,10 @@ void ha_pg_act_promote(struct ha_pg_act *act)
         return;
     }
     act->acts.doing = "pg_promote";
-    ha_pg_act_query(act, "SELECT pg_is_in_recovery()", on_role);
+    ha_pg_act_query(act,
+                    "SELECT pg_is_in_recovery(),"
+                    " EXISTS (SELECT FROM pg_stat_get_wal_receiver() w WHERE w.pid IS NOT NULL)",
+                    on_role);
 }
 
 /* --- SERVE ------------------------------------------------------------------------------------ */

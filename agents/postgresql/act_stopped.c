@@ -7,6 +7,7 @@
 #include "agents/postgresql/diverged.h"
 #include "agents/postgresql/files.h"
 #include "agents/postgresql/keep.h"
+#include "agents/postgresql/segments.h"
 #include "lib/base/text.h"
 #include "lib/io/clock.h"
 #include "lib/io/log.h"
@@ -91,11 +92,26 @@ int ha_pg_follow_write_uncompared(struct ha_pg_work *work)
     return write_standby(work, &ask);
 }
 
-void ha_pg_follow_start(struct ha_pg_act *act)
+static int mend(struct ha_pg_work *work)
 {
+    return ha_pg_segments_mend(work->server, &work->err);
+}
+
+static void on_mended(struct ha_pg_act *act)
+{
+    if (act->found.err.code != HA_OK) {
+        ha_pg_act_fail(act, act->found.err.code, "%s", act->found.err.text);
+        return;
+    }
     act->acts.doing = "writing the settings of a standby";
     ha_pg_act_work(act, act->uncompared ? ha_pg_follow_write_uncompared : write_compared,
                    on_standby_written);
+}
+
+void ha_pg_follow_start(struct ha_pg_act *act)
+{
+    act->acts.doing = "looking for WAL that ends before its timeline";
+    ha_pg_act_work(act, mend, on_mended);
 }
 
 /* --- its data ----------------------------------------------------------------------------------

@@ -9,12 +9,11 @@
 #include <unistd.h>
 
 #include "agents/postgresql/files_parts.h"
+#include "agents/postgresql/lineage.h"
 #include "agents/postgresql/parse.h"
 #include "lib/base/text.h"
 #include "lib/io/log.h"
 
-#define PAGE_SIZE_WAL 8192u
-#define PAGE_HEAD 24u
 #define SEGMENT_HEAD 40u
 #define REDONE "redo done at "
 
@@ -41,13 +40,13 @@ static uint32_t segment_size_of(const char *path)
 static uint64_t end_of(uint64_t at, uint32_t left, uint32_t segment)
 {
     for (;;) {
-        uint64_t room = PAGE_SIZE_WAL - at % PAGE_SIZE_WAL;
+        uint64_t room = HA_PG_WAL_PAGE - at % HA_PG_WAL_PAGE;
 
         if (left <= room)
             return (at + left + 7) / 8 * 8;
         left -= (uint32_t)room;
         at += room;
-        at += at % segment == 0 ? SEGMENT_HEAD : PAGE_HEAD;
+        at += at % segment == 0 ? SEGMENT_HEAD : HA_PG_WAL_PAGE_HEADER;
     }
 }
 

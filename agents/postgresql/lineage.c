@@ -11,7 +11,6 @@
 #include "agents/postgresql/parse.h"
 #include "lib/base/text.h"
 
-#define PAGE_SIZE_WAL 8192u /* of every packaged server; another one yields "not known" */
 #define FNV_OFFSET 0xcbf29ce484222325u
 #define FNV_PRIME 0x100000001b3u
 
@@ -154,24 +153,25 @@ int ha_pg_history_set_apart(const char *text, uint32_t parent, char *to, size_t 
 
 /* --- files ------------------------------------------------------------------------------------ */
 
-/* True where the page that ends at or holds @lsn - 1 is in this segment file and not left over from
- * an earlier use of it; then its timeline. */
+bool ha_pg_wal_page_read(int fd, uint64_t address, uint64_t segment_size,
+                         struct ha_pg_wal_page *ret)
+{
+    return pread(fd, ret, sizeof(*ret), (off_t)(address % segment_size)) == sizeof(*ret) &&
+           ret->address == address && ret->timeline != 0;
+}
+
+/* True where the page that ends at or holds @lsn - 1 is in this segment file; then its timeline. */
 static bool page_timeline(int dir, const char *name, uint64_t lsn, uint32_t segment_size,
                           uint32_t *ret)
 {
-    struct { /* XLogPageHeaderData, the same from version 9.3 on */
-        uint16_t magic, info;
-        uint32_t timeline;
-        uint64_t address;
-    } header;
-    uint64_t page = (lsn - 1) / PAGE_SIZE_WAL * PAGE_SIZE_WAL;
+    struct ha_pg_wal_page header;
     int fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
     bool found;
 
     if (fd < 0)
         return false;
-    found = pread(fd, &header, sizeof(header), (off_t)(page % segment_size)) == sizeof(header) &&
-            header.address == page && header.timeline != 0;
+    found =
+        ha_pg_wal_page_read(fd, (lsn - 1) / HA_PG_WAL_PAGE * HA_PG_WAL_PAGE, segment_size, &header);
     (void)close(fd); /* only read */
     if (found)
         *ret = header.timeline;

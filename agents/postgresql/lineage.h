@@ -15,6 +15,20 @@
 
 #define HA_PG_HISTORY_SIZE 65536 /* of a history file; a longer one is not followed */
 
+#define HA_PG_WAL_PAGE 8192u      /* of every packaged server; another one yields "not known" */
+#define HA_PG_WAL_PAGE_HEADER 24u /* of any but a segment's first */
+
+struct ha_pg_wal_page { /* XLogPageHeaderData, the same from version 9.3 on */
+    uint16_t magic, info;
+    uint32_t timeline;
+    uint64_t address;
+};
+
+/* Blocking: the header of page @address in the open segment @fd of @segment_size bytes. False: that
+ * page is not there, or what is there was left over from an earlier use of the file. */
+bool ha_pg_wal_page_read(int fd, uint64_t address, uint64_t segment_size,
+                         struct ha_pg_wal_page *ret);
+
 struct ha_pg_lineage_ask {
     char data_dir[HA_PG_PATH_SIZE];
     uint64_t system;
