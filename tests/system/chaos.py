@@ -131,7 +131,7 @@ def keep(lab, one, keep_in):
     return to
 
 
-def play(lab, one, keep_in):
+def play(lab, one, keep_in, hole_ms):
     try:
         one.play()
     except (stories.Failed, LabError, OSError, subprocess.SubprocessError) as error:
@@ -140,6 +140,8 @@ def play(lab, one, keep_in):
         one.wrong.append(traceback.format_exc())
     print(f"{'not ok' if one.wrong else 'ok'} {one.number} - round {one.number}", flush=True)
     if not one.wrong:
+        if one.hole_ms > hole_ms:
+            print(f"# kept in {keep(lab, one, keep_in)}", flush=True)
         return True
     for text in one.wrong:
         for line in text.splitlines():
@@ -171,6 +173,8 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--round", type=int, default=0, help="this round of the seed alone")
     parser.add_argument("--keep", type=pathlib.Path, help="where failed rounds leave their logs")
+    parser.add_argument("--hole", type=float, default=float("inf"),
+                        help="rounds with a longer hole (ms) leave theirs, too")
     args = parser.parse_args()
     seed = args.seed or time.time_ns() // MS % 1_000_000
     keep_in = args.keep or pathlib.Path(args.build).resolve() / "chaos-failed"
@@ -180,7 +184,7 @@ def main():
     try:
         while not rounds or (time.monotonic() - began < 60 * args.minutes and not args.round):
             rounds.append(Round(lab, seed, args.round or len(rounds) + 1))
-            play(lab, rounds[-1], keep_in)
+            play(lab, rounds[-1], keep_in, args.hole)
         summary(lab, rounds, time.monotonic() - began)
     finally:
         lab.tear_down()
