@@ -266,8 +266,9 @@ def postmaster_stopped(lab):
 
 
 @contextlib.contextmanager
-def slow_checkpointer(lab, host, seconds):
-    """Its checkpoints, also one that is under way, end after `seconds` at the earliest."""
+def slow_checkpointer(lab, host, seconds=None):
+    """Its checkpoints, also one that is under way, end after `seconds` at the earliest, or not while
+    this lasts."""
     pid = int(lab.sql(host, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'"))
 
     def go_on():
@@ -275,8 +276,9 @@ def slow_checkpointer(lab, host, seconds):
             os.kill(pid, signal.SIGCONT)
 
     os.kill(pid, signal.SIGSTOP)
-    timer = threading.Timer(seconds, go_on)
-    timer.start()
+    timer = threading.Timer(seconds or 0, go_on)
+    if seconds is not None:
+        timer.start()
     try:
         yield
     finally:
@@ -379,40 +381,41 @@ def unready(lab):
                 str(lab.run / watcher / "hafailoverd.sock"), "switchover", "cache", "--to", target,
                 *options]
 
-    def asked(count):
+    def prepared():
         text = (lab.run / old / "agent.log").read_text(encoding="utf-8", errors="replace")
-        return text.count(" preparing ") >= count
+        return text.count(" preparing ")
 
-    def asking(count, watcher, *options):
+    def asking(watcher, *options):
         """A switchover whose primary has been asked to make ready."""
+        count = prepared()
         process = subprocess.Popen(ctl(watcher, *options), stderr=subprocess.PIPE,
                                    stdout=subprocess.DEVNULL, text=True)
-        wait_for(lambda: asked(count), 5, f"its agent is asked {count} times")
+        wait_for(lambda: prepared() > count, 20, "its agent is asked")
         return process
 
-    with slow_checkpointer(lab, old, 60):
-        process = asking(1, "w1", "--checkpoint-timeout", "4s")
+    with slow_checkpointer(lab, old):
+        process = asking("w1", "--checkpoint-timeout", "4s")
         for watcher in ("w1", "w2"):
             other = subprocess.run(ctl(watcher), check=False, capture_output=True, text=True)
             expect(other.returncode == 1 and "another switchover" in other.stderr, other.stderr)
         dry = subprocess.run(ctl("w1", "--dry-run"), check=False, capture_output=True, text=True)
         expect(dry.returncode == 0, f"a dry run waits: {dry.stderr}")
-        said = process.communicate(timeout=20)[1]
+        said = process.communicate(timeout=60)[1]
         lab.tell(said.strip().replace("\n", " | "))
         expect(process.returncode == 1 and "makes ready" in said and "nothing was begun" in said and
                "CHECKPOINT" in said, f"exit {process.returncode}: {said}")
-        process = asking(2, "w2")
+        process = asking("w2")
         process.send_signal(signal.SIGINT)
         process.communicate()
         leader = lab.leader()
-        process = asking(3, leader)
+        process = asking(leader)
         lab.kill(leader, "watcher")
-        said = process.communicate(timeout=20)[1]
+        said = process.communicate(timeout=60)[1]
         expect(process.returncode != 0, f"exit {process.returncode}: {said}")
         wait_for(lab.leader, 20, "a leader")
-        process = asking(4, next(w for w in ("w1", "w2", "w3") if w != leader))
+        process = asking(next(w for w in ("w1", "w2", "w3") if w != leader))
         lab.kill(old, "agent")
-        said = process.communicate(timeout=20)[1]
+        said = process.communicate(timeout=60)[1]
         lab.tell(said.strip().replace("\n", " | "))
         expect(process.returncode == 1 and "its agent went away" in said,
                f"exit {process.returncode}: {said}")
