@@ -130,12 +130,14 @@ static int find_shared(struct ha_pg_job *job, char *ours, struct shared *ret)
 /* pg_rewind shall not take what is nobody else's for shared. */
 static int set_apart(struct ha_pg_job *job, const char *ours)
 {
+    const char *theirs = strchr(job->source, '\n');
     char *text = malloc(HA_PG_HISTORY_SIZE);
     int code = HA_OK;
 
     if (text == NULL)
         code = ha_err_set(&job->err, HA_ENOMEM, "no memory for a history");
-    else if (ha_pg_history_set_apart(ours, job->apart, text, HA_PG_HISTORY_SIZE) != HA_OK)
+    else if (ha_pg_history_set_apart(ours, job->apart, theirs != NULL ? theirs + 1 : "", text,
+                                     HA_PG_HISTORY_SIZE) != HA_OK)
         code = ha_err_set(&job->err, HA_EFULL, "its history is too long");
     else
         code = ha_pg_files_write_history(job->server, job->control.timeline, text, &job->err);

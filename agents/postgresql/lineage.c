@@ -135,7 +135,19 @@ int ha_pg_history_parent(const char *text, uint32_t *ret_timeline, uint64_t *ret
     return *ret_timeline != 0 ? HA_OK : HA_ENOENT;
 }
 
-int ha_pg_history_set_apart(const char *text, uint32_t parent, char *to, size_t size)
+static bool is_left_at(const char *text, uint32_t timeline, uint64_t end)
+{
+    uint32_t left;
+    uint64_t at;
+
+    while (next_line(&text, &left, &at))
+        if (left == timeline)
+            return at == end;
+    return false;
+}
+
+int ha_pg_history_set_apart(const char *text, uint32_t parent, const char *theirs, char *to,
+                            size_t size)
 {
     uint32_t timeline;
     uint64_t end;
@@ -143,7 +155,7 @@ int ha_pg_history_set_apart(const char *text, uint32_t parent, char *to, size_t 
 
     to[0] = '\0';
     while (rc == HA_OK && next_line(&text, &timeline, &end)) {
-        if (timeline == parent)
+        if (timeline == parent && is_left_at(theirs, parent, end))
             end += 8; /* records begin at multiples of it */
         rc = ha_text_append(to, size, "%" PRIu32 "\t%" PRIX64 "/%" PRIX64 "\tset apart\n", timeline,
                             end >> 32, end & UINT32_MAX);

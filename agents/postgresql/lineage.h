@@ -56,9 +56,11 @@ int ha_pg_history_common(uint32_t a, const char *a_text, uint32_t b, const char 
  */
 int ha_pg_history_parent(const char *text, uint32_t *ret_timeline, uint64_t *ret_fork);
 
-/* The history @text, but that @parent seems to have been left later: whoever compares forks then
- * takes what came after it for another's. HA_EFULL. */
-int ha_pg_history_set_apart(const char *text, uint32_t parent, char *to, size_t size);
+/* The history @text, but that @parent seems to have been left later where @theirs left it at the
+ * same place: whoever compares forks then takes what came after it for another's. Left elsewhere it
+ * is taken for that already, and has diverged where it says. HA_EFULL. */
+int ha_pg_history_set_apart(const char *text, uint32_t parent, const char *theirs, char *to,
+                            size_t size);
 
 /* Blocking: the history of a timeline, of HA_PG_HISTORY_SIZE; empty for the first. */
 bool ha_pg_history_read(const char *data_dir, uint32_t timeline, char *text);

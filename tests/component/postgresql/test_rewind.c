@@ -514,6 +514,33 @@ static void test_unopened(void **state)
     unopened(*state, "INSERT INTO t VALUES (3); CHECKPOINT");
 }
 
+/* The same, but the one whose epoch never opened lacked what the other has: it was left earlier
+ * than the timeline that the other went on from. */
+static void test_unopened_behind(void **state)
+{
+    struct server a, b;
+    struct client ca, cb;
+
+    begin_two((struct server *[]){&a, &b}, (struct client *[]){&ca, &cb}, *state);
+    server_stop(&b);
+    server_do(&a, "INSERT INTO t VALUES (2)");
+    server_signal(&a, SIGKILL);
+    expect(&cb, follow(NULL, "b", 2), HA_OK);
+    expect(&cb, act_on(HA_ORDER_PROMOTE, "b", 2), HA_OK);
+    server_do(&b, "INSERT INTO t VALUES (3)");
+    server_signal(&b, SIGKILL);
+    serve(&ca, "a", 3);
+    server_do(&a, "INSERT INTO t VALUES (4)");
+    expect(&cb, follow(&a, "b", 3), HA_OK);
+    server_wait(&a, streaming, "1", 20000);
+    server_wait(&b, "SELECT string_agg(n::text, ',' ORDER BY n) FROM t", "1,2,4", 10000);
+    expect_sound(&b);
+    client_close(&ca);
+    client_close(&cb);
+    server_free(&a);
+    server_free(&b);
+}
+
 /* What a copy that came to nothing has fetched does not stay on the disk until the next try. */
 static void test_failed_copy(void **state)
 {
@@ -622,6 +649,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(test_failed_copy, loop_setup, loop_teardown),
     cmocka_unit_test_setup_teardown(test_diverged, loop_setup, loop_teardown),
     cmocka_unit_test_setup_teardown(test_unopened, loop_setup, loop_teardown),
+    cmocka_unit_test_setup_teardown(test_unopened_behind, loop_setup, loop_teardown),
     cmocka_unit_test_setup_teardown(test_other_source, loop_setup, loop_teardown),
     cmocka_unit_test_setup_teardown(test_no_room, loop_setup, loop_teardown),
     cmocka_unit_test_setup_teardown(test_barred, loop_setup, loop_teardown),

@@ -238,11 +238,16 @@ static void test_apart(void **state)
     assert_int_equal(ha_pg_history_parent(HISTORY, &timeline, &fork), HA_OK);
     assert_int_equal(timeline, 3);
     assert_true(fork == 0x70000a0);
-    assert_int_equal(ha_pg_history_set_apart(HISTORY, 3, text, sizeof(text)), HA_OK);
+    assert_int_equal(ha_pg_history_set_apart(HISTORY, 3, HISTORY, text, sizeof(text)), HA_OK);
     assert_int_equal(ha_pg_history_common(4, text, 4, HISTORY, &timeline, &fork), HA_OK);
     assert_int_equal(timeline, 3); /* and not 4, which it would be */
     assert_true(fork == 0x70000a0);
-    assert_int_equal(ha_pg_history_set_apart(HISTORY, 3, text, 40), HA_EFULL);
+    assert_int_equal(ha_pg_history_set_apart(HISTORY, 3, HISTORY, text, 40), HA_EFULL);
+    /* Theirs is left later: it differs as it is, and ours is where it ends. */
+    assert_int_equal(
+        ha_pg_history_set_apart(HISTORY, 3, "3\t0/8000000\tlater\n", text, sizeof(text)), HA_OK);
+    assert_int_equal(ha_pg_history_parent(text, &timeline, &fork), HA_OK);
+    assert_true(fork == 0x70000a0);
 }
 
 static void test_cache(void **state)
