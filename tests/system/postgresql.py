@@ -298,6 +298,11 @@ def receiver_stopped(lab, host):
             os.kill(pid, signal.SIGCONT)
 
 
+def drained(lab, host):
+    text = (lab.run / host / "agent.log").read_text(encoding="utf-8", errors="replace")
+    return text.count("kind=drain ")
+
+
 def third_lags(lab):
     """The target stops in a hand-over, and the third lacks what was acknowledged: the old primary,
     which has shut down for it, is started rather than anything lost."""
@@ -307,8 +312,14 @@ def third_lags(lab):
     with receiver_stopped(lab, third):
         lab.wait_acks(client, time.clock_gettime_ns(time.CLOCK_BOOTTIME), count=50)
         asked = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        drains, answer = drained(lab, old), []
+        thread = threading.Thread(target=lambda: answer.append(operate.switch(lab, target)))
+        thread.start()
+        # Earlier, a busy machine might notice it before the checks, and refuse.
+        wait_for(lambda: drained(lab, old) > drains, 30, "the hand-over begins", 0.005)
         lab.stop(target, "database")
-        done, decision = operate.switch(lab, target)
+        thread.join(90)
+        done, decision = answer[0]
         lab.wait_acks(client, asked, deadline_s=30)
     lab.go_on(target, "database")
     expect(done.returncode == 6, f"exit {done.returncode}: {done.stderr}")
