@@ -26,8 +26,8 @@ enum {
     SLOT,
     RETRIES_SLOWLY,
     LACKS,
-    COLUMNS,
 };
+_Static_assert(LACKS + 1 == HA_PG_FACTS_COLUMNS, "the enum names all columns");
 
 /* OFFSET 0 keeps the planner from asking twice: the answer may change in between. */
 #define FACTS(lacks)                                                                             \
@@ -158,7 +158,7 @@ void ha_pg_facts_read(const struct ha_pg_answer *answer, struct ha_pg_facts *fac
         (void)ha_text_format(sample->text, sizeof(sample->text), "%s", answer->text);
         return;
     }
-    if (rows == NULL || PQntuples(rows) != 1 || PQnfields(rows) != COLUMNS) {
+    if (rows == NULL || PQntuples(rows) != 1 || PQnfields(rows) != HA_PG_FACTS_COLUMNS) {
         sample->answer = HA_ANSWER_NONE;
         (void)ha_text_copy(sample->text, sizeof(sample->text), "its answer cannot be understood");
         return;

@@ -15,6 +15,9 @@
 /* How soon a standby tries again to receive: wal_retrieve_retry_interval. */
 #define HA_PG_RETRY "200ms"
 
+/* Of the row that answers. */
+#define HA_PG_FACTS_COLUMNS 18
+
 struct ha_pg_facts {
     struct ha_sample sample; /* all but the lineage */
     uint64_t system;

@@ -10,20 +10,18 @@
 #include "lib/core/sync.h"
 #include "tests/fuzz/fuzz.h"
 
-#define COLUMNS 17
-
 /* A row of @text's lines; an empty line is NULL. */
 static PGresult *row_of(char *text)
 {
     PGresult *rows = PQmakeEmptyPGresult(NULL, PGRES_TUPLES_OK);
-    PGresAttDesc columns[COLUMNS];
+    PGresAttDesc columns[HA_PG_FACTS_COLUMNS];
 
     FUZZ_CHECK(rows != NULL);
     memset(columns, 0, sizeof(columns));
-    for (int i = 0; i < COLUMNS; i++)
+    for (int i = 0; i < HA_PG_FACTS_COLUMNS; i++)
         columns[i].name = text;
-    FUZZ_CHECK(PQsetResultAttrs(rows, COLUMNS, columns) != 0);
-    for (int i = 0; i < COLUMNS; i++) {
+    FUZZ_CHECK(PQsetResultAttrs(rows, HA_PG_FACTS_COLUMNS, columns) != 0);
+    for (int i = 0; i < HA_PG_FACTS_COLUMNS; i++) {
         size_t size = strcspn(text, "\n");
         char *next = text + size + (text[size] == '\n' ? 1 : 0);
 
@@ -130,7 +128,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     char *text;
 
-    if (size < 1 || memchr(data, '\0', size) != NULL)
+    if (size < 1 || memchr(data + 1, '\0', size - 1) != NULL)
         return 0;
     text = malloc(size);
     FUZZ_CHECK(text != NULL);
