@@ -1,8 +1,9 @@
 /* cmd/hafailover-agent/resets.h - clients of closed gates are told so by a reset, all of a turn at
  * once: to find them the kernel walks all connections of the host, whoever's they are.
  *
- * Shell, loop thread only. A courtesy: who gets none finds the gate closed. This process's own
- * connections are left alone. */
+ * Shell, loop thread only. Not urgent while the gate is closed, but done before it opens again:
+ * what such a connection still has for its client would pass. This process's own connections are
+ * left alone. */
 #ifndef HA_CMD_HAFAILOVER_AGENT_RESETS_H
 #define HA_CMD_HAFAILOVER_AGENT_RESETS_H
 
