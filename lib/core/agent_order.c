@@ -276,8 +276,11 @@ static void order_seal(struct ha_agent *a, struct ha_held *held, const struct ha
     bool promoting = held->order.kind == HA_ORDER_PROMOTE && held->order.epoch >= order->epoch &&
                      held->result != HA_RESULT_FAILED;
 
-    if (order->epoch < held->epoch_seen || held->epoch != HA_EPOCH_NONE || promoting)
+    if (order->epoch < held->epoch_seen || held->epoch >= order->epoch || promoting)
         return;
+    /* Whoever is told to seal is not the one who serves: it was never told that its own is over. */
+    if (held->epoch != HA_EPOCH_NONE)
+        ha_held_give_up(held, held->epoch, HA_VERDICT_UNKNOWN, out);
     if (held->sealed == order->epoch &&
         (held->seal_done || (is_same(held, order) && held->ticket != 0)))
         return;

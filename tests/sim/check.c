@@ -184,8 +184,9 @@ static void note_fence(struct sim *sim, const struct ha_service *service)
         sim->fenced_epoch = service->open_epoch;
     /* There it is the acknowledgements that count, also where the gate opens only now. */
     for (uint32_t h = 0; service->fence == HA_FENCE_SEALED && h < SIM_MACHINES; h++)
-        if (sim->hosts[h].gate_epoch == service->open_epoch ||
-            host_of(service, service->open_member) == h)
+        if ((sim->hosts[h].gate_epoch == service->open_epoch ||
+             host_of(service, service->open_member) == h) &&
+            service->open_epoch > sim->hosts[h].sealed_epoch) /* a watcher may be behind */
             sim->hosts[h].sealed_epoch = service->open_epoch;
 }
 

@@ -137,6 +137,26 @@ static void test_a_seal_of_an_older_epoch(void **state)
     hand_free(hand);
 }
 
+/* One that was cut off is told late that its own epoch is over, and only by the seal of a later
+ * one: whoever waits for its word waits for ever otherwise (strict with hold). */
+static void test_a_holder_of_an_older_epoch(void **state)
+{
+    struct hand *hand = hand_new();
+
+    (void)state;
+    hand_as_holder(hand, 5);
+    hand_order(hand, HA_ORDER_SEAL, 5); /* not of a later one */
+    assert_true(hand_gate_is_open(hand));
+    hand_order(hand, HA_ORDER_SEAL, 7);
+    assert_false(hand_gate_is_open(hand));
+    hand_settle(hand);
+    assert_int_equal(hand_asks(hand)->given_up, 5);
+    assert_int_equal(hand_held(hand)->order.kind, HA_ORDER_SEAL);
+    assert_int_not_equal(hand_held(hand)->ticket, 0);
+    assert_int_equal(hand_asks(hand)->epoch_seen, 7);
+    hand_free(hand);
+}
+
 /* The agent ends between the seal and the promotion, and a watcher that led once speaks first. */
 static void test_a_sealed_agent_that_starts_anew(void **state)
 {
@@ -528,6 +548,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_a_leader_that_dies_in_the_seal),
     cmocka_unit_test(test_an_unsealed_member_with_more_data),
     cmocka_unit_test(test_a_seal_of_an_older_epoch),
+    cmocka_unit_test(test_a_holder_of_an_older_epoch),
     cmocka_unit_test(test_a_sealed_agent_that_starts_anew),
     cmocka_unit_test(test_promotion_is_for_the_run_that_was_sealed),
     cmocka_unit_test(test_a_member_that_is_not_what_it_was),
