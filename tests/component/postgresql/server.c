@@ -362,3 +362,63 @@ struct ha_act act_follow(const struct server *upstream, const char *name)
     (void)snprintf(act.upstream_host, sizeof(act.upstream_host), "127.0.0.1");
     return act;
 }
+
+/* --- a, b and c --- */
+
+static void add_peers(struct ha_act *act, const char *name)
+{
+    static const char *const names[] = {"a", "b", "c"};
+
+    for (size_t i = 0; i < 3; i++)
+        if (strcmp(names[i], name) != 0)
+            (void)snprintf(act->peer_names[act->peer_count++], HA_NAME_SIZE, "%s", names[i]);
+}
+
+struct ha_act trio_act(enum ha_order_kind kind, const char *name, uint64_t epoch)
+{
+    struct ha_act act = act_of(kind);
+
+    act.deadline_ms = 20000;
+    act.epoch = epoch;
+    (void)snprintf(act.member_name, sizeof(act.member_name), "%s", name);
+    add_peers(&act, name);
+    return act;
+}
+
+struct ha_act trio_follow(const struct server *upstream, const char *name, uint64_t epoch)
+{
+    struct ha_act act = act_follow(upstream, name);
+
+    act.epoch = epoch;
+    act.keep_tail_bytes = UINT64_C(64) << 20;
+    add_peers(&act, name);
+    return act;
+}
+
+int trio_code(struct client *client, struct ha_act act)
+{
+    const uint64_t end_ms = ha_clock_mono_ms() + 60000;
+    int code = client_act(client, act);
+
+    while (code == HA_EBUSY && ha_clock_mono_ms() < end_ms) {
+        run_for(client->loop, 50);
+        code = client_act(client, act);
+    }
+    return code;
+}
+
+void trio_expect(struct client *client, struct ha_act act, int want)
+{
+    int code = trio_code(client, act);
+
+    if (code != want)
+        print_message("# %s\n", client->acted.text);
+    assert_int_equal(code, want);
+}
+
+void trio_serve(struct client *client, const char *name, uint64_t epoch)
+{
+    trio_expect(client, trio_follow(NULL, name, epoch), HA_OK);
+    trio_expect(client, trio_act(HA_ORDER_PROMOTE, name, epoch), HA_OK);
+    trio_expect(client, trio_act(HA_ORDER_SERVE, name, epoch), HA_OK);
+}

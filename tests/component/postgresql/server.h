@@ -50,6 +50,15 @@ void client_open_remote(struct client *client, uv_loop_t *loop, const struct ser
 /* FOLLOW as member `name`; @upstream NULL: nobody. */
 struct ha_act act_follow(const struct server *upstream, const char *name);
 
+/* Acts of one of the three members a, b and c. */
+struct ha_act trio_act(enum ha_order_kind kind, const char *name, uint64_t epoch);
+struct ha_act trio_follow(const struct server *upstream, const char *name, uint64_t epoch);
+/* What it ends with; asked for again while it goes on, a minute at most. */
+int trio_code(struct client *client, struct ha_act act);
+void trio_expect(struct client *client, struct ha_act act, int want);
+/* It becomes the primary of @epoch. */
+void trio_serve(struct client *client, const char *name, uint64_t epoch);
+
 /* Run a program (printf) by the shell as root; its status. */
 int shell(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

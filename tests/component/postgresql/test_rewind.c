@@ -20,64 +20,6 @@ struct three {
     struct client ca, cb, cc;
 };
 
-static void add_peers(struct ha_act *act, const char *name)
-{
-    static const char *const names[] = {"a", "b", "c"};
-
-    for (size_t i = 0; i < 3; i++)
-        if (strcmp(names[i], name) != 0)
-            (void)snprintf(act->peer_names[act->peer_count++], HA_NAME_SIZE, "%s", names[i]);
-}
-
-static struct ha_act act_on(enum ha_order_kind kind, const char *name, uint64_t epoch)
-{
-    struct ha_act act = act_of(kind);
-
-    act.deadline_ms = 10000;
-    act.epoch = epoch;
-    (void)snprintf(act.member_name, sizeof(act.member_name), "%s", name);
-    add_peers(&act, name);
-    return act;
-}
-
-static struct ha_act follow(const struct server *upstream, const char *name, uint64_t epoch)
-{
-    struct ha_act act = act_follow(upstream, name);
-
-    act.epoch = epoch;
-    act.keep_tail_bytes = UINT64_C(64) << 20;
-    add_peers(&act, name);
-    return act;
-}
-
-static int code_of(struct client *client, struct ha_act act)
-{
-    const uint64_t end_ms = ha_clock_mono_ms() + 60000;
-    int code = client_act(client, act);
-
-    while (code == HA_EBUSY && ha_clock_mono_ms() < end_ms) {
-        run_for(client->loop, 50);
-        code = client_act(client, act);
-    }
-    return code;
-}
-
-static void expect(struct client *client, struct ha_act act, int want)
-{
-    int code = code_of(client, act);
-
-    if (code != want)
-        print_message("# %s\n", client->acted.text);
-    assert_int_equal(code, want);
-}
-
-static void serve(struct client *client, const char *name, uint64_t epoch)
-{
-    expect(client, follow(NULL, name, epoch), HA_OK);
-    expect(client, act_on(HA_ORDER_PROMOTE, name, epoch), HA_OK);
-    expect(client, act_on(HA_ORDER_SERVE, name, epoch), HA_OK);
-}
-
 /* Programs of its own, of which pg_rewind ends or stops half-way once the file "halt" says so. */
 static void client_open_halting(struct client *client, uv_loop_t *loop, const struct server *server)
 {
@@ -116,8 +58,8 @@ static void begin_two(struct server *servers[2], struct client *clients[2], uv_l
         server_make(servers[i], NULL);
         client_open_local(clients[i], loop, servers[i]);
     }
-    serve(clients[0], "a", 1);
-    expect(clients[1], follow(servers[0], "b", 1), HA_OK);
+    trio_serve(clients[0], "a", 1);
+    trio_expect(clients[1], trio_follow(servers[0], "b", 1), HA_OK);
     server_do(servers[0], "INSERT INTO t VALUES (1)");
     server_wait(servers[0], streaming, "1", 20000);
 }
@@ -132,21 +74,21 @@ static void three_open(struct three *three, uv_loop_t *loop)
     client_open_halting(&three->ca, loop, &three->a);
     client_open_local(&three->cb, loop, &three->b);
     client_open_local(&three->cc, loop, &three->c);
-    serve(&three->ca, "a", 1);
+    trio_serve(&three->ca, "a", 1);
     server_do(&three->a, "CREATE TABLE big AS SELECT i AS n, repeat('x', 100) AS filler FROM"
                          " generate_series(1, 5000) i; CREATE INDEX ON big (n);"
                          "CREATE TABLE grown AS SELECT i AS n, repeat('x', 100) AS filler FROM"
                          " generate_series(1, 100) i; CHECKPOINT");
-    expect(&three->cb, follow(&three->a, "b", 1), HA_OK);
-    expect(&three->cc, follow(&three->a, "c", 1), HA_OK);
+    trio_expect(&three->cb, trio_follow(&three->a, "b", 1), HA_OK);
+    trio_expect(&three->cc, trio_follow(&three->a, "c", 1), HA_OK);
     server_wait(&three->a, streaming, "2", 20000);
     server_signal(&three->b, SIGKILL);
     server_signal(&three->c, SIGKILL);
     server_do(&three->a, "UPDATE big SET filler = 'of a alone' WHERE n % 50 = 0;"
                          "SELECT pg_switch_wal(); CHECKPOINT; INSERT INTO t VALUES (666)");
     server_signal(&three->a, SIGKILL);
-    serve(&three->cb, "b", 2);
-    expect(&three->cc, follow(&three->b, "c", 2), HA_OK);
+    trio_serve(&three->cb, "b", 2);
+    trio_expect(&three->cc, trio_follow(&three->b, "c", 2), HA_OK);
     server_do(&three->b, "INSERT INTO grown SELECT i, repeat('y', 100) FROM"
                          " generate_series(101, 3000) i; CREATE TABLE made AS SELECT * FROM grown;"
                          "UPDATE big SET filler = 'of b' WHERE n % 70 = 0; CHECKPOINT");
@@ -201,20 +143,20 @@ static void interrupt(uv_loop_t *loop, const char *where, bool same_source)
     print_message("# %s%s\n", where, same_source ? ", the same source again" : "");
     three_open(&three, loop);
     halt_at(&three.a, where);
-    assert_int_not_equal(code_of(&three.ca, follow(&three.b, "a", 2)), HA_OK);
+    assert_int_not_equal(trio_code(&three.ca, trio_follow(&three.b, "a", 2)), HA_OK);
     print_message("# %s\n", three.ca.acted.text);
     halt_at(&three.a, "");
     /* Half another's data is started by nobody. */
-    expect(&three.ca, follow(NULL, "a", 2), HA_ESTALE);
+    trio_expect(&three.ca, trio_follow(NULL, "a", 2), HA_ESTALE);
     assert_non_null(strstr(three.ca.acted.text, "interrupted"));
     if (same_source) {
-        expect(&three.ca, follow(&three.b, "a", 2), HA_OK);
+        trio_expect(&three.ca, trio_follow(&three.b, "a", 2), HA_OK);
         expect_same(&three.a, &three.b);
     } else {
         server_signal(&three.b, SIGKILL);
-        serve(&three.cc, "c", 3);
+        trio_serve(&three.cc, "c", 3);
         server_do(&three.c, "INSERT INTO t VALUES (3)");
-        expect(&three.ca, follow(&three.c, "a", 3), HA_OK);
+        trio_expect(&three.ca, trio_follow(&three.c, "a", 3), HA_OK);
         expect_same(&three.a, &three.c);
     }
     assert_int_equal(shell("ls %s-hafailover/tail-*/* >/dev/null", three.a.data), 0);
@@ -263,12 +205,12 @@ static void test_full_disk(void **state)
                            " mount -t tmpfs -o size=1536k none %s-hafailover",
                            three.a.data, three.a.data, three.a.data),
                      0);
-    assert_int_not_equal(code_of(&three.ca, follow(&three.b, "a", 2)), HA_OK);
+    assert_int_not_equal(trio_code(&three.ca, trio_follow(&three.b, "a", 2)), HA_OK);
     print_message("# %s\n", three.ca.acted.text);
     assert_non_null(strstr(three.ca.acted.text, "No space left"));
     expect_nothing_kept(&three.a);
     assert_int_equal(shell("mount -o remount,size=63m %s-hafailover", three.a.data), 0);
-    expect(&three.ca, follow(&three.b, "a", 2), HA_OK);
+    trio_expect(&three.ca, trio_follow(&three.b, "a", 2), HA_OK);
     expect_same(&three.a, &three.b);
     expect_nothing_kept(&three.a);
     three_close(&three);
@@ -285,18 +227,18 @@ static void test_no_room(void **state)
     server_signal(&b, SIGKILL);
     server_do(&a, "INSERT INTO t VALUES (666)");
     server_signal(&a, SIGKILL);
-    serve(&cb, "b", 2);
+    trio_serve(&cb, "b", 2);
     assert_int_equal(shell("mkdir -p %s-hafailover && rm -rf %s-hafailover/* &&"
                            " mount -t tmpfs -o size=4k none %s-hafailover",
                            a.data, a.data, a.data),
                      0);
     for (unsigned i = 0; i < HA_PG_TRIES_MAX + 2; i++) {
-        assert_int_not_equal(code_of(&ca, follow(&b, "a", 2)), HA_OK);
+        assert_int_not_equal(trio_code(&ca, trio_follow(&b, "a", 2)), HA_OK);
         print_message("# %s\n", ca.acted.text);
         assert_non_null(strstr(ca.acted.text, "No space left"));
     }
     assert_int_equal(shell("mount -o remount,size=63m %s-hafailover", a.data), 0);
-    expect(&ca, follow(&b, "a", 2), HA_OK);
+    trio_expect(&ca, trio_follow(&b, "a", 2), HA_OK);
     client_close(&ca);
     client_close(&cb);
     server_free(&a);
@@ -315,25 +257,25 @@ static void test_barred(void **state)
     server_signal(&b, SIGKILL);
     server_do(&a, "INSERT INTO t VALUES (666)");
     server_signal(&a, SIGKILL);
-    serve(&cb, "b", 2);
+    trio_serve(&cb, "b", 2);
     assert_int_equal(shell("mkdir -p %s-hafailover && mount -t tmpfs -o size=63m,ro none"
                            " %s-hafailover",
                            a.data, a.data),
                      0);
-    act = follow(&b, "a", 2);
+    act = trio_follow(&b, "a", 2);
     act.copy_allowed = true;
-    assert_int_not_equal(code_of(&ca, act), HA_OK);
+    assert_int_not_equal(trio_code(&ca, act), HA_OK);
     print_message("# %s\n", ca.acted.text);
     assert_non_null(strstr(ca.acted.text, "Read-only"));
     assert_null(strstr(ca.acted.text, "again in"));
     for (unsigned i = 0; i < HA_PG_TRIES_MAX + 2; i++) {
         if (i == HA_PG_TRIES_MAX) /* it rests */
             assert_int_equal(shell("mount -o remount,rw %s-hafailover", a.data), 0);
-        assert_int_not_equal(code_of(&ca, act), HA_OK);
+        assert_int_not_equal(trio_code(&ca, act), HA_OK);
         assert_non_null(strstr(ca.acted.text, "again in"));
         assert_non_null(strstr(ca.acted.text, "Read-only"));
     }
-    expect(&ca, follow(&b, "a", 3), HA_OK);
+    trio_expect(&ca, trio_follow(&b, "a", 3), HA_OK);
     client_close(&ca);
     client_close(&cb);
     server_free(&a);
@@ -351,7 +293,7 @@ static void test_orphaned_copy(void **state)
     server_make(&b, NULL);
     client_open_local(&ca, *state, &a);
     client_open_local(&cb, *state, &b);
-    serve(&cb, "b", 1);
+    trio_serve(&cb, "b", 1);
     server_signal(&b, SIGSTOP); /* it does not get far */
     assert_int_equal(
         shell("rm -r %s; " BIN "/pg_basebackup -D %s-hafailover/copy -h %s -p %u -U postgres"
@@ -361,9 +303,9 @@ static void test_orphaned_copy(void **state)
               a.data, a.data, b.dir, (unsigned)b.port, a.dir),
         0);
     server_signal(&b, SIGCONT);
-    act = follow(&b, "a", 1);
+    act = trio_follow(&b, "a", 1);
     act.copy_allowed = true;
-    (void)code_of(&ca, act); /* with b's settings it cannot start beside b */
+    (void)trio_code(&ca, act); /* with b's settings it cannot start beside b */
     assert_int_equal(shell("p=$(cat %s/orphan); [ ! -e /proc/$p ] ||"
                            " grep -q '^State:.Z' /proc/$p/status || { kill -KILL $p; false; }",
                            a.dir),
@@ -382,11 +324,11 @@ static void test_last_try(void **state)
     struct ha_act act;
 
     three_open(&three, *state);
-    act = follow(&three.b, "a", 2);
+    act = trio_follow(&three.b, "a", 2);
     act.copy_allowed = true;
     halt_at(&three.a, "open base/ 5 9");
     for (unsigned i = 0; i < 2; i++)
-        assert_int_not_equal(code_of(&three.ca, act), HA_OK);
+        assert_int_not_equal(trio_code(&three.ca, act), HA_OK);
     halt_at(&three.a, "open base/ 5 19");
     act.deadline_ms = 1500;
     for (unsigned i = 0; i < 3; i++) {
@@ -396,7 +338,7 @@ static void test_last_try(void **state)
     }
     assert_int_equal(shell("kill -CONT $(pgrep -f '[p]g_rewind -D %s ')", three.a.data), 0);
     act.deadline_ms = 20000;
-    expect(&three.ca, act, HA_OK);
+    trio_expect(&three.ca, act, HA_OK);
     expect_same(&three.a, &three.b);
     three_close(&three);
 }
@@ -410,7 +352,7 @@ static void test_source_gone(void **state)
 
     three_open(&three, *state);
     halt_at(&three.a, "open base/ 5 19");
-    act = follow(&three.b, "a", 2);
+    act = trio_follow(&three.b, "a", 2);
     before = three.ca.acts;
     three.ca.acting = true;
     assert_int_equal(engine->act(three.ca.link, &act, client_on_acted), HA_OK);
@@ -426,12 +368,12 @@ static void test_source_gone(void **state)
     run_until_count(*state, &three.ca.acts, before + 1, 30000);
     print_message("# %s\n", three.ca.acted.text);
     assert_int_not_equal(three.ca.acted.code, HA_OK);
-    serve(&three.cc, "c", 3);
+    trio_serve(&three.cc, "c", 3);
     halt_at(&three.a, "unlink pg_wal/ 1 9");
-    assert_int_not_equal(code_of(&three.ca, follow(&three.c, "a", 3)), HA_OK);
+    assert_int_not_equal(trio_code(&three.ca, trio_follow(&three.c, "a", 3)), HA_OK);
     halt_at(&three.a, "");
-    expect(&three.cb, follow(&three.c, "b", 3), HA_OK);
-    expect(&three.ca, follow(&three.c, "a", 3), HA_OK);
+    trio_expect(&three.cb, trio_follow(&three.c, "b", 3), HA_OK);
+    trio_expect(&three.ca, trio_follow(&three.c, "a", 3), HA_OK);
     server_wait(&three.c, "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'", "2",
                 20000);
     server_do(&three.c, "INSERT INTO t VALUES (3)");
@@ -450,12 +392,12 @@ static void twins(uv_loop_t *loop, bool checkpoint)
     server_signal(&b, SIGKILL);
     server_do(&a, "INSERT INTO t VALUES (2)");
     server_signal(&a, SIGKILL);
-    serve(&ca, "a", 2);
+    trio_serve(&ca, "a", 2);
     server_do(&a, checkpoint ? "INSERT INTO t VALUES (3); CHECKPOINT" : "INSERT INTO t VALUES (3)");
     server_signal(&a, SIGKILL);
-    serve(&cb, "b", 3);
+    trio_serve(&cb, "b", 3);
     server_do(&b, "INSERT INTO t VALUES (4)");
-    expect(&ca, follow(&b, "a", 3), HA_OK);
+    trio_expect(&ca, trio_follow(&b, "a", 3), HA_OK);
     server_wait(&b, streaming, "1", 20000);
     server_wait(&a, "SELECT string_agg(n::text, ',' ORDER BY n) FROM t", "1,4", 10000);
     assert_int_equal(shell("ls %s-hafailover/tail-3/00000003* >/dev/null", a.data), 0);
@@ -484,21 +426,21 @@ static void unopened(uv_loop_t *loop, const char *more)
     /* Both are standbys then, with the same. */
     server_stop(&a);
     server_wait(&b, "SELECT count(*) FROM pg_stat_wal_receiver", "0", 10000);
-    expect(&ca, follow(NULL, "a", 2), HA_OK);
+    trio_expect(&ca, trio_follow(NULL, "a", 2), HA_OK);
     /* Or its receiver comes back to the first and gets what is never to open: one that runs goes on
      * to receive where it is told of nobody. */
-    expect(&cb, act_on(HA_ORDER_SEAL, "b", 2), HA_OK);
-    expect(&ca, act_on(HA_ORDER_PROMOTE, "a", 2), HA_OK);
+    trio_expect(&cb, trio_act(HA_ORDER_SEAL, "b", 2), HA_OK);
+    trio_expect(&ca, trio_act(HA_ORDER_PROMOTE, "a", 2), HA_OK);
     server_do(&a, more);
     server_signal(&a, SIGKILL);
-    expect(&cb, act_on(HA_ORDER_PROMOTE, "b", 3), HA_OK);
-    expect(&cb, act_on(HA_ORDER_SERVE, "b", 3), HA_OK);
+    trio_expect(&cb, trio_act(HA_ORDER_PROMOTE, "b", 3), HA_OK);
+    trio_expect(&cb, trio_act(HA_ORDER_SERVE, "b", 3), HA_OK);
     server_do(&b, "INSERT INTO t VALUES (4)");
     assert_int_equal(shell("cut -f 1,2 %s/pg_wal/00000003.history >%s/x && "
                            "cut -f 1,2 %s/pg_wal/00000003.history | cmp -s - %s/x",
                            a.data, a.dir, b.data, a.dir),
                      0);
-    expect(&ca, follow(&b, "a", 3), HA_OK);
+    trio_expect(&ca, trio_follow(&b, "a", 3), HA_OK);
     server_wait(&b, streaming, "1", 20000);
     server_wait(&a, "SELECT string_agg(n::text, ',' ORDER BY n) FROM t", "1,4", 10000);
     expect_sound(&a);
@@ -525,13 +467,13 @@ static void test_unopened_behind(void **state)
     server_stop(&b);
     server_do(&a, "INSERT INTO t VALUES (2)");
     server_signal(&a, SIGKILL);
-    expect(&cb, follow(NULL, "b", 2), HA_OK);
-    expect(&cb, act_on(HA_ORDER_PROMOTE, "b", 2), HA_OK);
+    trio_expect(&cb, trio_follow(NULL, "b", 2), HA_OK);
+    trio_expect(&cb, trio_act(HA_ORDER_PROMOTE, "b", 2), HA_OK);
     server_do(&b, "INSERT INTO t VALUES (3)");
     server_signal(&b, SIGKILL);
-    serve(&ca, "a", 3);
+    trio_serve(&ca, "a", 3);
     server_do(&a, "INSERT INTO t VALUES (4)");
-    expect(&cb, follow(&a, "b", 3), HA_OK);
+    trio_expect(&cb, trio_follow(&a, "b", 3), HA_OK);
     server_wait(&a, streaming, "1", 20000);
     server_wait(&b, "SELECT string_agg(n::text, ',' ORDER BY n) FROM t", "1,2,4", 10000);
     expect_sound(&b);
@@ -563,11 +505,11 @@ static void test_failed_copy(void **state)
     spec.bin_dir = bin;
     client_open(&ca, *state, spec);
     client_open_local(&cb, *state, &b);
-    serve(&cb, "b", 1);
-    act = follow(&b, "a", 1);
+    trio_serve(&cb, "b", 1);
+    act = trio_follow(&b, "a", 1);
     act.copy_allowed = true;
     act.copy_max_ms = 1000;
-    assert_int_not_equal(code_of(&ca, act), HA_OK);
+    assert_int_not_equal(trio_code(&ca, act), HA_OK);
     print_message("# %s\n", ca.acted.text);
     assert_int_equal(shell("[ -e %s/began ]", a.dir), 0);
     assert_int_not_equal(shell("[ -e %s-hafailover/copy ]", a.data), 0);
@@ -615,8 +557,8 @@ static void test_diverged(void **state)
     server_do(&a, "INSERT INTO t SELECT * FROM generate_series(1000, 9999)");
     end = number_of(&a, written);
     server_signal(&a, SIGKILL);
-    serve(&cb, "b", 2);
-    expect(&ca, follow(&b, "a", 2), HA_OK);
+    trio_serve(&cb, "b", 2);
+    trio_expect(&ca, trio_follow(&b, "a", 2), HA_OK);
     end -= number_of(&b, fork);
     assert_in_range(end, 100000, 10000000);
     expect_found(&ca, 2, end, end + 100); /* the server may have written a record of its own */
@@ -630,14 +572,14 @@ static void test_diverged(void **state)
     server_do(&b, "INSERT INTO t VALUES (2)");
     server_wait(&b, streaming, "1", 20000);
     server_signal(&b, SIGKILL);
-    serve(&ca, "a", 3);
-    expect(&cb, follow(&a, "b", 3), HA_OK);
+    trio_serve(&ca, "a", 3);
+    trio_expect(&cb, trio_follow(&a, "b", 3), HA_OK);
     expect_found(&cb, 3, 0, 100);
     /* Shut down in order. */
     server_wait(&a, streaming, "1", 20000);
     server_stop(&a);
-    serve(&cb, "b", 4);
-    expect(&ca, follow(&b, "a", 4), HA_OK);
+    trio_serve(&cb, "b", 4);
+    trio_expect(&ca, trio_follow(&b, "a", 4), HA_OK);
     expect_found(&ca, 4, 0, 0);
     client_close(&ca);
     client_close(&cb);

@@ -20,49 +20,6 @@ struct three {
     char file[32], older[32]; /* in pg_wal: where 3 begins */
 };
 
-static struct ha_act act_on(enum ha_order_kind kind, const char *name, uint64_t epoch)
-{
-    struct ha_act act = act_of(kind);
-
-    act.deadline_ms = 20000;
-    act.epoch = epoch;
-    (void)snprintf(act.member_name, sizeof(act.member_name), "%s", name);
-    for (const char *peer = "abc"; *peer != '\0'; peer++)
-        if (*peer != *name)
-            (void)snprintf(act.peer_names[act.peer_count++], sizeof(act.peer_names[0]), "%c",
-                           *peer);
-    return act;
-}
-
-static struct ha_act follow(const struct server *upstream, const char *name, uint64_t epoch)
-{
-    struct ha_act act = act_follow(upstream, name);
-
-    act.epoch = epoch;
-    return act;
-}
-
-static void expect(struct client *client, struct ha_act act, int want)
-{
-    const uint64_t end_ms = ha_clock_mono_ms() + 60000;
-    int code = client_act(client, act);
-
-    while (code == HA_EBUSY && ha_clock_mono_ms() < end_ms) {
-        run_for(client->loop, 50);
-        code = client_act(client, act);
-    }
-    if (code != want)
-        print_message("# %s\n", client->acted.text);
-    assert_int_equal(code, want);
-}
-
-static void serve(struct client *client, const char *name, uint64_t epoch)
-{
-    expect(client, follow(NULL, name, epoch), HA_OK);
-    expect(client, act_on(HA_ORDER_PROMOTE, name, epoch), HA_OK);
-    expect(client, act_on(HA_ORDER_SERVE, name, epoch), HA_OK);
-}
-
 static void three_open(struct three *three, uv_loop_t *loop)
 {
     static const char first[] =
@@ -76,9 +33,9 @@ static void three_open(struct three *three, uv_loop_t *loop)
     client_open_local(&three->ca, loop, &three->a);
     client_open_local(&three->cb, loop, &three->b);
     client_open_local(&three->cc, loop, &three->c);
-    serve(&three->ca, "a", 1);
-    expect(&three->cb, follow(&three->a, "b", 1), HA_OK);
-    expect(&three->cc, follow(&three->a, "c", 1), HA_OK);
+    trio_serve(&three->ca, "a", 1);
+    trio_expect(&three->cb, trio_follow(&three->a, "b", 1), HA_OK);
+    trio_expect(&three->cc, trio_follow(&three->a, "c", 1), HA_OK);
     server_do(&three->a, "SELECT pg_switch_wal()"); /* the fork is to be well within a segment */
     server_do(&three->a, "INSERT INTO t SELECT generate_series(1, 4000); CHECKPOINT");
     server_wait(&three->a,
@@ -86,7 +43,7 @@ static void three_open(struct three *three, uv_loop_t *loop)
                 " WHERE replay_lsn = pg_current_wal_flush_lsn()",
                 "2", 20000);
     server_signal(&three->a, SIGKILL);
-    serve(&three->cb, "b", 2);
+    trio_serve(&three->cb, "b", 2);
     text = server_ask(&three->b, first);
     (void)snprintf(three->file, sizeof(three->file), "%s", text);
     (void)snprintf(three->older, sizeof(three->older), "00000002%s", text + 8);
@@ -118,7 +75,7 @@ static void expect_follows(struct three *three)
 {
     char *count;
 
-    expect(&three->cc, follow(&three->b, "c", 2), HA_OK);
+    trio_expect(&three->cc, trio_follow(&three->b, "c", 2), HA_OK);
     server_wait(&three->b,
                 "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"
                 " AND replay_lsn = pg_current_wal_flush_lsn()",
@@ -163,7 +120,7 @@ static void test_keeps_what_is_longer(void **state)
     spec.start_command = "echo not yet; false";
     client_close(&three.cc);
     client_open(&three.cc, *state, spec);
-    expect(&three.cc, follow(&three.b, "c", 2), HA_EIO);
+    trio_expect(&three.cc, trio_follow(&three.b, "c", 2), HA_EIO);
     assert_non_null(strstr(three.cc.acted.text, "not yet"));
     assert_int_equal(shell("cd %s/pg_wal && [ ! -e %s ] && cmp %s ../kept && rm ../kept",
                            three.c.data, three.file, three.older),
@@ -190,8 +147,8 @@ static void test_takes_over(void **state)
         assert_true(i < 500);
         run_for(*state, 20);
     }
-    expect(&three.cc, act_on(HA_ORDER_PROMOTE, "c", 3), HA_OK);
-    expect(&three.cc, act_on(HA_ORDER_SERVE, "c", 3), HA_OK);
+    trio_expect(&three.cc, trio_act(HA_ORDER_PROMOTE, "c", 3), HA_OK);
+    trio_expect(&three.cc, trio_act(HA_ORDER_SERVE, "c", 3), HA_OK);
     assert_int_equal(server_pid(&three.c), pid);
     server_wait(&three.c, "SELECT count(*) FROM t", "4000", 10000);
     server_do(&three.c, "INSERT INTO t VALUES (5000)");
