@@ -71,19 +71,19 @@ static void note_own(struct collection *found, int fd)
         found->own[found->own_count++] = end_of(AF_INET6, &in6->sin6_addr, in6->sin6_port);
 }
 
-static int note_all_own(struct collection *found)
+/* Where they cannot be listed they are reset with the rest, and connect anew. */
+static void note_all_own(struct collection *found)
 {
     const struct dirent *entry;
     DIR *dir = opendir("/proc/self/fd");
     uint64_t fd;
 
     if (dir == NULL)
-        return -errno;
+        return;
     while ((entry = readdir(dir)) != NULL)
         if (ha_text_u64(entry->d_name, INT_MAX, &fd) == HA_OK)
             note_own(found, (int)fd);
     (void)closedir(dir); /* read only */
-    return 0;
 }
 
 static bool is_own(const struct collection *found, const struct inet_diag_msg *socket)
@@ -184,7 +184,7 @@ int ha_sock_kill(const struct ha_sock_match *match, uint32_t *ret_count, struct 
     struct collection *found;
     struct ha_nl *nl = NULL;
     uint32_t count = 0;
-    int result = 0;
+    int result;
 
     if (match->local == NULL && match->port == 0 && match->ports == NULL)
         return ha_err_set(err, HA_EINVAL, "reset of every connection asked for");
@@ -195,9 +195,8 @@ int ha_sock_kill(const struct ha_sock_match *match, uint32_t *ret_count, struct 
     if (match->local != NULL)
         ha_ip_mapped(match->local, found->local);
     if (match->spare_own)
-        result = note_all_own(found);
-    if (result == 0)
-        result = ha_nl_open(NETLINK_SOCK_DIAG, &nl);
+        note_all_own(found);
+    result = ha_nl_open(NETLINK_SOCK_DIAG, &nl);
     if (result == 0)
         result = kill_rounds(nl, found, &count);
     ha_nl_close(nl);
