@@ -437,6 +437,16 @@ void ha_held_drained(struct ha_held *held)
     held->pid_start = held->verified_start = 0;
 }
 
+/* The hand-over's end is that of the epoch; a process that ended under it is told with that, or at
+ * once where the epoch had been given up before. */
+static void end_drain(struct ha_held *held, struct ha_effects *out)
+{
+    ha_held_give_up(held, held->order.epoch - 1, HA_VERDICT_UNKNOWN, out);
+    if (!held->giving_up)
+        ha_held_drained(held);
+    held->beat_now = true;
+}
+
 void ha_held_acted(struct ha_held *held, int code, const char *text, uint64_t now_ms,
                    struct ha_effects *out)
 {
@@ -453,9 +463,8 @@ void ha_held_acted(struct ha_held *held, int code, const char *text, uint64_t no
         /* What was promoted half-way is nobody's primary: its epoch is over for this host. */
         if (held->order.kind == HA_ORDER_PROMOTE)
             ha_held_give_up(held, held->order.epoch, HA_VERDICT_UNKNOWN, out);
-        /* The epoch ended with the process: told at once, as the hand-over's end and no crash. */
-        if (held->drained_away)
-            ha_held_give_up(held, held->order.epoch - 1, HA_VERDICT_UNKNOWN, out);
+        if (held->drained_away) /* the epoch ended with the process, and that was no crash */
+            end_drain(held, out);
         return;
     }
     switch (held->order.kind) {
@@ -469,7 +478,7 @@ void ha_held_acted(struct ha_held *held, int code, const char *text, uint64_t no
         return;
     case HA_ORDER_DRAIN:
         held->result = HA_RESULT_DONE;
-        ha_held_give_up(held, held->order.epoch - 1, HA_VERDICT_UNKNOWN, out);
+        end_drain(held, out);
         return;
     case HA_ORDER_SERVE:
         served(held, out);

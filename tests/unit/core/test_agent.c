@@ -1019,6 +1019,27 @@ static void test_drain_that_fails_with_its_database_down(void **state)
     hand_free(hand);
 }
 
+/* The switchover has become a failover meanwhile, and its fence ended the epoch first: that the
+ * database has stopped is told all the same. */
+static void test_drain_that_was_overtaken_by_a_fence(void **state)
+{
+    (void)state;
+    for (int fails = 0; fails < 2; fails++) {
+        struct hand *hand = hand_new();
+
+        hand_as_holder(hand, 5);
+        hand_order(hand, HA_ORDER_DRAIN, 6);
+        hand_order(hand, HA_ORDER_FENCE, 6);
+        hand_settle(hand);
+        assert_int_equal(hand_asks(hand)->given_up, 5);
+        hand_process(hand, HA_PROCESS_GONE, 0);
+        hand_settle(hand);
+        hand_acted(hand, fails == 1 ? HA_ETIMEDOUT : HA_OK, HA_ROLE_PRIMARY);
+        assert_int_equal(hand_asks(hand)->process, HA_PROCESS_GONE);
+        hand_free(hand);
+    }
+}
+
 static void test_removed_service_ends_its_epoch(void **state)
 {
     struct ha_settings gone = {.service = HAND_SERVICE, .config_version = 2, .gone = true};
@@ -1224,6 +1245,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_what_dies_after_its_start_is_not_started_without_a_pause),
     cmocka_unit_test(test_drain_ends_in_a_report),
     cmocka_unit_test(test_drain_that_fails_with_its_database_down),
+    cmocka_unit_test(test_drain_that_was_overtaken_by_a_fence),
     cmocka_unit_test(test_removed_service_ends_its_epoch),
     cmocka_unit_test(test_wake_is_in_the_future),
     cmocka_unit_test(test_address_is_kept_in_spite_of_another_host),
