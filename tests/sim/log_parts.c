@@ -129,7 +129,7 @@ void sim_move_set(struct sim *sim, const struct ha_command_replace *replace)
         }
         if (strcmp(sim->watchers[i].name, replace->new_name) != 0)
             continue;
-        sim->watchers[i].voter = true;
+        sim->watchers[i].voter = sim->watchers[i].awaited = true;
         sim_push(sim, sim->now_us + ha_prng_between(&sim->prng, 10000, 2000000), SIM_JOIN, i, 0,
                  NULL);
     }

@@ -158,6 +158,9 @@ void sim_operator_replaces(struct sim *sim, uint32_t old)
     if (!leads(sim) || sim->log.kind->is_ending(sim) || !sim->watchers[old].voter)
         return;
     for (uint32_t i = 0; i < SIM_WATCHERS_MAX; i++) {
+        /* The daemon refuses it: two that never came would leave no majority of those that are. */
+        if (sim->watchers[i].voter && sim->watchers[i].awaited && i != old)
+            return;
         if (sim->watchers[i].voter || sim->now_us < sim->watchers[i].named_us + 1000000)
             continue;
         /* One that was replaced before is switched off when its place is needed. */

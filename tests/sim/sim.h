@@ -167,6 +167,7 @@ struct sim_watcher {
     uint64_t named_us;        /* since when the machine has this name */
     bool voter;               /* in the set that the log goes on with */
     bool lost;                /* its disk is gone: only a replacement helps */
+    bool awaited;             /* it is in the set and has not joined yet */
     struct ha_cluster *saved; /* its last snapshot, NULL: none ... */
     uint64_t saved_index;     /* ... of this index */
     uint64_t lags_until_us;   /* it does not learn what has committed */

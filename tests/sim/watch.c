@@ -151,6 +151,7 @@ void sim_watcher_start(struct sim *sim, uint32_t node)
         watcher->brain = malloc(sizeof(*watcher->brain));
     assert(watcher->brain != NULL);
     ha_watcher_init(watcher->brain, &options);
+    watcher->awaited = false;
     sim->nodes[node].alive = true;
     sim->nodes[node].incarnation++;
     watcher->lags_until_us = 0;
