@@ -32,6 +32,7 @@ enum ha_nft_set {
     HA_NFT_EXEMPT6,
     HA_NFT_VIP6,
     HA_NFT_VIP6_OPEN,
+    HA_NFT_VIP4_PACKETS, /* the same as VIP4, where packets are looked at */
     HA_NFT_VIP4,
     HA_NFT_VIP4_OPEN,
     HA_NFT_TICKET, /* last: it is no content */

@@ -9,6 +9,7 @@
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter_arp.h>
+#include <linux/rtnetlink.h>
 
 #include "agents/host/nl.h"
 #include "lib/base/check.h"
@@ -29,6 +30,7 @@ const struct ha_nft_set_info ha_nft_sets[HA_NFT_SETS] = {
     [HA_NFT_EXEMPT6] = {"exempt6", NFPROTO_INET, true, TYPE_PAIR(TYPE_IPV6), 40},
     [HA_NFT_VIP6] = {"vip6", NFPROTO_INET, false, TYPE_IPV6, 16},
     [HA_NFT_VIP6_OPEN] = {"vip6_open", NFPROTO_INET, true, TYPE_IPV6, 16},
+    [HA_NFT_VIP4_PACKETS] = {"vip4", NFPROTO_INET, false, TYPE_IPV4, 4},
     [HA_NFT_VIP4] = {"vip4", NFPROTO_ARP, false, TYPE_IPV4, 4},
     [HA_NFT_VIP4_OPEN] = {"vip4_open", NFPROTO_ARP, true, TYPE_IPV4, 4},
     [HA_NFT_TICKET] = {"ticket", NFPROTO_INET, true, TYPE_PORT, 2},
@@ -39,19 +41,20 @@ static const struct {
     uint8_t family;
     uint32_t hook;
 } chains[] = {
+    {"prerouting", NFPROTO_INET, NF_INET_PRE_ROUTING},
     {"input", NFPROTO_INET, NF_INET_LOCAL_IN},
     {"output", NFPROTO_INET, NF_INET_LOCAL_OUT},
     {"output", NFPROTO_ARP, NF_ARP_OUT},
 };
 
 /* One step of a rule. Registers are 32-bit slots, from 0. */
-enum op { END, META, LOAD, MASK, IS, IS_NOT, IN, NOT_IN, ACCEPT, DROP, RESET };
+enum op { END, META, LOAD, FIB, MASK, IS, IS_NOT, NOT_NUMBER, IN, NOT_IN, ACCEPT, DROP, RESET };
 
 struct step {
     enum op op;
     uint8_t slot;
-    uint8_t what;         /* META: key; LOAD: base; IN, NOT_IN: set */
-    uint8_t offset, size; /* LOAD; IS, IS_NOT, MASK: size */
+    uint8_t what;         /* META: key; LOAD: base; FIB: result; IN, NOT_IN: set; NOT_NUMBER */
+    uint8_t offset, size; /* LOAD; IS, IS_NOT, MASK: size; FIB: size, of what it looks up */
     uint8_t value[2];     /* IS, IS_NOT, MASK */
 };
 
@@ -90,6 +93,20 @@ struct step {
             0                                                                  \
         }                                                                      \
     }
+/* TCP for a virtual IP, with the address at @offset, that has left this host: not ours, and on its
+ * way back out of where it came in. */
+#define LEFT(set, offset, size)                                                            \
+    PROTOCOL(IPPROTO_TCP), {LOAD, 0, NETWORK, offset, size, {0}}, {IN, 0, set, 0, 0, {0}}, \
+        {FIB, 0, NFT_FIB_RESULT_ADDRTYPE, 0, NFTA_FIB_F_DADDR, {0}},                       \
+        {NOT_NUMBER, 0, RTN_LOCAL, 0, 0, {0}},                                             \
+        {FIB, 0, NFT_FIB_RESULT_OIF, 0, NFTA_FIB_F_DADDR | NFTA_FIB_F_IIF, {0}},           \
+        {NOT_NUMBER, 0, 0, 0, 0, {0}},                                                     \
+    {                                                                                      \
+        RESET, 0, 0, 0, 0,                                                                 \
+        {                                                                                  \
+            0                                                                              \
+        }                                                                                  \
+    }
 #define ND_TYPE(number)              \
     {LOAD, 0, TRANSPORT, 0, 1, {0}}, \
     {                                \
@@ -98,13 +115,17 @@ struct step {
             number                   \
         }                            \
     }
-#define STEPS_MAX 10
+#define STEPS_MAX 12
 
 static const struct {
     const char *chain;
     uint8_t family;
     struct step steps[STEPS_MAX];
 } rules[] = {
+    /* A client whose neighbour entry still points here learns at once that nobody answers; it would
+     * otherwise wait a second until it asks anew (RFC 6298 2.1). */
+    {"prerouting", NFPROTO_INET, {FAMILY(NFPROTO_IPV4), LEFT(HA_NFT_VIP4_PACKETS, 16, 4)}},
+    {"prerouting", NFPROTO_INET, {FAMILY(NFPROTO_IPV6), LEFT(HA_NFT_VIP6, 24, 16)}},
     /* Replication connections while a switchover drains, by local end, then remote end. */
     {"input",
      NFPROTO_INET,
@@ -350,6 +371,13 @@ static void put_load(struct nlmsghdr *message, const struct step *step)
     mnl_attr_put_u32(message, NFTA_PAYLOAD_LEN, htonl(step->size));
 }
 
+static void put_fib(struct nlmsghdr *message, const struct step *step)
+{
+    mnl_attr_put_u32(message, NFTA_FIB_DREG, slot_register(step));
+    mnl_attr_put_u32(message, NFTA_FIB_RESULT, htonl(step->what));
+    mnl_attr_put_u32(message, NFTA_FIB_FLAGS, htonl(step->size));
+}
+
 static void put_mask(struct nlmsghdr *message, const struct step *step)
 {
     static const uint8_t zero[2] = {0};
@@ -368,6 +396,16 @@ static void put_compare(struct nlmsghdr *message, const struct step *step)
     put_data(message, NFTA_CMP_DATA, step->value, step->size);
 }
 
+/* Of the kernel's own numbers, in its byte order. */
+static void put_not_number(struct nlmsghdr *message, const struct step *step)
+{
+    const uint32_t number = step->what;
+
+    mnl_attr_put_u32(message, NFTA_CMP_SREG, slot_register(step));
+    mnl_attr_put_u32(message, NFTA_CMP_OP, htonl((uint32_t)NFT_CMP_NEQ));
+    put_data(message, NFTA_CMP_DATA, &number, sizeof(number));
+}
+
 static void put_arguments(struct nlmsghdr *message, const struct step *step)
 {
     switch (step->op) {
@@ -378,12 +416,18 @@ static void put_arguments(struct nlmsghdr *message, const struct step *step)
     case LOAD:
         put_load(message, step);
         return;
+    case FIB:
+        put_fib(message, step);
+        return;
     case MASK:
         put_mask(message, step);
         return;
     case IS:
     case IS_NOT:
         put_compare(message, step);
+        return;
+    case NOT_NUMBER:
+        put_not_number(message, step);
         return;
     case IN:
     case NOT_IN:
@@ -407,9 +451,9 @@ static void put_arguments(struct nlmsghdr *message, const struct step *step)
 static void put_step(struct nlmsghdr *message, const struct step *step)
 {
     static const char *const names[] = {
-        [META] = "meta",      [LOAD] = "payload", [MASK] = "bitwise",  [IS] = "cmp",
-        [IS_NOT] = "cmp",     [IN] = "lookup",    [NOT_IN] = "lookup", [ACCEPT] = "immediate",
-        [DROP] = "immediate", [RESET] = "reject",
+        [META] = "meta",     [LOAD] = "payload",     [FIB] = "fib",        [MASK] = "bitwise",
+        [IS] = "cmp",        [IS_NOT] = "cmp",       [NOT_NUMBER] = "cmp", [IN] = "lookup",
+        [NOT_IN] = "lookup", [ACCEPT] = "immediate", [DROP] = "immediate", [RESET] = "reject",
     };
     struct nlattr *element = mnl_attr_nest_start(message, NFTA_LIST_ELEM), *data;
 

@@ -110,6 +110,15 @@ int host_new_ns(void)
     return fd;
 }
 
+void host_give_link(const char *name, int ns)
+{
+    char command[128];
+
+    (void)snprintf(command, sizeof(command), "ip link set %s netns /proc/%d/fd/%d", name,
+                   (int)getpid(), ns);
+    host_run(command);
+}
+
 /* Outlives the test to take its cgroups away, whatever became of it. */
 static void start_guardian(struct host *host)
 {
@@ -150,13 +159,7 @@ bool host_setup(struct host *host)
     host->peer_ns = host_new_ns();
     host->ns = host_new_ns();
     host_run("ip link add eth0 type veth peer name eth1");
-    {
-        char command[128];
-
-        (void)snprintf(command, sizeof(command), "ip link set eth1 netns /proc/%d/fd/%d",
-                       (int)getpid(), host->peer_ns);
-        host_run(command);
-    }
+    host_give_link("eth1", host->peer_ns);
     host_run("ip address add 10.77.0.1/24 dev eth0");
     host_run("ip -6 address add fd77::1/64 dev eth0 nodad");
     host_run("ip link set eth0 up");

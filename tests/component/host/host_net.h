@@ -30,6 +30,8 @@ void host_enter(const struct host *host);
 void host_enter_peer(const struct host *host);
 /* A network namespace of its own; the caller is moved there. */
 int host_new_ns(void);
+/* Move an interface from the caller's namespace into another. */
+void host_give_link(const char *name, int ns);
 
 /* Run a command line, fail the test if it fails; split at spaces. */
 void host_run(const char *command);

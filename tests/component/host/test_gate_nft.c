@@ -1,6 +1,7 @@
 /* The nft gate: timed elements close both directions, also where nobody is alive to do it, and come
  * back after a flush. */
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -551,6 +552,93 @@ static void test_unguarded_port_passes(void **state)
     (void)close(fd);
 }
 
+/* The client's neighbour entry still names this host, which has given the address away. */
+static void refuses_after_it_left(const char *address)
+{
+    char command[128];
+    struct ha_ip vip;
+    uint64_t before_ns;
+    int fd;
+
+    assert_int_equal(ha_ip_parse(address, &vip), HA_OK);
+    host_enter_peer(&host);
+    (void)snprintf(command, sizeof(command),
+                   "ip neigh replace %s lladdr 02:00:00:00:77:01 nud permanent dev eth0", address);
+    host_run(command);
+    assert_int_equal(host_connect(address, port, 50), -1); /* nobody says anything */
+    host_enter(&host);
+    assert_int_equal(ha_gates_set_vip(gates, port, &vip, NULL), HA_OK);
+    host_enter_peer(&host);
+    before_ns = ha_clock_boot_ns();
+    assert_int_equal(host_connect(address, port, 10000), -1);
+    assert_true(ha_clock_boot_ns() - before_ns < 10000ull * MS); /* refused, not timed out */
+    /* While it is here it is served, also by way of the loopback. */
+    host_enter(&host);
+    (void)set_for_ms(10000);
+    (void)snprintf(command, sizeof(command), "ip address add %s dev eth0%s", address,
+                   vip.family == AF_INET ? "" : " nodad");
+    host_run(command);
+    for (int i = 0; i < 2; i++) {
+        fd = host_connect(address, port, 1000);
+        assert_int_equal(host_ask(fd, 1000), 0);
+        (void)close(fd);
+        host_enter_peer(&host);
+    }
+    host_enter(&host);
+    (void)snprintf(command, sizeof(command), "ip address del %s dev eth0", address);
+    host_run(command);
+    assert_int_equal(ha_gates_set_vip(gates, port, NULL, NULL), HA_OK);
+    host_enter_peer(&host);
+    assert_int_equal(host_connect(address, port, 50), -1);
+    host_enter(&host);
+}
+
+static void test_clients_of_an_address_that_left_are_refused(void **state)
+{
+    (void)state;
+    host_run("ip link set eth0 address 02:00:00:00:77:01");
+    refuses_after_it_left("10.77.0.9");
+    refuses_after_it_left("fd77::9");
+}
+
+/* A host that routes for containers of its own: what comes in elsewhere is on its way to the new
+ * primary. */
+static void test_routed_clients_of_an_address_that_left_pass(void **state)
+{
+    const struct ha_ip vip = {.family = AF_INET, .bytes = {10, 77, 0, 9}};
+    int inside, fd;
+    pid_t other;
+    uint16_t other_port;
+
+    (void)state;
+    assert_int_equal(ha_gates_set_vip(gates, port, &vip, NULL), HA_OK);
+    host_enter_peer(&host);
+    host_run("ip neigh flush dev eth0");
+    host_run("ip address add 10.77.0.9/32 dev eth0");
+    host_run("ip route add 10.78.0.0/24 via 10.77.0.1");
+    other = host_serve(NULL, &other_port);
+    inside = host_new_ns();
+    host_run("ip link add eth1 type veth peer name eth0");
+    host_run("ip address add 10.78.0.2/24 dev eth0");
+    host_run("ip link set eth0 up");
+    host_give_link("eth1", host.ns);
+    host_enter(&host);
+    host_run("ip address add 10.78.0.1/24 dev eth1");
+    host_run("ip link set eth1 up");
+    host_run("sysctl -qw net.ipv4.ip_forward=1");
+    assert_int_equal(setns(inside, CLONE_NEWNET), 0);
+    host_run("ip route add default via 10.78.0.1");
+    fd = host_connect("10.77.0.9", other_port, 1000);
+    assert_int_equal(host_ask(fd, 1000), 0);
+    (void)close(fd);
+    (void)close(inside);
+    host_end(other);
+    host_enter_peer(&host);
+    host_run("ip address del 10.77.0.9/32 dev eth0");
+    host_run("ip route del 10.78.0.0/24");
+    host_enter(&host);
+}
+
 static void test_both_share_one_instance(void **state)
 {
     struct ha_gate_options options = options_of();
@@ -675,6 +763,8 @@ static const struct CMUnitTest tests[] = {
     TEST(test_restarted_agent_finds_its_gate),
     TEST(test_exempt_connection_drains),
     TEST(test_unguarded_port_passes),
+    TEST(test_clients_of_an_address_that_left_are_refused),
+    TEST(test_routed_clients_of_an_address_that_left_pass),
     TEST(test_both_share_one_instance),
     TEST(test_beside_what_a_check_closed_opens_again),
     TEST(test_many_ports),
