@@ -3,7 +3,7 @@
  * The twin of tests/support/writer.c, with the same log. It tries its hosts in turn, as libpq does
  * with several of them and target_session_attrs=read-write, but gives each only --connect ms, where
  * libpq's shortest is 2 s: what is measured is the failover, not a client's patience. Blocking with
- * deadlines, one thread. The table is `writes (prefix text, n bigint)`. */
+ * deadlines, one thread. The table is `writes (prefix text, number bigint)`. */
 #include <argp.h>
 #include <inttypes.h>
 #include <poll.h>

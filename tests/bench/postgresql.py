@@ -9,7 +9,7 @@ from system import DATABASES, LabError, System, WATCHERS, address, hafolab, now_
 
 PORT = 5432
 BIN = "/usr/lib/postgresql/15/bin"
-TABLE = "CREATE TABLE IF NOT EXISTS writes (prefix text, n bigint)"
+TABLE = "CREATE TABLE IF NOT EXISTS writes (prefix text, number bigint, PRIMARY KEY (prefix, number))"
 
 
 def descendants(pid):
@@ -45,8 +45,8 @@ class PostgresqlSystem(System):
             raise LabError(f"{host}: no postmaster") from error
 
     def written(self, host, prefix):
-        return {int(n) for n in self.sql(host, f"SELECT n FROM writes WHERE prefix = '{prefix}'",
-                                         60).split()}
+        return {int(number) for number in
+                self.sql(host, f"SELECT number FROM writes WHERE prefix = '{prefix}'", 60).split()}
 
     def forget(self, primary):
         self.sql(primary, f"{TABLE}; TRUNCATE writes")
@@ -62,6 +62,7 @@ class PostgresqlSystem(System):
 class HafailoverPostgresql(PostgresqlSystem, Hafailover):
     """hafailover, with the quickstart's lab for PostgreSQL."""
     short = "hp"
+    login = "user=app dbname=postgres"  # the lab's clients; the table is made by it too
 
     def __init__(self, build):
         super().__init__(build)
