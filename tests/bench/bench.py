@@ -73,7 +73,8 @@ class Bench:
     def profiles(self, system):
         wanted = self.args.profiles or \
             (QUICK_PROFILES[system.title] if self.args.quick else list(system.profiles))
-        return [profile for profile in system.profiles if profile in wanted]
+        return [profile for profile in system.profiles
+                if profile in wanted or f"{system.title}/{profile}".lower() in wanted]
 
     def up(self):
         for system in self.systems:
@@ -145,7 +146,8 @@ def parse():
     parser.add_argument("--minutes", type=float, help="of calm, for each profile (60; quick: 0.5)")
     parser.add_argument("--systems", nargs="+", type=str.lower,
                         help="hafailover sentinel patroni, or hafailover/redis")
-    parser.add_argument("--profiles", nargs="+", help="default fast tight 1000ms")
+    parser.add_argument("--profiles", nargs="+", type=str.lower,
+                        help="default fast tight 1000ms, or hafailover/default")
     parser.add_argument("--faults", nargs="+", choices=list(measure.FAULTS),
                         default=list(measure.FAULTS))
     parser.add_argument("--services", nargs="+", type=int, help="how many, for cost and scale")
