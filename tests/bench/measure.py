@@ -14,7 +14,7 @@ HOLD_S = 2.0       # a fault lasts this long after writes go on
 SETTLE_S = 120
 MAIN_US, INSIDE_US, DIRECT_US = 1000, 2000, 2000
 FAULTS = {"kill": "kill -9", "stop": "SIGSTOP", "cut": "link cut", "drop": "silent drop",
-          "switchover": "switchover"}
+          "leader": "link cut, of the leading watcher too", "switchover": "switchover"}
 
 
 @dataclasses.dataclass

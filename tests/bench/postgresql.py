@@ -186,6 +186,15 @@ class Patroni(PostgresqlSystem):
                 continue
         raise LabError("nobody tells the timeline")
 
+    def leading_watcher(self):
+        """Of etcd."""
+        for host in WATCHERS:
+            state = json.loads(self.on(host, "curl", "-s", "-m", "2", "-X", "POST", "-d", "{}",
+                                       f"http://{address(host)}:2379/v3/maintenance/status"))
+            if state["leader"] == state["header"]["member_id"]:
+                return host
+        raise LabError("etcd has no leader")
+
     def switchover(self, primary):
         """What patronictl switchover asks for, without its start."""
         at = now_ns()

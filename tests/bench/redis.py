@@ -61,6 +61,9 @@ class Hafailover(RedisSystem):
     def failovers(self):
         return self.service()["epoch"]
 
+    def leading_watcher(self):
+        return self.leader()
+
     def switchover(self, primary):
         # Until there is a verb for a planned change, an operator's failover is the nearest.
         verb = "switchover" if "switchover" in self.ctl("--help").stdout else "failover"

@@ -127,6 +127,10 @@ class System(hafolab.Lab):
     def forget(self, primary):
         """Remove what clients have written."""
 
+    def leading_watcher(self):
+        """The host whose watcher leads the others, where one does."""
+        return WATCHERS[0]
+
     # --- shared ---
 
     def up(self):
@@ -204,6 +208,14 @@ class System(hafolab.Lab):
         at = now_ns()
         self.call("cut", primary, "from")
         self.call("cut", primary, "to")
+        return at
+
+    def fault_leader(self, primary):
+        """Primary and leader are lost together, as if on one host."""
+        leader = self.leading_watcher()
+        at = now_ns()
+        self.call("cut", primary)
+        self.call("cut", leader)
         return at
 
     def fault_switchover(self, primary):
