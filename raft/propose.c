@@ -156,6 +156,15 @@ void ha_propose_link_down(struct ha_seat *seat, uint32_t peer)
         end(p, HA_RAFT_UNKNOWN, HA_EUNREACH, "the link to the leader broke");
 }
 
+/* Whether somebody else leads than who has it: that one answers late or never, and it may be in the
+ * log or not. Its host may be stopped or cut off, and the link be up for long. */
+static bool has_been_outlived(const struct ha_seat *seat, const struct ha_proposal *p)
+{
+    const uint32_t leader = ha_seat_leader(seat);
+
+    return p->state == FORWARDED && leader != 0 && leader != p->forwarded_to;
+}
+
 static void on_applied(struct raft_apply *req, int status, void *result)
 {
     struct ha_proposal *p = req->data;
@@ -333,6 +342,8 @@ void ha_propose_turn(struct ha_seat *seat)
     publish_hash(seat);
     TAILQ_FOREACH(p, &propose->open, link)
     {
+        if (has_been_outlived(seat, p))
+            end(p, HA_RAFT_UNKNOWN, HA_EUNREACH, "another watcher leads now");
         if (p->state == QUEUED && may_advance)
             may_advance = advance(seat, p, now_ms);
         if (p->state != DONE && now_ms >= p->deadline_ms) {

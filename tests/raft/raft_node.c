@@ -4,7 +4,8 @@
  *   raft_node DIR RECORDS ID FREE_MIN bootstrap|start ADDRESS1 ADDRESS2
  * ADDRESS3
  *
- * Proposes as fast as outcomes come, four at a time. Appends to RECORDS, one
+ * Proposes as fast as outcomes come, four at a time; each is given up after
+ * HA_PROPOSE_MS (default 1000). Appends to RECORDS, one
  * write(2) each, so that what was told stays told: {1 acknowledged, request,
  * index}, {2 applied, request, index} and {3 state, hash, index} on SIGTERM.
  * Exit 0 after SIGTERM, 3 fatal, 4 does not start. */
@@ -169,10 +170,12 @@ static void on_timer(uv_timer_t *timer)
 
 static bool set_options(struct ha_raft_options *options, char *argv[])
 {
-    uint64_t id;
+    const char *propose_ms = getenv("HA_PROPOSE_MS");
+    uint64_t id, timeout_ms = 1000;
 
     ha_raft_options_init(options);
     if (ha_text_u64(argv[3], 3, &id) != HA_OK ||
+        (propose_ms != NULL && ha_text_u64(propose_ms, UINT32_MAX, &timeout_ms) != HA_OK) ||
         ha_text_u64(argv[4], UINT64_MAX, &options->free_min_bytes) != HA_OK)
         return false;
     options->cluster_id = 9;
@@ -182,7 +185,7 @@ static bool set_options(struct ha_raft_options *options, char *argv[])
     options->plain = true;
     options->snapshot_threshold = 500;
     options->snapshot_trailing = 50;
-    options->propose_timeout_ms = 1000;
+    options->propose_timeout_ms = (uint32_t)timeout_ms;
     options->peer_count = 3;
     for (uint32_t i = 0; i < 3; i++) {
         options->peers[i].id = i + 1;

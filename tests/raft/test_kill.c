@@ -193,6 +193,29 @@ static void read_records(unsigned i, struct tally *tally, uint64_t kind)
     (void)fclose(file);
 }
 
+/* How much of what @i itself proposed it was told to be in the log. */
+static uint64_t acknowledged_to(unsigned i)
+{
+    FILE *file = fopen(processes[i].records, "rb");
+    uint64_t words[3], count = 0;
+
+    assert_non_null(file);
+    while (fread(words, sizeof(words), 1, file) == 1)
+        count += words[0] == 1;
+    (void)fclose(file);
+    return count;
+}
+
+static void await_more(unsigned i)
+{
+    const uint64_t before = acknowledged_to(i), end_ms = now_ms() + 30000;
+
+    while (acknowledged_to(i) <= before + 8) { /* what was on its way may still come */
+        assert_true(now_ms() < end_ms);
+        pause_ms(20);
+    }
+}
+
 /* Let all come to rest, end them, and compare everything they said. */
 static void settle_and_judge(struct tally *tally)
 {
@@ -258,6 +281,32 @@ static void test_killed_at_any_instant(void **state)
     print_message("# %u kills, %" PRIu64 " acknowledged, %" PRIu64 " applied records, last index"
                   " %" PRIu64 "\n",
                   kills, tally.acknowledged, tally.applied, tally.index[1]);
+    remove_files();
+}
+
+/* Its host's kernel keeps the links of a stopped leader alive: what was forwarded to it is given up
+ * when another leads, not when its time is over. */
+static void test_a_stopped_leader_is_not_waited_for(void **state)
+{
+    struct tally tally;
+
+    (void)state;
+    set_up_files("/tmp");
+    assert_int_equal(setenv("HA_PROPOSE_MS", "600000", 1), 0);
+    for (unsigned i = 1; i <= 3; i++)
+        start(i, "1");
+    assert_int_equal(unsetenv("HA_PROPOSE_MS"), 0);
+    for (unsigned i = 1; i <= 3; i++)
+        await_more(i);
+    for (unsigned stopped = 1; stopped <= 3; stopped++) { /* one of them leads */
+        assert_int_equal(kill(processes[stopped].pid, SIGSTOP), 0);
+        for (unsigned i = 1; i <= 3; i++)
+            if (i != stopped)
+                await_more(i);
+        assert_int_equal(kill(processes[stopped].pid, SIGCONT), 0);
+        await_more(stopped);
+    }
+    settle_and_judge(&tally);
     remove_files();
 }
 
@@ -332,6 +381,7 @@ static void test_disks_that_fill_and_are_freed(void **state)
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_killed_at_any_instant),
+    cmocka_unit_test(test_a_stopped_leader_is_not_waited_for),
     cmocka_unit_test(test_disks_that_fill_and_are_freed),
 };
 
