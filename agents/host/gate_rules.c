@@ -55,7 +55,7 @@ struct step {
     uint8_t slot;
     uint8_t what;         /* META: key; LOAD: base; FIB: result; IN, NOT_IN: set; NOT_NUMBER */
     uint8_t offset, size; /* LOAD; IS, IS_NOT, MASK: size; FIB: size, of what it looks up */
-    uint8_t value[2];     /* IS, IS_NOT, MASK */
+    uint8_t value[8];     /* IS, IS_NOT, MASK */
 };
 
 #define NETWORK NFT_PAYLOAD_NETWORK_HEADER
@@ -122,6 +122,13 @@ static const struct {
     uint8_t family;
     struct step steps[STEPS_MAX];
 } rules[] = {
+    /* With br_netfilter what a bridge only hands on comes by here too, and is on its way to the
+     * address. (A device without a kind ends the rule.) */
+    {"prerouting",
+     NFPROTO_INET,
+     {{META, 0, NFT_META_IIFKIND, 0, 0, {0}},
+      {IS, 0, 0, 0, 8, "bridge"},
+      {ACCEPT, 0, 0, 0, 0, {0}}}},
     /* A client whose neighbour entry still points here learns at once that nobody answers; it would
      * otherwise wait a second until it asks anew (RFC 6298 2.1). */
     {"prerouting", NFPROTO_INET, {FAMILY(NFPROTO_IPV4), LEFT(HA_NFT_VIP4_PACKETS, 16, 4)}},
@@ -380,7 +387,7 @@ static void put_fib(struct nlmsghdr *message, const struct step *step)
 
 static void put_mask(struct nlmsghdr *message, const struct step *step)
 {
-    static const uint8_t zero[2] = {0};
+    static const uint8_t zero[sizeof(step->value)] = {0};
 
     mnl_attr_put_u32(message, NFTA_BITWISE_SREG, slot_register(step));
     mnl_attr_put_u32(message, NFTA_BITWISE_DREG, slot_register(step));

@@ -585,7 +585,8 @@ static void refuses_after_it_left(const char *address)
         host_enter_peer(&host);
     }
     host_enter(&host);
-    (void)snprintf(command, sizeof(command), "ip address del %s dev eth0", address);
+    (void)snprintf(command, sizeof(command), "ip address del %s/%u dev eth0", address,
+                   vip.family == AF_INET ? 32u : 128u);
     host_run(command);
     assert_int_equal(ha_gates_set_vip(gates, port, NULL, NULL), HA_OK);
     host_enter_peer(&host);
@@ -599,6 +600,34 @@ static void test_clients_of_an_address_that_left_are_refused(void **state)
     host_run("ip link set eth0 address 02:00:00:00:77:01");
     refuses_after_it_left("10.77.0.9");
     refuses_after_it_left("fd77::9");
+}
+
+/* Where the address was on a bridge nobody is refused: frames that the bridge hands on come by too.
+ */
+static void test_nobody_is_refused_on_a_bridge(void **state)
+{
+    const struct ha_ip vip = {.family = AF_INET, .bytes = {10, 77, 0, 9}};
+    uint64_t before_ns;
+
+    (void)state;
+    assert_int_equal(ha_gates_set_vip(gates, port, &vip, NULL), HA_OK);
+    host_run("ip link add br0 address 02:00:00:00:77:02 type bridge");
+    host_run("ip address del 10.77.0.1/24 dev eth0");
+    host_run("ip link set eth0 master br0");
+    host_run("ip address add 10.77.0.1/24 dev br0");
+    host_run("ip link set br0 up");
+    host_enter_peer(&host);
+    host_run("ip neigh flush dev eth0");
+    host_run("ip neigh replace 10.77.0.9 lladdr 02:00:00:00:77:02 nud permanent dev eth0");
+    assert_int_equal(host_connect("10.77.0.1", port, 1000), -1); /* the bridge works: refused */
+    before_ns = ha_clock_boot_ns();
+    assert_int_equal(host_connect("10.77.0.9", port, 200), -1);
+    assert_true(ha_clock_boot_ns() - before_ns >= 200 * MS);
+    host_run("ip neigh del 10.77.0.9 dev eth0");
+    host_run("ip neigh flush dev eth0");
+    host_enter(&host);
+    host_run("ip link del br0");
+    host_run("ip address add 10.77.0.1/24 dev eth0");
 }
 
 /* A host that routes for containers of its own: what comes in elsewhere is on its way to the new
@@ -764,6 +793,7 @@ static const struct CMUnitTest tests[] = {
     TEST(test_exempt_connection_drains),
     TEST(test_unguarded_port_passes),
     TEST(test_clients_of_an_address_that_left_are_refused),
+    TEST(test_nobody_is_refused_on_a_bridge),
     TEST(test_routed_clients_of_an_address_that_left_pass),
     TEST(test_both_share_one_instance),
     TEST(test_beside_what_a_check_closed_opens_again),
