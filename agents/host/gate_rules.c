@@ -93,19 +93,20 @@ struct step {
             0                                                                  \
         }                                                                      \
     }
-/* TCP for a virtual IP, with the address at @offset, that has left this host: not ours, and on its
- * way back out of where it came in. */
-#define LEFT(set, offset, size)                                                            \
-    PROTOCOL(IPPROTO_TCP), {LOAD, 0, NETWORK, offset, size, {0}}, {IN, 0, set, 0, 0, {0}}, \
-        {FIB, 0, NFT_FIB_RESULT_ADDRTYPE, 0, NFTA_FIB_F_DADDR, {0}},                       \
-        {NOT_NUMBER, 0, RTN_LOCAL, 0, 0, {0}},                                             \
-        {FIB, 0, NFT_FIB_RESULT_OIF, 0, NFTA_FIB_F_DADDR | NFTA_FIB_F_IIF, {0}},           \
-        {NOT_NUMBER, 0, 0, 0, 0, {0}},                                                     \
-    {                                                                                      \
-        RESET, 0, 0, 0, 0,                                                                 \
-        {                                                                                  \
-            0                                                                              \
-        }                                                                                  \
+/* An opening of TCP to a virtual IP, with the address at @offset, that has left this host: not
+ * ours, and on its way back out of where it came in. */
+#define LEFT(set, offset, size)                                                                   \
+    PROTOCOL(IPPROTO_TCP), {LOAD, 0, TRANSPORT, 13, 1, {0}}, {MASK, 0, 0, 0, 1, {0x12}},          \
+        {IS, 0, 0, 0, 1, {0x02}}, {LOAD, 0, NETWORK, offset, size, {0}}, {IN, 0, set, 0, 0, {0}}, \
+        {FIB, 0, NFT_FIB_RESULT_ADDRTYPE, 0, NFTA_FIB_F_DADDR, {0}},                              \
+        {NOT_NUMBER, 0, RTN_LOCAL, 0, 0, {0}},                                                    \
+        {FIB, 0, NFT_FIB_RESULT_OIF, 0, NFTA_FIB_F_DADDR | NFTA_FIB_F_IIF, {0}},                  \
+        {NOT_NUMBER, 0, 0, 0, 0, {0}},                                                            \
+    {                                                                                             \
+        RESET, 0, 0, 0, 0,                                                                        \
+        {                                                                                         \
+            0                                                                                     \
+        }                                                                                         \
     }
 #define ND_TYPE(number)              \
     {LOAD, 0, TRANSPORT, 0, 1, {0}}, \
@@ -115,7 +116,7 @@ struct step {
             number                   \
         }                            \
     }
-#define STEPS_MAX 12
+#define STEPS_MAX 14
 
 static const struct {
     const char *chain;
@@ -129,8 +130,9 @@ static const struct {
      {{META, 0, NFT_META_IIFKIND, 0, 0, {0}},
       {IS, 0, 0, 0, 8, "bridge"},
       {ACCEPT, 0, 0, 0, 0, {0}}}},
-    /* A client whose neighbour entry still points here learns at once that nobody answers; it would
-     * otherwise wait a second until it asks anew (RFC 6298 2.1). */
+    /* Openings only: connections survive where the address is gone for a moment and comes back
+     * here. A client whose neighbour entry still points here learns at once that nobody answers; it
+     * would otherwise wait a second until it asks anew (RFC 6298 2.1). */
     {"prerouting", NFPROTO_INET, {FAMILY(NFPROTO_IPV4), LEFT(HA_NFT_VIP4_PACKETS, 16, 4)}},
     {"prerouting", NFPROTO_INET, {FAMILY(NFPROTO_IPV6), LEFT(HA_NFT_VIP6, 24, 16)}},
     /* Replication connections while a switchover drains, by local end, then remote end. */
