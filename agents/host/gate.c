@@ -80,16 +80,15 @@ int ha_gates_unguard(struct ha_gates *gates, uint16_t port, struct ha_err *err)
 
 static int drop_vip(struct ha_gates *gates, struct ha_ip *vip, struct ha_err *err)
 {
-    struct ha_nft_element elements[1 + HA_KNOWN_GUARDS_MAX];
-    size_t count;
+    const struct ha_nft_element elements[] = {ha_known_vip_element(vip, true, 0),
+                                              ha_known_vip_element(vip, false, 0),
+                                              ha_known_refuse_element(vip)};
     int code = HA_OK;
 
     if (vip->family == 0)
         return HA_OK;
-    elements[0] = ha_known_vip_element(vip, 0);
-    count = 1 + ha_known_vip_guards(vip, elements + 1);
     if (gates->has_nft)
-        code = ha_nft_put(gates->nft, elements, count, true, NULL, err);
+        code = ha_nft_put(gates->nft, elements, HA_ARRAY_LEN(elements), true, NULL, err);
     if (code == HA_OK)
         *vip = (struct ha_ip){0};
     return code;
@@ -99,7 +98,7 @@ int ha_gates_set_vip(struct ha_gates *gates, uint16_t port, const struct ha_ip *
                      struct ha_err *err)
 {
     struct ha_known_port *record = ha_known_find(gates, port);
-    struct ha_nft_element elements[HA_KNOWN_GUARDS_MAX];
+    struct ha_nft_element elements[2];
     struct ha_known_orphan *orphan;
     struct ha_ip *vip;
     int code = HA_OK;
@@ -118,9 +117,10 @@ int ha_gates_set_vip(struct ha_gates *gates, uint16_t port, const struct ha_ip *
     if (code != HA_OK)
         return code;
     orphan = ha_known_orphan(gates, addr);
+    elements[0] = ha_known_vip_element(addr, false, 0);
+    elements[1] = ha_known_refuse_element(addr);
     if (gates->has_nft)
-        code =
-            ha_nft_put(gates->nft, elements, ha_known_vip_guards(addr, elements), false, NULL, err);
+        code = ha_nft_put(gates->nft, elements, HA_ARRAY_LEN(elements), false, NULL, err);
     if (code != HA_OK)
         return code;
     *vip = *addr;
@@ -145,7 +145,7 @@ static size_t timed_elements(const struct ha_known_port *record, uint64_t deadli
     for (size_t i = 0; i < HA_KNOWN_VIPS_MAX && with_vip; i++) {
         if (record->vips[i].family == 0)
             continue;
-        elements[count] = ha_known_vip_element(&record->vips[i], deadline_ns);
+        elements[count] = ha_known_vip_element(&record->vips[i], true, deadline_ns);
         elements[count++].absent = record->vip_deadline_ns <= now_ns;
     }
     return count;
@@ -215,7 +215,7 @@ static int put_vips(struct ha_gates *gates, struct ha_known_port *record, uint64
     for (size_t i = 0; i < HA_KNOWN_VIPS_MAX; i++) {
         if (record->vips[i].family == 0)
             continue;
-        elements[count] = ha_known_vip_element(&record->vips[i], deadline_ns);
+        elements[count] = ha_known_vip_element(&record->vips[i], true, deadline_ns);
         elements[count++].absent = record->vip_deadline_ns <= now_ns;
     }
     if (count == 0)
@@ -339,7 +339,7 @@ static int read_nft(struct ha_gates *gates, const struct ha_known_port *record,
     for (size_t i = 0; i < HA_KNOWN_VIPS_MAX && (code == HA_OK || code == HA_ENOENT); i++) {
         if (record->vips[i].family == 0)
             continue;
-        timed = ha_known_vip_element(&record->vips[i], 0);
+        timed = ha_known_vip_element(&record->vips[i], true, 0);
         code = ha_nft_find(gates->nft, &timed, err);
         if (code == HA_OK && timed.deadline_ns > state->vip_ns)
             state->vip_ns = timed.deadline_ns;
@@ -564,9 +564,13 @@ static int check_nft(struct ha_gates *gates, unsigned *found, struct ha_err *err
 
     if (code != HA_OK)
         return code;
-    if (intact && gates->has_nft)
-        return check_ports(gates, found, err);
     content = ha_known_content(gates);
+    if (intact && gates->has_nft) {
+        /* Nothing was missing, and what is there holds if this fails. */
+        if (!ha_nft_suits(gates->nft))
+            (void)ha_nft_install(gates->nft, &content, NULL);
+        return check_ports(gates, found, err);
+    }
     gates->has_nft = ha_nft_install(gates->nft, &content, err) == HA_OK;
     *found |= gates->has_nft ? HA_GATE_FIXED_TABLES : HA_GATE_LOST_TABLES;
     return HA_OK;

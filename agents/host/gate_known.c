@@ -31,24 +31,21 @@ struct ha_nft_element ha_known_port_element(enum ha_nft_set set, uint16_t port,
         .set = set, .key = ha_nft_port_key(port), .deadline_ns = deadline_ns};
 }
 
-struct ha_nft_element ha_known_vip_element(const struct ha_ip *vip, uint64_t deadline_ns)
+struct ha_nft_element ha_known_vip_element(const struct ha_ip *vip, bool timed,
+                                           uint64_t deadline_ns)
 {
-    return (struct ha_nft_element){.set =
-                                       vip->family == AF_INET ? HA_NFT_VIP4_OPEN : HA_NFT_VIP6_OPEN,
+    const enum ha_nft_set set4 = timed ? HA_NFT_VIP4_OPEN : HA_NFT_VIP4;
+    const enum ha_nft_set set6 = timed ? HA_NFT_VIP6_OPEN : HA_NFT_VIP6;
+
+    return (struct ha_nft_element){.set = vip->family == AF_INET ? set4 : set6,
                                    .key = ha_nft_addr_key(vip),
                                    .deadline_ns = deadline_ns};
 }
 
-size_t ha_known_vip_guards(const struct ha_ip *vip, struct ha_nft_element to[HA_KNOWN_GUARDS_MAX])
+struct ha_nft_element ha_known_refuse_element(const struct ha_ip *vip)
 {
-    static const enum ha_nft_set sets4[] = {HA_NFT_VIP4_PACKETS, HA_NFT_VIP4};
-    static const enum ha_nft_set sets6[] = {HA_NFT_VIP6};
-    const enum ha_nft_set *sets = vip->family == AF_INET ? sets4 : sets6;
-    const size_t count = vip->family == AF_INET ? HA_ARRAY_LEN(sets4) : HA_ARRAY_LEN(sets6);
-
-    for (size_t i = 0; i < count; i++)
-        to[i] = (struct ha_nft_element){.set = sets[i], .key = ha_nft_addr_key(vip)};
-    return count;
+    return (struct ha_nft_element){.set = vip->family == AF_INET ? HA_NFT_REFUSE4 : HA_NFT_REFUSE6,
+                                   .key = ha_nft_addr_key(vip)};
 }
 
 struct ha_nft_element ha_known_exempt_element(const struct ha_known_exempt *exempt)
@@ -71,13 +68,14 @@ struct ha_nft_content ha_known_content(struct ha_gates *gates)
         for (size_t v = 0; v < HA_KNOWN_VIPS_MAX; v++) {
             if (record->vips[v].family == 0)
                 continue;
-            to += ha_known_vip_guards(&record->vips[v], to);
-            *to++ = ha_known_vip_element(&record->vips[v], record->vip_deadline_ns);
+            *to++ = ha_known_vip_element(&record->vips[v], false, 0);
+            *to++ = ha_known_vip_element(&record->vips[v], true, record->vip_deadline_ns);
+            *to++ = ha_known_refuse_element(&record->vips[v]);
         }
     }
     for (size_t i = 0; i < gates->orphan_count; i++) {
-        to += ha_known_vip_guards(&gates->orphans[i].vip, to);
-        *to++ = ha_known_vip_element(&gates->orphans[i].vip, gates->orphans[i].deadline_ns);
+        *to++ = ha_known_vip_element(&gates->orphans[i].vip, false, 0);
+        *to++ = ha_known_vip_element(&gates->orphans[i].vip, true, gates->orphans[i].deadline_ns);
     }
     for (size_t i = 0; i < gates->exempt_count; i++)
         *to++ = ha_known_exempt_element(&gates->exempts[i]);

@@ -15,12 +15,9 @@
 #include "lib/base/err.h"
 
 #define HA_KNOWN_VIPS_MAX 2 /* one per family */
-#define HA_KNOWN_GUARDS_MAX 2
 #define HA_KNOWN_ORPHANS_MAX ((size_t)HA_GATE_PORTS_MAX * HA_KNOWN_VIPS_MAX)
-/* Ports and addresses of records, orphans. */
-#define HA_KNOWN_CONTENT_MAX                                                       \
-    (HA_GATE_PORTS_MAX * (2 + 2 * (1 + HA_KNOWN_GUARDS_MAX) * HA_KNOWN_VIPS_MAX) + \
-     HA_GATE_EXEMPT_MAX)
+/* Ports, three elements for each address of theirs and two for each orphan, exemptions. */
+#define HA_KNOWN_CONTENT_MAX (HA_GATE_PORTS_MAX * (2 + 5 * HA_KNOWN_VIPS_MAX) + HA_GATE_EXEMPT_MAX)
 
 struct ha_known_port {
     uint16_t port;
@@ -64,10 +61,10 @@ struct ha_known_orphan *ha_known_orphan(struct ha_gates *gates, const struct ha_
 
 struct ha_nft_element ha_known_port_element(enum ha_nft_set set, uint16_t port,
                                             uint64_t deadline_ns);
-/* Of the set that says until when the host answers for it. */
-struct ha_nft_element ha_known_vip_element(const struct ha_ip *vip, uint64_t deadline_ns);
-/* Of those that say that it is managed; returns how many. */
-size_t ha_known_vip_guards(const struct ha_ip *vip, struct ha_nft_element to[HA_KNOWN_GUARDS_MAX]);
+/* @timed: of the set that says what is open. */
+struct ha_nft_element ha_known_vip_element(const struct ha_ip *vip, bool timed,
+                                           uint64_t deadline_ns);
+struct ha_nft_element ha_known_refuse_element(const struct ha_ip *vip);
 struct ha_nft_element ha_known_exempt_element(const struct ha_known_exempt *exempt);
 
 /* Everything that is known, in the handle's scratch memory. */

@@ -14,6 +14,7 @@
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
 
+#include "agents/host/forward.h"
 #include "agents/host/gate_rules.h"
 #include "agents/host/nl.h"
 #include "lib/base/bytes.h"
@@ -37,7 +38,9 @@
 
 struct ha_nft {
     struct ha_nl *nl;
-    uint64_t digest; /* of the tables as installed */
+    uint64_t digest;    /* of the tables as installed ... */
+    bool refuses;       /* ... with the rules that refuse clients */
+    bool cannot_refuse; /* this kernel lacks what they need */
     uint8_t batch[HA_NFT_BATCH_SIZE] __attribute__((aligned(8)));
 };
 
@@ -275,7 +278,8 @@ static bool has_timed(const struct ha_nft_content *content)
 }
 
 /* *ret_late: the ticket had expired. */
-static int install(struct ha_nft *nft, const struct ha_nft_content *content, bool *ret_late)
+static int install(struct ha_nft *nft, const struct ha_nft_content *content, bool refuses,
+                   bool *ret_late)
 {
     const bool timed_any = has_timed(content);
     struct ha_nft_batch batch;
@@ -291,7 +295,7 @@ static int install(struct ha_nft *nft, const struct ha_nft_content *content, boo
     if (timed_any)
         seq_ticket = hand_in_ticket(&batch);
     ha_nft_batch_clear(&batch);
-    ha_nft_batch_tables(&batch, comment);
+    ha_nft_batch_tables(&batch, comment, refuses);
     now_ns = ha_clock_boot_ns();
     for (size_t i = 0; i < content->count; i++) {
         const struct ha_nft_element *element = &content->elements[i];
@@ -301,22 +305,46 @@ static int install(struct ha_nft *nft, const struct ha_nft_content *content, boo
         if (!timed || left_ms != 0)
             ha_nft_batch_add(&batch, element, left_ms);
     }
-    ha_nft_batch_rules(&batch);
+    ha_nft_batch_rules(&batch, refuses);
     result = send_batch(nft, &batch, &seq);
     *ret_late = result == -ENOENT && timed_any && seq == seq_ticket;
     return result;
 }
 
-int ha_nft_install(struct ha_nft *nft, const struct ha_nft_content *content, struct ha_err *err)
+static int install_in_time(struct ha_nft *nft, const struct ha_nft_content *content, bool refuses)
 {
     bool late = false;
     int result, tries = 0;
 
     do {
-        result = install(nft, content, &late);
+        result = install(nft, content, refuses, &late);
     } while (late && ++tries < TICKET_TRIES);
-    if (late)
-        return failed(err, -ETIMEDOUT, "install tables");
+    return late ? -ETIMEDOUT : result;
+}
+
+static bool should_refuse(const struct ha_nft *nft)
+{
+    return !nft->cannot_refuse && !ha_host_forwards();
+}
+
+bool ha_nft_suits(const struct ha_nft *nft)
+{
+    return nft->refuses == should_refuse(nft);
+}
+
+int ha_nft_install(struct ha_nft *nft, const struct ha_nft_content *content, struct ha_err *err)
+{
+    bool refuses = should_refuse(nft);
+    int result = install_in_time(nft, content, refuses);
+
+    /* What only makes clients quicker must not cost the gate. */
+    if (refuses && (result == -ENOENT || result == -EOPNOTSUPP)) {
+        refuses = false;
+        result = install_in_time(nft, content, refuses);
+        nft->cannot_refuse = result == 0;
+    }
+    if (result == 0)
+        nft->refuses = refuses;
     if (result == 0)
         result = look(nft, &nft->digest);
     if (result == -ENOENT) /* an expression or chain type that is not built */

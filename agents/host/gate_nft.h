@@ -32,9 +32,10 @@ enum ha_nft_set {
     HA_NFT_EXEMPT6,
     HA_NFT_VIP6,
     HA_NFT_VIP6_OPEN,
-    HA_NFT_VIP4_PACKETS, /* the same as VIP4, where packets are looked at */
     HA_NFT_VIP4,
     HA_NFT_VIP4_OPEN,
+    HA_NFT_REFUSE4, /* the virtual IPs whose clients are refused while they are elsewhere */
+    HA_NFT_REFUSE6,
     HA_NFT_TICKET, /* last: it is no content */
     HA_NFT_SETS
 };
@@ -77,6 +78,9 @@ int ha_nft_read_all(struct ha_nft *nft, struct ha_nft_content *content, struct h
 int ha_nft_install(struct ha_nft *nft, const struct ha_nft_content *content, struct ha_err *err);
 /* Remove both tables; HA_OK also when there are none. */
 int ha_nft_remove(struct ha_nft *nft, struct ha_err *err);
+/* True when an install now would be of the same rules: while the host forwards nobody is refused,
+ * and a kernel that lacks what that needs does without. */
+bool ha_nft_suits(const struct ha_nft *nft);
 /* True when the tables' rules, chains and sets are as installed. */
 int ha_nft_intact(struct ha_nft *nft, bool *ret_intact, struct ha_err *err);
 

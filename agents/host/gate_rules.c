@@ -30,31 +30,48 @@ const struct ha_nft_set_info ha_nft_sets[HA_NFT_SETS] = {
     [HA_NFT_EXEMPT6] = {"exempt6", NFPROTO_INET, true, TYPE_PAIR(TYPE_IPV6), 40},
     [HA_NFT_VIP6] = {"vip6", NFPROTO_INET, false, TYPE_IPV6, 16},
     [HA_NFT_VIP6_OPEN] = {"vip6_open", NFPROTO_INET, true, TYPE_IPV6, 16},
-    [HA_NFT_VIP4_PACKETS] = {"vip4", NFPROTO_INET, false, TYPE_IPV4, 4},
     [HA_NFT_VIP4] = {"vip4", NFPROTO_ARP, false, TYPE_IPV4, 4},
     [HA_NFT_VIP4_OPEN] = {"vip4_open", NFPROTO_ARP, true, TYPE_IPV4, 4},
+    [HA_NFT_REFUSE4] = {"refuse4", NFPROTO_INET, false, TYPE_IPV4, 4},
+    [HA_NFT_REFUSE6] = {"refuse6", NFPROTO_INET, false, TYPE_IPV6, 16},
     [HA_NFT_TICKET] = {"ticket", NFPROTO_INET, true, TYPE_PORT, 2},
 };
+
+#define REFUSALS "prerouting" /* the chain that a host may do without */
 
 static const struct {
     const char *name;
     uint8_t family;
     uint32_t hook;
 } chains[] = {
-    {"prerouting", NFPROTO_INET, NF_INET_PRE_ROUTING},
+    {REFUSALS, NFPROTO_INET, NF_INET_PRE_ROUTING},
     {"input", NFPROTO_INET, NF_INET_LOCAL_IN},
     {"output", NFPROTO_INET, NF_INET_LOCAL_OUT},
     {"output", NFPROTO_ARP, NF_ARP_OUT},
 };
 
 /* One step of a rule. Registers are 32-bit slots, from 0. */
-enum op { END, META, LOAD, FIB, MASK, IS, IS_NOT, NOT_NUMBER, IN, NOT_IN, ACCEPT, DROP, RESET };
+enum op {
+    END,
+    META,
+    LOAD,
+    ADDRESS_TYPE,
+    MASK,
+    IS,
+    IS_NOT,
+    NOT_NUMBER,
+    IN,
+    NOT_IN,
+    ACCEPT,
+    DROP,
+    RESET
+};
 
 struct step {
     enum op op;
     uint8_t slot;
-    uint8_t what;         /* META: key; LOAD: base; FIB: result; IN, NOT_IN: set; NOT_NUMBER */
-    uint8_t offset, size; /* LOAD; IS, IS_NOT, MASK: size; FIB: size, of what it looks up */
+    uint8_t what;         /* META: key; LOAD: base; IN, NOT_IN: set; NOT_NUMBER: it */
+    uint8_t offset, size; /* LOAD; IS, IS_NOT, MASK: size */
     uint8_t value[8];     /* IS, IS_NOT, MASK */
 };
 
@@ -93,15 +110,11 @@ struct step {
             0                                                                  \
         }                                                                      \
     }
-/* An opening of TCP to a virtual IP, with the address at @offset, that has left this host: not
- * ours, and on its way back out of where it came in. */
-#define LEFT(set, offset, size)                                                                   \
+/* An opening of TCP to a virtual IP, with the address at @offset, that is not here. */
+#define ELSEWHERE(set, offset, size)                                                              \
     PROTOCOL(IPPROTO_TCP), {LOAD, 0, TRANSPORT, 13, 1, {0}}, {MASK, 0, 0, 0, 1, {0x12}},          \
         {IS, 0, 0, 0, 1, {0x02}}, {LOAD, 0, NETWORK, offset, size, {0}}, {IN, 0, set, 0, 0, {0}}, \
-        {FIB, 0, NFT_FIB_RESULT_ADDRTYPE, 0, NFTA_FIB_F_DADDR, {0}},                              \
-        {NOT_NUMBER, 0, RTN_LOCAL, 0, 0, {0}},                                                    \
-        {FIB, 0, NFT_FIB_RESULT_OIF, 0, NFTA_FIB_F_DADDR | NFTA_FIB_F_IIF, {0}},                  \
-        {NOT_NUMBER, 0, 0, 0, 0, {0}},                                                            \
+        {ADDRESS_TYPE, 0, 0, 0, 0, {0}}, {NOT_NUMBER, 0, RTN_LOCAL, 0, 0, {0}},                   \
     {                                                                                             \
         RESET, 0, 0, 0, 0,                                                                        \
         {                                                                                         \
@@ -116,7 +129,7 @@ struct step {
             number                   \
         }                            \
     }
-#define STEPS_MAX 14
+#define STEPS_MAX 12
 
 static const struct {
     const char *chain;
@@ -125,16 +138,16 @@ static const struct {
 } rules[] = {
     /* With br_netfilter what a bridge only hands on comes by here too, and is on its way to the
      * address. (A device without a kind ends the rule.) */
-    {"prerouting",
+    {REFUSALS,
      NFPROTO_INET,
      {{META, 0, NFT_META_IIFKIND, 0, 0, {0}},
       {IS, 0, 0, 0, 8, "bridge"},
       {ACCEPT, 0, 0, 0, 0, {0}}}},
-    /* Openings only: connections survive where the address is gone for a moment and comes back
-     * here. A client whose neighbour entry still points here learns at once that nobody answers; it
-     * would otherwise wait a second until it asks anew (RFC 6298 2.1). */
-    {"prerouting", NFPROTO_INET, {FAMILY(NFPROTO_IPV4), LEFT(HA_NFT_VIP4_PACKETS, 16, 4)}},
-    {"prerouting", NFPROTO_INET, {FAMILY(NFPROTO_IPV6), LEFT(HA_NFT_VIP6, 24, 16)}},
+    /* A client whose neighbour entry still points here learns at once that nobody answers; it would
+     * otherwise wait a second until it asks anew (RFC 6298 2.1). Openings only: connections live on
+     * where an address is gone for a moment and comes back here. */
+    {REFUSALS, NFPROTO_INET, {FAMILY(NFPROTO_IPV4), ELSEWHERE(HA_NFT_REFUSE4, 16, 4)}},
+    {REFUSALS, NFPROTO_INET, {FAMILY(NFPROTO_IPV6), ELSEWHERE(HA_NFT_REFUSE6, 24, 16)}},
     /* Replication connections while a switchover drains, by local end, then remote end. */
     {"input",
      NFPROTO_INET,
@@ -323,14 +336,20 @@ static void put_chain(struct ha_nft_batch *batch, size_t i)
     end(batch, message);
 }
 
-void ha_nft_batch_tables(struct ha_nft_batch *batch, const char *comment)
+static bool is_left_out(const char *chain, bool refuses)
+{
+    return !refuses && strcmp(chain, REFUSALS) == 0;
+}
+
+void ha_nft_batch_tables(struct ha_nft_batch *batch, const char *comment, bool refuses)
 {
     put_table(batch, NFPROTO_INET, comment);
     put_table(batch, NFPROTO_ARP, comment);
     for (uint32_t i = 0; i < HA_NFT_SETS; i++)
         put_set(batch, i + 1, &ha_nft_sets[i]);
     for (size_t i = 0; i < HA_ARRAY_LEN(chains); i++)
-        put_chain(batch, i);
+        if (!is_left_out(chains[i].name, refuses))
+            put_chain(batch, i);
 }
 
 void ha_nft_batch_ticket_set(struct ha_nft_batch *batch)
@@ -380,11 +399,12 @@ static void put_load(struct nlmsghdr *message, const struct step *step)
     mnl_attr_put_u32(message, NFTA_PAYLOAD_LEN, htonl(step->size));
 }
 
-static void put_fib(struct nlmsghdr *message, const struct step *step)
+/* RTN_*, of where the packet is for. */
+static void put_address_type(struct nlmsghdr *message, const struct step *step)
 {
     mnl_attr_put_u32(message, NFTA_FIB_DREG, slot_register(step));
-    mnl_attr_put_u32(message, NFTA_FIB_RESULT, htonl(step->what));
-    mnl_attr_put_u32(message, NFTA_FIB_FLAGS, htonl(step->size));
+    mnl_attr_put_u32(message, NFTA_FIB_RESULT, htonl((uint32_t)NFT_FIB_RESULT_ADDRTYPE));
+    mnl_attr_put_u32(message, NFTA_FIB_FLAGS, htonl((uint32_t)NFTA_FIB_F_DADDR));
 }
 
 static void put_mask(struct nlmsghdr *message, const struct step *step)
@@ -425,8 +445,8 @@ static void put_arguments(struct nlmsghdr *message, const struct step *step)
     case LOAD:
         put_load(message, step);
         return;
-    case FIB:
-        put_fib(message, step);
+    case ADDRESS_TYPE:
+        put_address_type(message, step);
         return;
     case MASK:
         put_mask(message, step);
@@ -460,9 +480,9 @@ static void put_arguments(struct nlmsghdr *message, const struct step *step)
 static void put_step(struct nlmsghdr *message, const struct step *step)
 {
     static const char *const names[] = {
-        [META] = "meta",     [LOAD] = "payload",     [FIB] = "fib",        [MASK] = "bitwise",
-        [IS] = "cmp",        [IS_NOT] = "cmp",       [NOT_NUMBER] = "cmp", [IN] = "lookup",
-        [NOT_IN] = "lookup", [ACCEPT] = "immediate", [DROP] = "immediate", [RESET] = "reject",
+        [META] = "meta",     [LOAD] = "payload",     [ADDRESS_TYPE] = "fib", [MASK] = "bitwise",
+        [IS] = "cmp",        [IS_NOT] = "cmp",       [NOT_NUMBER] = "cmp",   [IN] = "lookup",
+        [NOT_IN] = "lookup", [ACCEPT] = "immediate", [DROP] = "immediate",   [RESET] = "reject",
     };
     struct nlattr *element = mnl_attr_nest_start(message, NFTA_LIST_ELEM), *data;
 
@@ -473,20 +493,25 @@ static void put_step(struct nlmsghdr *message, const struct step *step)
     mnl_attr_nest_end(message, element);
 }
 
-void ha_nft_batch_rules(struct ha_nft_batch *batch)
+static void put_rule(struct ha_nft_batch *batch, size_t i)
 {
-    for (size_t i = 0; i < HA_ARRAY_LEN(rules); i++) {
-        struct nlmsghdr *message =
-            begin(batch, NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, rules[i].family);
-        struct nlattr *list;
+    struct nlmsghdr *message =
+        begin(batch, NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, rules[i].family);
+    struct nlattr *list;
 
-        mnl_attr_put_strz(message, NFTA_RULE_CHAIN, rules[i].chain);
-        list = mnl_attr_nest_start(message, NFTA_RULE_EXPRESSIONS);
-        for (size_t s = 0; s < STEPS_MAX && rules[i].steps[s].op != END; s++)
-            put_step(message, &rules[i].steps[s]);
-        mnl_attr_nest_end(message, list);
-        end(batch, message);
-    }
+    mnl_attr_put_strz(message, NFTA_RULE_CHAIN, rules[i].chain);
+    list = mnl_attr_nest_start(message, NFTA_RULE_EXPRESSIONS);
+    for (size_t s = 0; s < STEPS_MAX && rules[i].steps[s].op != END; s++)
+        put_step(message, &rules[i].steps[s]);
+    mnl_attr_nest_end(message, list);
+    end(batch, message);
+}
+
+void ha_nft_batch_rules(struct ha_nft_batch *batch, bool refuses)
+{
+    for (size_t i = 0; i < HA_ARRAY_LEN(rules); i++)
+        if (!is_left_out(rules[i].chain, refuses))
+            put_rule(batch, i);
 }
 
 static void put_element(struct ha_nft_batch *batch, uint16_t type, uint16_t flags,

@@ -37,11 +37,12 @@ uint32_t ha_nft_batch_end(struct ha_nft_batch *batch);
 
 /* Delete the tables, whether they are there or not. */
 void ha_nft_batch_clear(struct ha_nft_batch *batch);
-/* Both tables with empty sets, then the rules. @comment is shown by nft(8). */
-void ha_nft_batch_tables(struct ha_nft_batch *batch, const char *comment);
+/* Both tables with empty sets, then the rules. @comment is shown by nft(8). @refuses: with those
+ * that refuse clients of a virtual IP that is elsewhere. */
+void ha_nft_batch_tables(struct ha_nft_batch *batch, const char *comment, bool refuses);
 /* Only what a ticket needs; nothing changes where it is there. */
 void ha_nft_batch_ticket_set(struct ha_nft_batch *batch);
-void ha_nft_batch_rules(struct ha_nft_batch *batch);
+void ha_nft_batch_rules(struct ha_nft_batch *batch, bool refuses);
 /* @timeout_ms 0: untimed. Adding a timed element that is there fails with EEXIST, since it would
  * keep its old end. */
 void ha_nft_batch_add(struct ha_nft_batch *batch, const struct ha_nft_element *element,

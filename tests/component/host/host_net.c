@@ -296,14 +296,14 @@ void host_end(pid_t pid)
 
 /* ---- client ---- */
 
-int host_connect(const char *address, uint16_t port, int wait_ms)
+static int dial(const char *address, uint16_t port, int wait_ms, int *ret_error)
 {
     struct sockaddr_storage to = {0};
     struct pollfd poll_fd = {.events = POLLOUT};
     struct ha_ip ip;
     socklen_t size = sizeof(int);
     const int on = 1;
-    int error = 0;
+    int error = ETIMEDOUT;
 
     assert_int_equal(ha_ip_parse(address, &ip), HA_OK);
     if (ip.family == AF_INET) {
@@ -330,8 +330,25 @@ int host_connect(const char *address, uint16_t port, int wait_ms)
     if (getsockopt(poll_fd.fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 && error == 0 &&
         getpeername(poll_fd.fd, (struct sockaddr *)(void *)&to, &(socklen_t){sizeof(to)}) == 0)
         return poll_fd.fd;
+    *ret_error = error != 0 ? error : ETIMEDOUT; /* it is still being tried */
     (void)close(poll_fd.fd);
     return -1;
+}
+
+int host_connect(const char *address, uint16_t port, int wait_ms)
+{
+    int error;
+
+    return dial(address, port, wait_ms, &error);
+}
+
+int host_connect_error(const char *address, uint16_t port, int wait_ms)
+{
+    int error = 0, fd = dial(address, port, wait_ms, &error);
+
+    if (fd >= 0)
+        (void)close(fd);
+    return fd >= 0 ? 0 : error;
 }
 
 /* When the packet with the answer came in, not when this process got its turn. */

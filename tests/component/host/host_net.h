@@ -46,6 +46,8 @@ void host_end(pid_t pid); /* kill and reap */
 
 /* A client's connection, from the network namespace of the caller. -1: not within @wait_ms. */
 int host_connect(const char *address, uint16_t port, int wait_ms);
+/* Why there is none (errno; ETIMEDOUT: no word within @wait_ms); 0: there is. */
+int host_connect_error(const char *address, uint16_t port, int wait_ms);
 /* One byte there and back: 0, or -ETIMEDOUT, -ECONNRESET ... */
 int host_ask(int fd, int wait_ms);
 /* The same with the boot time in ns at which the answer came in. */

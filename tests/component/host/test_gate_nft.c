@@ -1,7 +1,6 @@
 /* The nft gate: timed elements close both directions, also where nobody is alive to do it, and come
  * back after a flush. */
 #include <errno.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -552,136 +551,6 @@ static void test_unguarded_port_passes(void **state)
     (void)close(fd);
 }
 
-/* The client's neighbour entry still names this host, which has given the address away. */
-static void refuses_after_it_left(const char *address)
-{
-    /* With the address: the host asks for its neighbours in its name. */
-    struct ha_gate_ask ask = {.port = port, .with_vip = true};
-    char command[128], removal[128];
-    struct ha_ip vip;
-    uint64_t before_ns;
-    int fd;
-
-    assert_int_equal(ha_ip_parse(address, &vip), HA_OK);
-    host_enter_peer(&host);
-    (void)snprintf(command, sizeof(command),
-                   "ip neigh replace %s lladdr 02:00:00:00:77:01 nud permanent dev eth0", address);
-    host_run(command);
-    assert_int_equal(host_connect(address, port, 50), -1); /* nobody says anything */
-    host_enter(&host);
-    assert_int_equal(ha_gates_set_vip(gates, port, &vip, NULL), HA_OK);
-    host_enter_peer(&host);
-    before_ns = ha_clock_boot_ns();
-    assert_int_equal(host_connect(address, port, 10000), -1);
-    assert_true(ha_clock_boot_ns() - before_ns < 10000ull * MS); /* refused, not timed out */
-    /* While it is here it is served, also by way of the loopback. */
-    host_enter(&host);
-    ask.deadline_ns = ha_clock_boot_ns() + 10000ull * MS;
-    assert_int_equal(ha_gates_set(gates, &ask, NULL, NULL), HA_OK);
-    (void)snprintf(command, sizeof(command), "ip address add %s dev eth0%s", address,
-                   vip.family == AF_INET ? "" : " nodad");
-    host_run(command);
-    for (int i = 0; i < 2; i++) {
-        /* The kernel makes an IPv6 address local some time after it was added. */
-        before_ns = ha_clock_boot_ns();
-        do {
-            fd = host_connect(address, port, 100);
-        } while (fd < 0 && ha_clock_boot_ns() - before_ns < 5000ull * MS);
-        assert_int_equal(host_ask(fd, 1000), 0);
-        if (i == 0)
-            (void)close(fd);
-        host_enter_peer(&host);
-    }
-    /* Somebody takes it away, and the agent puts it back: connections live on. */
-    host_enter(&host);
-    (void)snprintf(removal, sizeof(removal), "ip address del %s/%u dev eth0", address,
-                   vip.family == AF_INET ? 32u : 128u);
-    host_run(removal);
-    assert_int_equal(host_ask(fd, 50), -ETIMEDOUT);
-    host_run(command);
-    assert_int_equal(host_ask(fd, 10000), 0);
-    (void)close(fd);
-    host_run(removal);
-    assert_int_equal(ha_gates_set_vip(gates, port, NULL, NULL), HA_OK);
-    host_enter_peer(&host);
-    assert_int_equal(host_connect(address, port, 50), -1);
-    host_enter(&host);
-}
-
-static void test_clients_of_an_address_that_left_are_refused(void **state)
-{
-    (void)state;
-    host_run("ip link set eth0 address 02:00:00:00:77:01");
-    refuses_after_it_left("10.77.0.9");
-    refuses_after_it_left("fd77::9");
-}
-
-/* Where the address was on a bridge nobody is refused: frames that the bridge hands on come by too.
- */
-static void test_nobody_is_refused_on_a_bridge(void **state)
-{
-    const struct ha_ip vip = {.family = AF_INET, .bytes = {10, 77, 0, 9}};
-    uint64_t before_ns;
-
-    (void)state;
-    assert_int_equal(ha_gates_set_vip(gates, port, &vip, NULL), HA_OK);
-    host_run("ip link add br0 address 02:00:00:00:77:02 type bridge");
-    host_run("ip address del 10.77.0.1/24 dev eth0");
-    host_run("ip link set eth0 master br0");
-    host_run("ip address add 10.77.0.1/24 dev br0");
-    host_run("ip link set br0 up");
-    host_enter_peer(&host);
-    host_run("ip neigh flush dev eth0");
-    host_run("ip neigh replace 10.77.0.9 lladdr 02:00:00:00:77:02 nud permanent dev eth0");
-    assert_int_equal(host_connect("10.77.0.1", port, 1000), -1); /* the bridge works: refused */
-    before_ns = ha_clock_boot_ns();
-    assert_int_equal(host_connect("10.77.0.9", port, 200), -1);
-    assert_true(ha_clock_boot_ns() - before_ns >= 200 * MS);
-    host_run("ip neigh del 10.77.0.9 dev eth0");
-    host_run("ip neigh flush dev eth0");
-    host_enter(&host);
-    host_run("ip link del br0");
-    host_run("ip address add 10.77.0.1/24 dev eth0");
-}
-
-/* A host that routes for containers of its own: what comes in elsewhere is on its way to the new
- * primary. */
-static void test_routed_clients_of_an_address_that_left_pass(void **state)
-{
-    const struct ha_ip vip = {.family = AF_INET, .bytes = {10, 77, 0, 9}};
-    int inside, fd;
-    pid_t other;
-    uint16_t other_port;
-
-    (void)state;
-    assert_int_equal(ha_gates_set_vip(gates, port, &vip, NULL), HA_OK);
-    host_enter_peer(&host);
-    host_run("ip neigh flush dev eth0");
-    host_run("ip address add 10.77.0.9/32 dev eth0");
-    host_run("ip route add 10.78.0.0/24 via 10.77.0.1");
-    other = host_serve(NULL, &other_port);
-    inside = host_new_ns();
-    host_run("ip link add eth1 type veth peer name eth0");
-    host_run("ip address add 10.78.0.2/24 dev eth0");
-    host_run("ip link set eth0 up");
-    host_give_link("eth1", host.ns);
-    host_enter(&host);
-    host_run("ip address add 10.78.0.1/24 dev eth1");
-    host_run("ip link set eth1 up");
-    host_run("sysctl -qw net.ipv4.ip_forward=1");
-    assert_int_equal(setns(inside, CLONE_NEWNET), 0);
-    host_run("ip route add default via 10.78.0.1");
-    fd = host_connect("10.77.0.9", other_port, 1000);
-    assert_int_equal(host_ask(fd, 1000), 0);
-    (void)close(fd);
-    (void)close(inside);
-    host_end(other);
-    host_enter_peer(&host);
-    host_run("ip address del 10.77.0.9/32 dev eth0");
-    host_run("ip route del 10.78.0.0/24");
-    host_enter(&host);
-}
-
 static void test_both_share_one_instance(void **state)
 {
     struct ha_gate_options options = options_of();
@@ -766,8 +635,8 @@ static void test_many_ports(void **state)
     (void)state;
     for (unsigned at = 20000; at < 20000 + HA_GATE_PORTS_MAX - 1; at++) {
         const uint16_t p = (uint16_t)at;
-        const struct ha_gate_ask ask = {.deadline_ns = ha_clock_boot_ns() + 60000ull * MS,
-                                        .port = p};
+        const struct ha_gate_ask ask = {
+            .deadline_ns = ha_clock_boot_ns() + 60000ull * MS, .port = p, .with_vip = true};
         const struct ha_ip v4 = {.family = AF_INET,
                                  .bytes = {10, 78, (uint8_t)(p >> 8), (uint8_t)p}};
         const struct ha_ip v6 = {.family = AF_INET6,
@@ -806,9 +675,6 @@ static const struct CMUnitTest tests[] = {
     TEST(test_restarted_agent_finds_its_gate),
     TEST(test_exempt_connection_drains),
     TEST(test_unguarded_port_passes),
-    TEST(test_clients_of_an_address_that_left_are_refused),
-    TEST(test_nobody_is_refused_on_a_bridge),
-    TEST(test_routed_clients_of_an_address_that_left_pass),
     TEST(test_both_share_one_instance),
     TEST(test_beside_what_a_check_closed_opens_again),
     TEST(test_many_ports),
