@@ -21,7 +21,7 @@
 #define SILENCE_MS 100
 
 static struct host host;
-static pid_t server;
+static pid_t server, other; /* of this host, of the peer's */
 static uint16_t port;
 static struct ha_gates *gates;
 static const char *hidden; /* this expression is unknown to the kernel */
@@ -74,6 +74,8 @@ static int teardown(void **state)
     ha_gates_close(gates);
     gates = NULL;
     host_end(server);
+    host_end(other);
+    server = other = 0;
     host_teardown(&host);
     return 0;
 }
@@ -118,16 +120,16 @@ static void name_this_host(const char *address)
 
 static void refuse_of(const char *address)
 {
-    struct ha_ip other;
+    struct ha_ip another;
 
     name_this_host(address);
     assert_int_equal(client_error(address, SILENCE_MS), ETIMEDOUT);
     (void)manage(address);
     assert_int_equal(client_error(address, SOON_MS), ECONNREFUSED);
     assert_int_equal(check(), 0);
-    assert_int_equal(ha_ip_parse(address, &other), HA_OK);
-    other.bytes[1] ^= 1;
-    assert_int_equal(ha_gates_set_vip(gates, port, &other, NULL), HA_OK);
+    assert_int_equal(ha_ip_parse(address, &another), HA_OK);
+    another.bytes[1] ^= 1;
+    assert_int_equal(ha_gates_set_vip(gates, port, &another, NULL), HA_OK);
     assert_int_equal(client_error(address, SILENCE_MS), ETIMEDOUT);
 }
 
@@ -227,7 +229,6 @@ static void routed(uint16_t other_port)
 static void test_a_host_that_forwards_refuses_nobody(void **state)
 {
     uint16_t other_port;
-    pid_t other;
 
     (void)state;
     name_this_host("10.77.0.8");
@@ -242,7 +243,6 @@ static void test_a_host_that_forwards_refuses_nobody(void **state)
     host_run("ip route add 10.78.0.0/24 via 10.77.0.1");
     other = host_serve(NULL, &other_port);
     routed(other_port);
-    host_end(other);
     (void)manage("10.77.0.8");
     assert_int_not_equal(client_error("10.77.0.8", SILENCE_MS), ECONNREFUSED);
     host_run("sysctl -qw net.ipv4.conf.all.forwarding=0");
@@ -265,6 +265,8 @@ static void test_what_an_older_run_left_is_not_refused(void **state)
 
 static void test_a_kernel_that_cannot_keeps_its_gate(void **state)
 {
+    char before[8192], after[8192];
+
     (void)state;
     ha_gates_close(gates);
     hidden = "fib";
@@ -274,7 +276,10 @@ static void test_a_kernel_that_cannot_keeps_its_gate(void **state)
     name_this_host("10.77.0.9");
     (void)manage("10.77.0.9");
     assert_int_equal(client_error("10.77.0.9", SILENCE_MS), ETIMEDOUT);
+    assert_int_equal(host_capture("nft -at list ruleset", before, sizeof(before)), 0);
     assert_int_equal(check(), 0);
+    assert_int_equal(host_capture("nft -at list ruleset", after, sizeof(after)), 0);
+    assert_string_equal(before, after); /* not made anew each time */
     host_run("nft flush ruleset");
     assert_int_equal(check(), HA_GATE_FIXED_TABLES);
     assert_int_equal(client_error("10.77.0.1", SOON_MS), ECONNREFUSED);
