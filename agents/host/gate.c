@@ -81,8 +81,7 @@ int ha_gates_unguard(struct ha_gates *gates, uint16_t port, struct ha_err *err)
 static int drop_vip(struct ha_gates *gates, struct ha_ip *vip, struct ha_err *err)
 {
     const struct ha_nft_element elements[] = {ha_known_vip_element(vip, true, 0),
-                                              ha_known_vip_element(vip, false, 0),
-                                              ha_known_refuse_element(vip)};
+                                              ha_known_vip_element(vip, false, 0)};
     int code = HA_OK;
 
     if (vip->family == 0)
@@ -98,7 +97,7 @@ int ha_gates_set_vip(struct ha_gates *gates, uint16_t port, const struct ha_ip *
                      struct ha_err *err)
 {
     struct ha_known_port *record = ha_known_find(gates, port);
-    struct ha_nft_element elements[2];
+    struct ha_nft_element element;
     struct ha_known_orphan *orphan;
     struct ha_ip *vip;
     int code = HA_OK;
@@ -117,10 +116,9 @@ int ha_gates_set_vip(struct ha_gates *gates, uint16_t port, const struct ha_ip *
     if (code != HA_OK)
         return code;
     orphan = ha_known_orphan(gates, addr);
-    elements[0] = ha_known_vip_element(addr, false, 0);
-    elements[1] = ha_known_refuse_element(addr);
+    element = ha_known_vip_element(addr, false, 0);
     if (gates->has_nft)
-        code = ha_nft_put(gates->nft, elements, HA_ARRAY_LEN(elements), false, NULL, err);
+        code = ha_nft_put(gates->nft, &element, 1, false, NULL, err);
     if (code != HA_OK)
         return code;
     *vip = *addr;
@@ -133,20 +131,25 @@ int ha_gates_set_vip(struct ha_gates *gates, uint16_t port, const struct ha_ip *
 
 /* ---- set, shut, read ---- */
 
-/* The port's timed elements; returns how many. */
-static size_t timed_elements(const struct ha_known_port *record, uint64_t deadline_ns,
-                             bool with_vip, struct ha_nft_element elements[1 + HA_KNOWN_VIPS_MAX])
+#define VIP_ELEMENTS_MAX (2 * HA_KNOWN_VIPS_MAX)
+
+/* The timed elements of the port's addresses; returns how many. An opening also says until when
+ * clients are refused once the address has left; closing lets that run out by itself. */
+static size_t vip_elements(const struct ha_known_port *record, uint64_t deadline_ns,
+                           struct ha_nft_element elements[VIP_ELEMENTS_MAX])
 {
-    const uint64_t now_ns = ha_clock_boot_ns();
+    const bool absent = record->vip_deadline_ns <= ha_clock_boot_ns();
     size_t count = 0;
 
-    elements[count] = ha_known_port_element(HA_NFT_PORTS_OPEN, record->port, deadline_ns);
-    elements[count++].absent = record->deadline_ns <= now_ns;
-    for (size_t i = 0; i < HA_KNOWN_VIPS_MAX && with_vip; i++) {
+    for (size_t i = 0; i < HA_KNOWN_VIPS_MAX; i++) {
         if (record->vips[i].family == 0)
             continue;
         elements[count] = ha_known_vip_element(&record->vips[i], true, deadline_ns);
-        elements[count++].absent = record->vip_deadline_ns <= now_ns;
+        elements[count++].absent = absent;
+        if (deadline_ns == 0)
+            continue;
+        elements[count] = ha_known_refuse_element(&record->vips[i], deadline_ns);
+        elements[count++].absent = absent;
     }
     return count;
 }
@@ -154,9 +157,13 @@ static size_t timed_elements(const struct ha_known_port *record, uint64_t deadli
 static int put_timed(struct ha_gates *gates, const struct ha_known_port *record,
                      const struct ha_gate_ask *ask, uint64_t *ret_until_ns, struct ha_err *err)
 {
-    struct ha_nft_element elements[1 + HA_KNOWN_VIPS_MAX];
-    const size_t count = timed_elements(record, ask->deadline_ns, ask->with_vip, elements);
+    struct ha_nft_element elements[1 + VIP_ELEMENTS_MAX];
+    size_t count = 1;
 
+    elements[0] = ha_known_port_element(HA_NFT_PORTS_OPEN, record->port, ask->deadline_ns);
+    elements[0].absent = record->deadline_ns <= ha_clock_boot_ns();
+    if (ask->with_vip)
+        count += vip_elements(record, ask->deadline_ns, elements + 1);
     return ha_nft_put(gates->nft, elements, count, ask->deadline_ns == 0, ret_until_ns, err);
 }
 
@@ -207,17 +214,10 @@ static bool is_beside(const struct ha_gates *gates)
 static int put_vips(struct ha_gates *gates, struct ha_known_port *record, uint64_t deadline_ns,
                     struct ha_err *err)
 {
-    const uint64_t now_ns = ha_clock_boot_ns();
-    struct ha_nft_element elements[HA_KNOWN_VIPS_MAX];
-    size_t count = 0;
+    struct ha_nft_element elements[VIP_ELEMENTS_MAX];
+    const size_t count = vip_elements(record, deadline_ns, elements);
     int code;
 
-    for (size_t i = 0; i < HA_KNOWN_VIPS_MAX; i++) {
-        if (record->vips[i].family == 0)
-            continue;
-        elements[count] = ha_known_vip_element(&record->vips[i], true, deadline_ns);
-        elements[count++].absent = record->vip_deadline_ns <= now_ns;
-    }
     if (count == 0)
         return HA_OK;
     code = ha_nft_put(gates->nft, elements, count, deadline_ns == 0, NULL, err);
@@ -564,13 +564,9 @@ static int check_nft(struct ha_gates *gates, unsigned *found, struct ha_err *err
 
     if (code != HA_OK)
         return code;
-    content = ha_known_content(gates);
-    if (intact && gates->has_nft) {
-        /* Nothing was missing, and what is there holds if this fails. */
-        if (!ha_nft_suits(gates->nft))
-            (void)ha_nft_install(gates->nft, &content, NULL);
+    if (intact && gates->has_nft)
         return check_ports(gates, found, err);
-    }
+    content = ha_known_content(gates);
     gates->has_nft = ha_nft_install(gates->nft, &content, err) == HA_OK;
     *found |= gates->has_nft ? HA_GATE_FIXED_TABLES : HA_GATE_LOST_TABLES;
     return HA_OK;

@@ -42,10 +42,11 @@ struct ha_nft_element ha_known_vip_element(const struct ha_ip *vip, bool timed,
                                    .deadline_ns = deadline_ns};
 }
 
-struct ha_nft_element ha_known_refuse_element(const struct ha_ip *vip)
+struct ha_nft_element ha_known_refuse_element(const struct ha_ip *vip, uint64_t deadline_ns)
 {
     return (struct ha_nft_element){.set = vip->family == AF_INET ? HA_NFT_REFUSE4 : HA_NFT_REFUSE6,
-                                   .key = ha_nft_addr_key(vip)};
+                                   .key = ha_nft_addr_key(vip),
+                                   .deadline_ns = deadline_ns};
 }
 
 struct ha_nft_element ha_known_exempt_element(const struct ha_known_exempt *exempt)
@@ -70,7 +71,6 @@ struct ha_nft_content ha_known_content(struct ha_gates *gates)
                 continue;
             *to++ = ha_known_vip_element(&record->vips[v], false, 0);
             *to++ = ha_known_vip_element(&record->vips[v], true, record->vip_deadline_ns);
-            *to++ = ha_known_refuse_element(&record->vips[v]);
         }
     }
     for (size_t i = 0; i < gates->orphan_count; i++) {

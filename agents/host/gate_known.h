@@ -16,8 +16,7 @@
 
 #define HA_KNOWN_VIPS_MAX 2 /* one per family */
 #define HA_KNOWN_ORPHANS_MAX ((size_t)HA_GATE_PORTS_MAX * HA_KNOWN_VIPS_MAX)
-/* Ports, three elements for each address of theirs and two for each orphan, exemptions. */
-#define HA_KNOWN_CONTENT_MAX (HA_GATE_PORTS_MAX * (2 + 5 * HA_KNOWN_VIPS_MAX) + HA_GATE_EXEMPT_MAX)
+#define HA_KNOWN_CONTENT_MAX (HA_GATE_PORTS_MAX * (2 + 4 * HA_KNOWN_VIPS_MAX) + HA_GATE_EXEMPT_MAX)
 
 struct ha_known_port {
     uint16_t port;
@@ -64,7 +63,8 @@ struct ha_nft_element ha_known_port_element(enum ha_nft_set set, uint16_t port,
 /* @timed: of the set that says what is open. */
 struct ha_nft_element ha_known_vip_element(const struct ha_ip *vip, bool timed,
                                            uint64_t deadline_ns);
-struct ha_nft_element ha_known_refuse_element(const struct ha_ip *vip);
+/* While it lasts, clients of @vip are refused where it is not local. */
+struct ha_nft_element ha_known_refuse_element(const struct ha_ip *vip, uint64_t deadline_ns);
 struct ha_nft_element ha_known_exempt_element(const struct ha_known_exempt *exempt);
 
 /* Everything that is known, in the handle's scratch memory. */

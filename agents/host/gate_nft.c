@@ -14,7 +14,6 @@
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
 
-#include "agents/host/forward.h"
 #include "agents/host/gate_rules.h"
 #include "agents/host/nl.h"
 #include "lib/base/bytes.h"
@@ -38,9 +37,7 @@
 
 struct ha_nft {
     struct ha_nl *nl;
-    uint64_t digest;    /* of the tables as installed ... */
-    bool refuses;       /* ... with the rules that refuse clients */
-    bool cannot_refuse; /* this kernel lacks what they need */
+    uint64_t digest; /* of the tables as installed */
     uint8_t batch[HA_NFT_BATCH_SIZE] __attribute__((aligned(8)));
 };
 
@@ -322,29 +319,13 @@ static int install_in_time(struct ha_nft *nft, const struct ha_nft_content *cont
     return late ? -ETIMEDOUT : result;
 }
 
-static bool should_refuse(const struct ha_nft *nft)
-{
-    return !nft->cannot_refuse && !ha_host_forwards();
-}
-
-bool ha_nft_suits(const struct ha_nft *nft)
-{
-    return nft->refuses == should_refuse(nft);
-}
-
 int ha_nft_install(struct ha_nft *nft, const struct ha_nft_content *content, struct ha_err *err)
 {
-    bool refuses = should_refuse(nft);
-    int result = install_in_time(nft, content, refuses);
+    int result = install_in_time(nft, content, true);
 
     /* What only makes clients quicker must not cost the gate. */
-    if (refuses && (result == -ENOENT || result == -EOPNOTSUPP)) {
-        refuses = false;
-        result = install_in_time(nft, content, refuses);
-        nft->cannot_refuse = result == 0;
-    }
-    if (result == 0)
-        nft->refuses = refuses;
+    if (result == -ENOENT || result == -EOPNOTSUPP)
+        result = install_in_time(nft, content, false);
     if (result == 0)
         result = look(nft, &nft->digest);
     if (result == -ENOENT) /* an expression or chain type that is not built */

@@ -34,9 +34,9 @@ enum ha_nft_set {
     HA_NFT_VIP6_OPEN,
     HA_NFT_VIP4,
     HA_NFT_VIP4_OPEN,
-    HA_NFT_REFUSE4, /* the virtual IPs whose clients are refused while they are elsewhere */
+    HA_NFT_TICKET,  /* from here on no content */
+    HA_NFT_REFUSE4, /* timed: virtual IPs whose clients are refused where they are not local */
     HA_NFT_REFUSE6,
-    HA_NFT_TICKET, /* last: it is no content */
     HA_NFT_SETS
 };
 
@@ -73,14 +73,11 @@ void ha_nft_close(struct ha_nft *nft); /* NULL is fine */
  * content->elements is the caller's memory of size_max; HA_EFULL when there is more. */
 int ha_nft_read_all(struct ha_nft *nft, struct ha_nft_content *content, struct ha_err *err);
 
-/* Build both tables anew with @content in one transaction and remember what they look like. HA_EIO,
- * HA_EDENIED, HA_ENOTSUP. */
+/* Build both tables anew with @content in one transaction and remember what they look like; without
+ * the rules that refuse where the kernel lacks what these need. HA_EIO, HA_EDENIED, HA_ENOTSUP. */
 int ha_nft_install(struct ha_nft *nft, const struct ha_nft_content *content, struct ha_err *err);
 /* Remove both tables; HA_OK also when there are none. */
 int ha_nft_remove(struct ha_nft *nft, struct ha_err *err);
-/* True when an install now would be of the same rules: while the host forwards nobody is refused,
- * and a kernel that lacks what that needs does without. */
-bool ha_nft_suits(const struct ha_nft *nft);
 /* True when the tables' rules, chains and sets are as installed. */
 int ha_nft_intact(struct ha_nft *nft, bool *ret_intact, struct ha_err *err);
 

@@ -32,9 +32,9 @@ const struct ha_nft_set_info ha_nft_sets[HA_NFT_SETS] = {
     [HA_NFT_VIP6_OPEN] = {"vip6_open", NFPROTO_INET, true, TYPE_IPV6, 16},
     [HA_NFT_VIP4] = {"vip4", NFPROTO_ARP, false, TYPE_IPV4, 4},
     [HA_NFT_VIP4_OPEN] = {"vip4_open", NFPROTO_ARP, true, TYPE_IPV4, 4},
-    [HA_NFT_REFUSE4] = {"refuse4", NFPROTO_INET, false, TYPE_IPV4, 4},
-    [HA_NFT_REFUSE6] = {"refuse6", NFPROTO_INET, false, TYPE_IPV6, 16},
     [HA_NFT_TICKET] = {"ticket", NFPROTO_INET, true, TYPE_PORT, 2},
+    [HA_NFT_REFUSE4] = {"refuse4", NFPROTO_INET, true, TYPE_IPV4, 4},
+    [HA_NFT_REFUSE6] = {"refuse6", NFPROTO_INET, true, TYPE_IPV6, 16},
 };
 
 #define REFUSALS "prerouting" /* the chain that a host may do without */
@@ -145,7 +145,8 @@ static const struct {
       {ACCEPT, 0, 0, 0, 0, {0}}}},
     /* A client whose neighbour entry still points here learns at once that nobody answers; it would
      * otherwise wait a second until it asks anew (RFC 6298 2.1). Openings only: connections live on
-     * where an address is gone for a moment and comes back here. */
+     * where an address is gone for a moment and comes back here. Timed: later the address is no
+     * business of this host, which may route to it. */
     {REFUSALS, NFPROTO_INET, {FAMILY(NFPROTO_IPV4), ELSEWHERE(HA_NFT_REFUSE4, 16, 4)}},
     {REFUSALS, NFPROTO_INET, {FAMILY(NFPROTO_IPV6), ELSEWHERE(HA_NFT_REFUSE6, 24, 16)}},
     /* Replication connections while a switchover drains, by local end, then remote end. */
