@@ -167,6 +167,8 @@ static bool is_fit_to_serve(const struct ha_held *held)
 
 static void keep_vip(struct ha_held *held, uint64_t now_ms, struct ha_effects *out)
 {
+    const uint32_t valid_ms = (uint32_t)(held->lease_until_ms - now_ms);
+    uint32_t again_ms = valid_ms / 2 < VIP_REFRESH_MS ? valid_ms / 2 : VIP_REFRESH_MS;
     struct ha_effect *effect;
 
     if (held->settings.vip[0] == '\0')
@@ -177,13 +179,14 @@ static void keep_vip(struct ha_held *held, uint64_t now_ms, struct ha_effects *o
     effect->u.vip = (struct ha_effect_vip){
         .service = held->settings.service,
         .probe_first = !held->vip_held && !held->order.vip_free,
-        .valid_ms = (uint32_t)(held->lease_until_ms - now_ms),
+        .valid_ms = valid_ms,
     };
     held->vip_wanted = true;
     /* Whoever holds the lease is the address's only rightful host: it is kept in spite of another
      * that answers, and one that could not be had is asked for again. */
-    held->vip_refresh_ms =
-        now_ms + (held->vip_conflict && !held->vip_held ? VIP_AGAIN_MS : VIP_REFRESH_MS);
+    if (held->vip_conflict && !held->vip_held)
+        again_ms = VIP_AGAIN_MS;
+    held->vip_refresh_ms = now_ms + again_ms;
 }
 
 void ha_held_hold_lease(struct ha_held *held, uint64_t now_ms, struct ha_effects *out)

@@ -1139,6 +1139,42 @@ static void test_address_is_kept_in_spite_of_another_host(void **state)
     hand_free(hand);
 }
 
+static uint64_t claimed_until_ms(const struct hand *hand, uint64_t before_ms)
+{
+    for (uint32_t i = 0; i < hand->out->count; i++)
+        if (hand->out->items[i].kind == HA_EFFECT_VIP_CLAIM)
+            return hand->now_ms + hand->out->items[i].u.vip.valid_ms;
+    return before_ms;
+}
+
+/* Announcements stop where the right to it ends. */
+static void test_the_right_to_an_address_lasts_as_long_as_a_short_lease(void **state)
+{
+    struct ha_settings settings;
+    struct ha_event event = {.kind = HA_EVENT_SETTINGS, .u.settings = &settings};
+    struct hand *hand = hand_new();
+    uint64_t right_ms;
+
+    (void)state;
+    hand_as_holder(hand, 5);
+    settings = hand_held(hand)->settings;
+    memcpy(settings.vip, "10.0.0.9", 9);
+    hand_step(hand, &event);
+    right_ms = claimed_until_ms(hand, 0);
+    hand_vip(hand, true, false);
+    for (int i = 0; i < 100; i++) {
+        assert_true(hand_held(hand)->serving);
+        assert_true(right_ms > hand->now_ms);
+        hand_tick(hand, 50);
+        right_ms = claimed_until_ms(hand, right_ms);
+        for (uint32_t w = 0; w < 2; w++) { /* after the first promises such as have 400 ms left */
+            hand_promise(hand, w, 5, hand->now_ms - LEASE + 400);
+            right_ms = claimed_until_ms(hand, right_ms);
+        }
+    }
+    hand_free(hand);
+}
+
 /* Where nobody reported it released, another host may have it: looked for while the database is
  * promoted, not after. */
 static void test_address_is_looked_for_during_the_promotion(void **state)
@@ -1249,6 +1285,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_removed_service_ends_its_epoch),
     cmocka_unit_test(test_wake_is_in_the_future),
     cmocka_unit_test(test_address_is_kept_in_spite_of_another_host),
+    cmocka_unit_test(test_the_right_to_an_address_lasts_as_long_as_a_short_lease),
     cmocka_unit_test(test_address_is_looked_for_during_the_promotion),
     cmocka_unit_test(test_released_address_is_told_with_the_end_of_the_epoch),
 };
