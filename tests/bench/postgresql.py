@@ -9,7 +9,8 @@ from system import DATABASES, LabError, System, WATCHERS, address, hafolab, now_
 
 PORT = 5432
 BIN = "/usr/lib/postgresql/15/bin"
-TABLE = "CREATE TABLE IF NOT EXISTS writes (prefix text, number bigint, PRIMARY KEY (prefix, number))"
+TABLE = ("CREATE TABLE IF NOT EXISTS writes "
+         "(prefix text, number bigint, PRIMARY KEY (prefix, number))")
 
 
 def descendants(pid):

@@ -1,6 +1,7 @@
 """tests/bench/redis.py - the adapters for Redis: hafailover and Redis Sentinel."""
 import re
 import signal
+import time
 
 from system import DATABASES, LabError, System, WATCHERS, address, hafolab, now_ns, wait_for
 
@@ -12,6 +13,7 @@ hang_after = 300ms
 lease = 400ms
 
 """
+PROMISED_S = 2  # promises of the length before are over
 
 
 def numbers(text, prefix):
@@ -54,6 +56,7 @@ class Hafailover(RedisSystem):
         text = self.call("services_conf")
         path.write_text((FAST if profile == "fast" else "") + text, encoding="utf-8")
         self.apply(path)
+        time.sleep(PROMISED_S)
 
     def settled_primary(self):
         return self.settled()["primary"]
@@ -65,12 +68,10 @@ class Hafailover(RedisSystem):
         return self.leader()
 
     def switchover(self, primary):
-        # Until there is a verb for a planned change, an operator's failover is the nearest.
-        verb = "switchover" if "switchover" in self.ctl("--help").stdout else "failover"
         at = now_ns()
-        done = self.ctl(verb, hafolab.SERVICE)
+        done = self.ctl("switchover", hafolab.SERVICE)
         if done.returncode != 0:
-            raise LabError(f"{verb}: {done.stderr.strip()}")
+            raise LabError(f"switchover: {done.stderr.strip()}")
         return at
 
     def main_client(self):

@@ -1,9 +1,15 @@
-"""tests/bench/report.py - tables as Markdown and a chart as SVG, from the results of runs."""
-import html
-import math
-import statistics
+"""tests/bench/report.py - tables as Markdown and a chart as SVG, from the results of runs.
 
-from measure import FAULTS
+By hand: report.py OUT RUNS.jsonl.. makes both of the runs of several benches.
+"""
+import html
+import json
+import math
+import pathlib
+import statistics
+import sys
+
+from measure import FAULTS, Result
 
 COLOURS = {"hafailover": "#1b6ca8", "Sentinel": "#c0563b", "Patroni": "#7a6bb0"}
 
@@ -18,6 +24,10 @@ def ms(value):
     if value >= 1000:
         return f"{value / 1000:.2f} s"
     return f"{value:.1f} ms" if value < 100 else f"{value:.0f} ms"
+
+
+def times(ratio):
+    return f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.2g}"
 
 
 def most(values, form=str):
@@ -52,7 +62,7 @@ def row(key, runs, base):
     middle = statistics.median(holes)
     promoted = [r.promoted_ms for r in good if r.promoted_ms]
     cells += [ms(middle), ms(percentile(holes, 0.95)), ms(max(holes)),
-              f"{middle / base:.2g}" if base else "-",
+              times(middle / base) if base else "-",
               ms(statistics.median(promoted)) if promoted else "in place",
               most([r.lost for r in good]), most([r.isolated for r in good]),
               most([r.both for r in good]), f"{max(r.both_s for r in good):.1f} s"]
@@ -142,3 +152,18 @@ def chart(results):
                    f'<line x1="{x(middle):.1f}" y1="{y + 9.5}" x2="{end:.1f}" y2="{y + 9.5}" '
                    f'stroke="#222"/><text x="{end + 6:.1f}" y="{y + 13}">{ms(middle)}</text>')
     return "\n".join(out + ["</svg>", ""])
+
+
+def main(out, *files):
+    results = [Result(**json.loads(line)) for file in files
+               for line in pathlib.Path(file).read_text(encoding="utf-8").splitlines()]
+    folder = pathlib.Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.md").write_text("\n".join(faults_markdown(results)) + "\n", encoding="utf-8")
+    (folder / "faults.svg").write_text(chart(results), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit("usage: report.py OUT RUNS.jsonl..")
+    main(*sys.argv[1:])
