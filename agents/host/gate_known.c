@@ -24,6 +24,22 @@ struct ha_known_port *ha_known_add(struct ha_gates *gates, uint16_t port)
     return record;
 }
 
+/* How many of the first so many ports have it. */
+static size_t owners(const struct ha_gates *gates, size_t count, const struct ha_ip *vip)
+{
+    size_t found = 0;
+
+    for (size_t i = 0; i < count; i++)
+        for (size_t v = 0; v < HA_KNOWN_VIPS_MAX; v++)
+            found += ha_ip_equal(&gates->records[i].vips[v], vip);
+    return found;
+}
+
+bool ha_known_is_shared(const struct ha_gates *gates, const struct ha_ip *vip)
+{
+    return owners(gates, gates->record_count, vip) > 1;
+}
+
 struct ha_nft_element ha_known_port_element(enum ha_nft_set set, uint16_t port,
                                             uint64_t deadline_ns)
 {
@@ -67,7 +83,7 @@ struct ha_nft_content ha_known_content(struct ha_gates *gates)
         *to++ = ha_known_port_element(HA_NFT_PORTS, record->port, 0);
         *to++ = ha_known_port_element(HA_NFT_PORTS_OPEN, record->port, record->deadline_ns);
         for (size_t v = 0; v < HA_KNOWN_VIPS_MAX; v++) {
-            if (record->vips[v].family == 0)
+            if (record->vips[v].family == 0 || owners(gates, i, &record->vips[v]) != 0)
                 continue;
             *to++ = ha_known_vip_element(&record->vips[v], false, 0);
             *to++ = ha_known_vip_element(&record->vips[v], true, record->vip_deadline_ns);

@@ -55,6 +55,8 @@ struct ha_gates {
 struct ha_known_port *ha_known_find(struct ha_gates *gates, uint16_t port);
 /* The one that is there, or a new one; NULL: no room. */
 struct ha_known_port *ha_known_add(struct ha_gates *gates, uint16_t port);
+/* Whether more than one port has it: for a moment, while it goes from one service to another. */
+bool ha_known_is_shared(const struct ha_gates *gates, const struct ha_ip *vip);
 /* NULL: @vip is none. */
 struct ha_known_orphan *ha_known_orphan(struct ha_gates *gates, const struct ha_ip *vip);
 

@@ -484,6 +484,39 @@ static void test_check_does_not_ask_for_each_port(void **state)
         assert_int_equal(ha_gates_unguard(gates, (uint16_t)(first + i), NULL), HA_OK);
 }
 
+static int look_for_guarded(const char *address)
+{
+    char command[96];
+
+    (void)snprintf(command, sizeof(command), "nft get element arp hafailover vip4 { %s }", address);
+    return host_try(command);
+}
+
+/* The address goes from one service to another, which has it before the first lets it go. */
+static void test_an_address_with_two_ports_stays_guarded(void **state)
+{
+    const uint16_t other = 20000;
+    struct ha_gate_ask ask = {.deadline_ns = ha_clock_boot_ns() + 60000ull * MS, .with_vip = true};
+    struct ha_ip vip;
+    unsigned found;
+
+    (void)state;
+    assert_int_equal(ha_ip_parse("10.77.0.9", &vip), HA_OK);
+    assert_int_equal(ha_gates_guard(gates, other, NULL), HA_OK);
+    for (int i = 0; i < 2; i++) {
+        ask.port = i == 0 ? port : other;
+        assert_int_equal(ha_gates_set_vip(gates, ask.port, &vip, NULL), HA_OK);
+        assert_int_equal(ha_gates_set(gates, &ask, NULL, NULL), HA_OK);
+    }
+    host_run("nft flush ruleset");
+    assert_int_equal(ha_gates_check(gates, &found, NULL), HA_OK);
+    assert_int_equal(found, HA_GATE_FIXED_TABLES);
+    assert_int_equal(ha_gates_set_vip(gates, port, NULL, NULL), HA_OK);
+    assert_int_equal(look_for_guarded("10.77.0.9"), 0);
+    assert_int_equal(ha_gates_unguard(gates, other, NULL), HA_OK);
+    assert_int_not_equal(look_for_guarded("10.77.0.9"), 0);
+}
+
 static void test_restarted_agent_finds_its_gate(void **state)
 {
     struct ha_gate_options options = options_of();
@@ -672,6 +705,7 @@ static const struct CMUnitTest tests[] = {
     TEST(test_others_tables_are_left_alone),
     TEST(test_foreign_element_is_taken_away),
     TEST(test_check_does_not_ask_for_each_port),
+    TEST(test_an_address_with_two_ports_stays_guarded),
     TEST(test_restarted_agent_finds_its_gate),
     TEST(test_exempt_connection_drains),
     TEST(test_unguarded_port_passes),
