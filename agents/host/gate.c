@@ -11,8 +11,9 @@
 #include "lib/base/text.h"
 #include "lib/io/clock.h"
 
-/* How much later than asked an element may be told to end: whole milliseconds, and the tick. */
-#define SLACK_NS 20000000u
+/* How much later than asked an element may be told to end: whole milliseconds, the tick, and for
+ * how long tables are put back, which a thousand ports on a busy machine make long. */
+#define SLACK_NS (20000000u + HA_NFT_LATE_MS * 1000000u)
 /* Beside bpf, which holds the exact deadline, the nft element of a port says only "not given up":
  * it is given long in advance, so that no opening waits for a transaction of the kernel (10 to 20
  * ms). */

@@ -46,6 +46,7 @@ struct ha_gate_options {
     const uint16_t *ports; /* guarded from the start; more can be added later */
     size_t port_count;
     bool want_bpf, want_nft;
+    bool only_look;   /* open: nothing in the kernel is changed; the handle is for reading */
     bool mount_bpffs; /* load: mount a bpffs where pin_dir is on none */
     uid_t owner;      /* load: who the agent runs as; may read and write the pins */
     gid_t group;

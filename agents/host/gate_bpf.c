@@ -255,19 +255,27 @@ int ha_bpf_attach(struct ha_bpf *bpf, struct ha_err *err)
     return HA_OK;
 }
 
-int ha_bpf_check(struct ha_bpf *bpf, bool *ret_fixed, struct ha_err *err)
+bool ha_bpf_is_attached(const struct ha_bpf *bpf)
 {
     char path[PATH_MAX];
     struct stat cgroup, pin;
 
-    *ret_fixed = false;
     (void)ha_text_format(path, sizeof(path), "%s/link", bpf->pin_dir); /* fits by its type */
+    return stat(bpf->cgroup, &cgroup) == 0 && link_cgroup(bpf->link) == (uint64_t)cgroup.st_ino &&
+           stat(path, &pin) == 0;
+}
+
+int ha_bpf_check(struct ha_bpf *bpf, bool *ret_fixed, struct ha_err *err)
+{
+    struct stat cgroup;
+
+    *ret_fixed = false;
     if (stat(bpf->cgroup, &cgroup) != 0) {
         /* No cgroup, no database in it: nothing to gate until it is made again. */
         return ha_err_set(err, HA_ENOENT, "bpf gate: no cgroup %s: %s", bpf->cgroup,
                           strerror(errno));
     }
-    if (link_cgroup(bpf->link) == (uint64_t)cgroup.st_ino && stat(path, &pin) == 0)
+    if (ha_bpf_is_attached(bpf))
         return HA_OK;
     *ret_fixed = true;
     return ha_bpf_attach(bpf, err);

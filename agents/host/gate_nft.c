@@ -1,5 +1,6 @@
 #include "agents/host/gate_nft.h"
 
+#include <arpa/inet.h>
 #include <assert.h>
 #include <endian.h>
 #include <errno.h>
@@ -31,13 +32,12 @@
 #define TIMEOUT_MIN_MS 20u
 /* A call that takes longer than this is repeated with the time that is left then. */
 #define CALL_MAX_NS NS_PER_MS
-/* How late an opening may be that was stopped on its way. On a busy machine it is tried again. */
-#define TICKET_MS 100u
-#define TICKET_TRIES 10
+#define TICKET_TRIES 10 /* on a busy machine */
 
 struct ha_nft {
     struct ha_nl *nl;
-    uint64_t digest; /* of the tables as installed */
+    uint64_t digest;     /* of the tables as installed */
+    uint32_t generation; /* of what was read, until it is installed; 0: nothing was */
     uint8_t batch[HA_NFT_BATCH_SIZE] __attribute__((aligned(8)));
 };
 
@@ -232,15 +232,24 @@ static uint64_t timeout_ms(uint64_t deadline_ns, uint64_t now_ns)
     return left_ms < TIMEOUT_MIN_MS ? 0 : left_ms;
 }
 
+static void begin(struct ha_nft *nft, struct ha_nft_batch *batch)
+{
+    ha_nft_batch_begin(batch, nft->batch, nft->nl->seq + 1, nft->generation);
+}
+
 static int send_batch(struct ha_nft *nft, struct ha_nft_batch *batch, uint32_t *ret_seq)
 {
     const uint32_t first = nft->nl->seq + 1;
     const uint32_t last = ha_nft_batch_end(batch);
+    int result;
 
     if (batch->full)
         return -EMSGSIZE;
     nft->nl->seq = last + 1;
-    return ha_nl_batch(nft->nl, batch->data, batch->size, first, last, ret_seq);
+    result = ha_nl_batch(nft->nl, batch->data, batch->size, first, last, ret_seq);
+    if (result == 0 && nft->generation != 0 && ++nft->generation == 0)
+        nft->generation = 1; /* as the kernel counts */
+    return result;
 }
 
 /* With @make, also where the table is not there. */
@@ -249,10 +258,10 @@ static int take_ticket(struct ha_nft *nft, bool make)
     struct ha_nft_batch batch;
     int result;
 
-    ha_nft_batch_begin(&batch, nft->batch, nft->nl->seq + 1);
+    begin(nft, &batch);
     if (make)
         ha_nft_batch_ticket_set(&batch);
-    ha_nft_batch_add(&batch, &ticket, TICKET_MS);
+    ha_nft_batch_add(&batch, &ticket, HA_NFT_LATE_MS);
     result = send_batch(nft, &batch, NULL);
     return result == -EEXIST ? 0 : result; /* one not handed in: it expires the sooner */
 }
@@ -288,7 +297,7 @@ static int install(struct ha_nft *nft, const struct ha_nft_content *content, boo
     if (result != 0)
         return result;
     (void)ha_text_format(comment, sizeof(comment), COMMENT_PREFIX "%016" PRIx64, content->instance);
-    ha_nft_batch_begin(&batch, nft->batch, nft->nl->seq + 1);
+    begin(nft, &batch);
     if (timed_any)
         seq_ticket = hand_in_ticket(&batch);
     ha_nft_batch_clear(&batch);
@@ -326,6 +335,9 @@ int ha_nft_install(struct ha_nft *nft, const struct ha_nft_content *content, str
     /* What only makes clients quicker must not cost the gate. */
     if (result == -ENOENT || result == -EOPNOTSUPP)
         result = install_in_time(nft, content, false);
+    nft->generation = 0;
+    if (result == -ERESTART)
+        return ha_err_set(err, HA_EBUSY, "nft gate: somebody changed a ruleset meanwhile");
     if (result == 0)
         result = look(nft, &nft->digest);
     if (result == -ENOENT) /* an expression or chain type that is not built */
@@ -338,7 +350,7 @@ int ha_nft_remove(struct ha_nft *nft, struct ha_err *err)
     struct ha_nft_batch batch;
     int result;
 
-    ha_nft_batch_begin(&batch, nft->batch, nft->nl->seq + 1);
+    begin(nft, &batch);
     ha_nft_batch_clear(&batch);
     result = send_batch(nft, &batch, NULL);
     return result == 0 ? HA_OK : failed(err, result, "remove tables");
@@ -367,7 +379,7 @@ static uint64_t build(struct ha_nft *nft, struct ha_nft_batch *batch,
     const uint64_t now_ns = ha_clock_boot_ns();
     uint64_t longest_ms = 0;
 
-    ha_nft_batch_begin(batch, nft->batch, nft->nl->seq + 1);
+    begin(nft, batch);
     *ret_seq_ticket = !remove && opens(elements, attempts, count) ? hand_in_ticket(batch) : 0;
     for (size_t i = 0; i < count; i++) {
         const bool timed = ha_nft_sets[elements[i].set].timed;
@@ -663,13 +675,33 @@ static int read_set(struct ha_nft *nft, enum ha_nft_set set, struct ha_nft_conte
     return result == -ENOENT ? 0 : result;
 }
 
+static void take_generation(const struct nlmsghdr *message, void *data)
+{
+    uint32_t *generation = data;
+    const struct nlattr *attr;
+
+    HA_NL_FOR_EACH(attr, message, sizeof(struct nfgenmsg))
+    {
+        if (mnl_attr_get_type(attr) == NFTA_GEN_ID && mnl_attr_validate(attr, MNL_TYPE_U32) == 0)
+            *generation = ntohl(mnl_attr_get_u32(attr));
+    }
+}
+
 int ha_nft_read_all(struct ha_nft *nft, struct ha_nft_content *content, struct ha_err *err)
 {
     uint8_t buffer[REQUEST_SIZE] __attribute__((aligned(8)));
+    struct nlmsghdr *message;
+    uint32_t generation = 0;
     int result;
 
     content->instance = 0;
     content->count = 0;
+    nft->generation = 0;
+    message = ha_nl_request(nft->nl, buffer, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN, 0);
+    (void)mnl_nlmsg_put_extra_header(message, sizeof(struct nfgenmsg));
+    result = ha_nl_talk(nft->nl, message, take_generation, &generation);
+    if (result != 0)
+        return failed(err, result, "read the generation");
     result = ha_nl_talk(nft->nl, request(nft, buffer, NFT_MSG_GETTABLE, 0, NFPROTO_INET),
                         take_comment, &content->instance);
     if (result == -ENOENT)
@@ -680,5 +712,7 @@ int ha_nft_read_all(struct ha_nft *nft, struct ha_nft_content *content, struct h
             return ha_err_set(err, HA_EFULL, "nft gate: too many elements in %s",
                               ha_nft_sets[i].name);
     }
+    if (result == 0)
+        nft->generation = generation;
     return result == 0 ? HA_OK : failed(err, result, "read tables");
 }

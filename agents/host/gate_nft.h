@@ -22,6 +22,8 @@ struct ha_err;
 struct ha_nft; /* opaque: the netlink socket and what was installed */
 
 #define HA_NFT_TABLE "hafailover"
+/* How late an opening, or tables with what is open, may reach the kernel, and so end. */
+#define HA_NFT_LATE_MS 100u
 
 /* The timed and untimed sets; each untimed one says what is guarded, its timed twin what is open.
  */
@@ -69,7 +71,8 @@ struct ha_nft_key ha_nft_tuple_key(const struct ha_gate_tuple *tuple, enum ha_nf
 int ha_nft_open(struct ha_nft **ret, struct ha_err *err);
 void ha_nft_close(struct ha_nft *nft); /* NULL is fine */
 
-/* What is in the kernel now, with deadlines no later than the kernel's. HA_ENOENT: no table.
+/* What is in the kernel now, with deadlines no later than the kernel's, to be installed again: that
+ * fails with HA_EBUSY if anybody changed a ruleset in between. HA_ENOENT: no table.
  * content->elements is the caller's memory of size_max; HA_EFULL when there is more. */
 int ha_nft_read_all(struct ha_nft *nft, struct ha_nft_content *content, struct ha_err *err);
 

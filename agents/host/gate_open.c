@@ -11,6 +11,8 @@
 #include "lib/base/text.h"
 #include "lib/io/clock.h"
 
+#define TAKE_OVER_TRIES 8
+
 static const char *pin_dir_of(const struct ha_gate_options *options)
 {
     return options->pin_dir != NULL ? options->pin_dir : HA_GATE_PIN_DIR;
@@ -79,32 +81,60 @@ static int open_bpf(struct ha_gates *gates, const struct ha_gate_options *option
     }
     gates->instance = gates->bpf.instance;
     /* Detached and not attachable: opened all the same, ha_gates_check goes on trying. */
-    gates->has_bpf = ha_bpf_check(&gates->bpf, &fixed, err) == HA_OK;
+    gates->has_bpf = options->only_look ? ha_bpf_is_attached(&gates->bpf)
+                                        : ha_bpf_check(&gates->bpf, &fixed, err) == HA_OK;
     return HA_OK;
 }
 
-static int open_nft(struct ha_gates *gates, struct ha_err *err)
+/* What is in the tables. */
+static int adopt_nft(struct ha_gates *gates, struct ha_err *err)
 {
     struct ha_nft_content content = {.elements = gates->elements, .size_max = HA_KNOWN_CONTENT_MAX};
+    int code = ha_nft_read_all(gates->nft, &content, err);
+    if (code == HA_OK)
+        code = ha_known_adopt(gates, &content, err);
+    if (code == HA_OK && gates->instance == HA_INSTANCE_NONE)
+        gates->instance = content.instance;
+    return code;
+}
+
+/* Always anew: what an older or a foreign hand left in the tables is not ours to trust. An agent
+ * may be at work beside: what it shuts meanwhile must not be opened again. */
+static int take_over_nft(struct ha_gates *gates, struct ha_err *err)
+{
+    const size_t record_count = gates->record_count;
+    struct ha_nft_content content;
+    int code, tries = 0;
+
+    do {
+        gates->record_count = record_count;
+        gates->orphan_count = 0;
+        for (size_t i = 0; i < record_count; i++)
+            gates->records[i].deadline_ns = gates->records[i].asked_ns;
+        code = adopt_nft(gates, err);
+        if (code != HA_OK && code != HA_ENOENT)
+            return code;
+        if (gates->instance == HA_INSTANCE_NONE)
+            gates->instance = random_instance();
+        content = ha_known_content(gates);
+        code = ha_nft_install(gates->nft, &content, err);
+    } while (code == HA_EBUSY && ++tries < TAKE_OVER_TRIES);
+    gates->has_nft = code == HA_OK;
+    return code;
+}
+
+static int open_nft(struct ha_gates *gates, const struct ha_gate_options *options,
+                    struct ha_err *err)
+{
     int code = ha_nft_open(&gates->nft, err);
 
     if (code != HA_OK)
         return code;
-    code = ha_nft_read_all(gates->nft, &content, err);
-    if (code == HA_OK)
-        code = ha_known_adopt(gates, &content, err);
-    else if (code == HA_ENOENT)
-        code = HA_OK;
-    if (code != HA_OK)
-        return code;
-    if (gates->instance == HA_INSTANCE_NONE)
-        gates->instance =
-            content.instance != HA_INSTANCE_NONE ? content.instance : random_instance();
-    content = ha_known_content(gates);
-    /* Always anew: what an older or a foreign hand left in the tables is not ours to trust. */
-    code = ha_nft_install(gates->nft, &content, err);
+    if (!options->only_look)
+        return take_over_nft(gates, err);
+    code = adopt_nft(gates, err);
     gates->has_nft = code == HA_OK;
-    return code;
+    return code == HA_ENOENT ? HA_ENOTSUP : code;
 }
 
 static int open_all(struct ha_gates *gates, const struct ha_gate_options *options,
@@ -122,11 +152,11 @@ static int open_all(struct ha_gates *gates, const struct ha_gate_options *option
             return code;
         }
     }
-    for (size_t i = 0; i < options->port_count; i++)
+    for (size_t i = 0; i < options->port_count && !options->only_look; i++)
         if (ha_known_add(gates, options->ports[i]) == NULL)
             return ha_err_set(err, HA_EFULL, "too many guarded ports");
     if (options->want_nft) {
-        code = open_nft(gates, &why_nft);
+        code = open_nft(gates, options, &why_nft);
         if (code != HA_OK && code != HA_ENOTSUP && code != HA_EDENIED) {
             if (err != NULL)
                 *err = why_nft;
@@ -157,7 +187,7 @@ int ha_gates_open(const struct ha_gate_options *options, struct ha_gates **ret, 
         return ha_err_set(err, HA_ENOMEM, "gates: out of memory");
     ha_bpf_init(&gates->bpf);
     code = open_all(gates, options, err);
-    for (size_t i = 0; i < options->port_count && code == HA_OK; i++)
+    for (size_t i = 0; i < options->port_count && code == HA_OK && !options->only_look; i++)
         code = ha_gates_guard(gates, options->ports[i], err);
     if (code != HA_OK) {
         ha_gates_close(gates);

@@ -220,7 +220,8 @@ static const struct {
       {DROP, 0, 0, 0, 0, {0}}}},
 };
 
-void ha_nft_batch_begin(struct ha_nft_batch *batch, uint8_t *data, uint32_t seq)
+void ha_nft_batch_begin(struct ha_nft_batch *batch, uint8_t *data, uint32_t seq,
+                        uint32_t generation)
 {
     struct nlmsghdr *message = mnl_nlmsg_put_header(data);
     struct nfgenmsg *nfg;
@@ -231,6 +232,8 @@ void ha_nft_batch_begin(struct ha_nft_batch *batch, uint8_t *data, uint32_t seq)
     nfg = mnl_nlmsg_put_extra_header(message, sizeof(*nfg));
     nfg->version = NFNETLINK_V0;
     nfg->res_id = htons(NFNL_SUBSYS_NFTABLES);
+    if (generation != 0)
+        mnl_attr_put_u32(message, NFNL_BATCH_GENID, htonl(generation));
     *batch = (struct ha_nft_batch){.data = data, .size = message->nlmsg_len, .seq = seq + 1};
 }
 

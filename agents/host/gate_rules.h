@@ -31,7 +31,10 @@ struct ha_nft_set_info {
 
 extern const struct ha_nft_set_info ha_nft_sets[HA_NFT_SETS];
 
-void ha_nft_batch_begin(struct ha_nft_batch *batch, uint8_t *data, uint32_t seq);
+/* @generation: of all rulesets of the network namespace, without which the kernel refuses the batch
+ * with ERESTART; 0: any. */
+void ha_nft_batch_begin(struct ha_nft_batch *batch, uint8_t *data, uint32_t seq,
+                        uint32_t generation);
 /* The number of the last message before the end, which then asks for an acknowledgement. */
 uint32_t ha_nft_batch_end(struct ha_nft_batch *batch);
 

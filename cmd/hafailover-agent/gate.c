@@ -72,12 +72,13 @@ static int load(const struct ha_agent_settings *settings, struct wanted *wanted)
     return 1;
 }
 
-static int show(const struct wanted *wanted)
+static int show(struct wanted *wanted)
 {
     uint64_t now_ns = ha_clock_boot_ns();
     struct ha_gates *gates;
     struct ha_err err = {0};
 
+    wanted->options.only_look = true;
     if (ha_gates_open(&wanted->options, &gates, &err) != HA_OK) {
         fprintf(stderr, "hafailover-agent: gate show: %s\n", err.text);
         return 1;

@@ -311,11 +311,18 @@ static unsigned sends;
 ssize_t __real_mnl_socket_sendto(const struct mnl_socket *socket, const void *data, size_t size);
 ssize_t __wrap_mnl_socket_sendto(const struct mnl_socket *socket, const void *data, size_t size);
 
+/* Before the next tables are sent the gate is shut by the handle that others go beside. */
+static bool shuts;
+
 ssize_t __wrap_mnl_socket_sendto(const struct mnl_socket *socket, const void *data, size_t size)
 {
     ssize_t sent;
 
     sends++;
+    if (shuts && size > 4096) {
+        shuts = false;
+        assert_int_equal(ha_gates_shut_unproven(gates, port, NULL), HA_OK);
+    }
     if (sends_left == 0 || --sends_left > 0)
         return __real_mnl_socket_sendto(socket, data, size);
     (void)raise(SIGSTOP);
@@ -539,6 +546,63 @@ static void test_restarted_agent_finds_its_gate(void **state)
     assert_int_equal(ha_gates_unload(&options, NULL), HA_OK);
 }
 
+static bool is_open(void)
+{
+    int fd = host_connect("127.0.0.1", port, 50);
+
+    if (fd >= 0)
+        (void)close(fd);
+    return fd >= 0;
+}
+
+/* As gate load does, while the agent is at work. */
+static void test_a_second_handle_opens_nothing_that_is_shut_meanwhile(void **state)
+{
+    struct ha_gate_options options = options_of();
+    struct ha_gate_state now;
+    struct ha_gates *other;
+
+    (void)state;
+    (void)set_for_ms(60000);
+    assert_int_equal(ha_gates_open(&options, &other, NULL), HA_OK);
+    ha_gates_close(other);
+    assert_true(is_open()); /* it takes over what it finds */
+    shuts = true;
+    assert_int_equal(ha_gates_open(&options, &other, NULL), HA_OK);
+    assert_false(shuts);
+    assert_int_equal(ha_gates_read(other, port, &now, NULL), HA_OK);
+    assert_true(now.guarded && now.nft_ns == 0);
+    assert_false(is_open());
+    ha_gates_close(other);
+}
+
+static void test_a_look_changes_nothing(void **state)
+{
+    struct ha_gate_options options = options_of();
+    char before[8192], after[8192];
+    struct ha_gate_state now;
+    struct ha_gates *look;
+
+    (void)state;
+    options.only_look = true;
+    (void)set_for_ms(60000);
+    assert_int_equal(host_capture("nft -at list ruleset", before, sizeof(before)), 0);
+    assert_int_equal(ha_gates_open(&options, &look, NULL), HA_OK);
+    assert_int_equal(ha_gates_class(look), HA_GATE_NFT);
+    assert_int_equal(ha_gates_read(look, port, &now, NULL), HA_OK);
+    assert_true(now.guarded && now.nft_ns != 0);
+    ha_gates_close(look);
+    assert_int_equal(host_capture("nft -at list ruleset", after, sizeof(after)), 0);
+    assert_string_equal(before, after);
+    host_enter_peer(&host); /* where there are no tables */
+    assert_int_equal(ha_gates_open(&options, &look, NULL), HA_OK);
+    assert_int_equal(ha_gates_class(look), HA_GATE_PROCESS);
+    assert_int_equal(ha_gates_read(look, port, &now, NULL), HA_ENOENT);
+    ha_gates_close(look);
+    assert_int_equal(host_capture("nft -at list ruleset", after, sizeof(after)), 0);
+    assert_string_equal(after, "");
+}
+
 static void exempt_one(const char *address)
 {
     struct ha_replication pair = {0};
@@ -707,6 +771,8 @@ static const struct CMUnitTest tests[] = {
     TEST(test_check_does_not_ask_for_each_port),
     TEST(test_an_address_with_two_ports_stays_guarded),
     TEST(test_restarted_agent_finds_its_gate),
+    TEST(test_a_second_handle_opens_nothing_that_is_shut_meanwhile),
+    TEST(test_a_look_changes_nothing),
     TEST(test_exempt_connection_drains),
     TEST(test_unguarded_port_passes),
     TEST(test_both_share_one_instance),
