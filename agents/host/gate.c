@@ -87,8 +87,10 @@ static int drop_vip(struct ha_gates *gates, struct ha_ip *vip, struct ha_err *er
 
     if (vip->family == 0)
         return HA_OK;
-    if (gates->has_nft && !ha_known_is_shared(gates, vip))
-        code = ha_nft_put(gates->nft, elements, HA_ARRAY_LEN(elements), true, NULL, err);
+    /* Open is who holds the lease; guarded it stays for the other port. */
+    if (gates->has_nft)
+        code = ha_nft_put(gates->nft, elements, ha_known_is_shared(gates, vip) ? 1 : 2, true, NULL,
+                          err);
     if (code == HA_OK)
         *vip = (struct ha_ip){0};
     return code;

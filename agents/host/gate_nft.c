@@ -176,7 +176,8 @@ static int look(struct ha_nft *nft, uint64_t *ret_digest)
         uint16_t type;
         uint32_t attributes;
     } kinds[] = {
-        {NFT_MSG_GETTABLE, 1u << NFTA_TABLE_NAME | 1u << NFTA_TABLE_FLAGS},
+        {NFT_MSG_GETTABLE,
+         1u << NFTA_TABLE_NAME | 1u << NFTA_TABLE_FLAGS | 1u << NFTA_TABLE_USERDATA},
         {NFT_MSG_GETSET, 1u << NFTA_SET_TABLE | 1u << NFTA_SET_NAME | 1u << NFTA_SET_FLAGS |
                              1u << NFTA_SET_KEY_TYPE | 1u << NFTA_SET_KEY_LEN |
                              1u << NFTA_SET_TIMEOUT},
@@ -702,6 +703,7 @@ int ha_nft_read_all(struct ha_nft *nft, struct ha_nft_content *content, struct h
     result = ha_nl_talk(nft->nl, message, take_generation, &generation);
     if (result != 0)
         return failed(err, result, "read the generation");
+    nft->generation = generation;
     result = ha_nl_talk(nft->nl, request(nft, buffer, NFT_MSG_GETTABLE, 0, NFPROTO_INET),
                         take_comment, &content->instance);
     if (result == -ENOENT)
@@ -712,7 +714,7 @@ int ha_nft_read_all(struct ha_nft *nft, struct ha_nft_content *content, struct h
             return ha_err_set(err, HA_EFULL, "nft gate: too many elements in %s",
                               ha_nft_sets[i].name);
     }
-    if (result == 0)
-        nft->generation = generation;
+    if (result == -EINTR)
+        return ha_err_set(err, HA_EBUSY, "nft gate: rulesets change while they are read");
     return result == 0 ? HA_OK : failed(err, result, "read tables");
 }

@@ -71,9 +71,9 @@ struct ha_nft_key ha_nft_tuple_key(const struct ha_gate_tuple *tuple, enum ha_nf
 int ha_nft_open(struct ha_nft **ret, struct ha_err *err);
 void ha_nft_close(struct ha_nft *nft); /* NULL is fine */
 
-/* What is in the kernel now, with deadlines no later than the kernel's, to be installed again: that
- * fails with HA_EBUSY if anybody changed a ruleset in between. HA_ENOENT: no table.
- * content->elements is the caller's memory of size_max; HA_EFULL when there is more. */
+/* What is in the kernel now, with deadlines no later than the kernel's, to be installed again:
+ * either is HA_EBUSY if anybody changed a ruleset meanwhile. HA_ENOENT: no table. content->elements
+ * is the caller's memory of size_max; HA_EFULL when there is more. */
 int ha_nft_read_all(struct ha_nft *nft, struct ha_nft_content *content, struct ha_err *err);
 
 /* Build both tables anew with @content in one transaction and remember what they look like; without

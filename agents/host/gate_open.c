@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agents/host/gate_known.h"
 #include "lib/base/err.h"
@@ -12,6 +13,7 @@
 #include "lib/io/clock.h"
 
 #define TAKE_OVER_TRIES 8
+#define TAKE_OVER_PAUSE_US 500u /* twice as long each time */
 
 static const char *pin_dir_of(const struct ha_gate_options *options)
 {
@@ -55,6 +57,15 @@ static int check_options(const struct ha_gate_options *options, struct ha_err *e
     return HA_OK;
 }
 
+static bool is_attached(const struct ha_gates *gates, struct ha_err *err)
+{
+    const bool is = ha_bpf_is_attached(&gates->bpf);
+
+    if (!is)
+        (void)ha_err_set(err, HA_ENOENT, "bpf gate: not attached to %s", gates->bpf.cgroup);
+    return is;
+}
+
 static int open_bpf(struct ha_gates *gates, const struct ha_gate_options *options,
                     struct ha_err *err)
 {
@@ -81,7 +92,7 @@ static int open_bpf(struct ha_gates *gates, const struct ha_gate_options *option
     }
     gates->instance = gates->bpf.instance;
     /* Detached and not attachable: opened all the same, ha_gates_check goes on trying. */
-    gates->has_bpf = options->only_look ? ha_bpf_is_attached(&gates->bpf)
+    gates->has_bpf = options->only_look ? is_attached(gates, err)
                                         : ha_bpf_check(&gates->bpf, &fixed, err) == HA_OK;
     return HA_OK;
 }
@@ -98,27 +109,36 @@ static int adopt_nft(struct ha_gates *gates, struct ha_err *err)
     return code;
 }
 
-/* Always anew: what an older or a foreign hand left in the tables is not ours to trust. An agent
- * may be at work beside: what it shuts meanwhile must not be opened again. */
+/* Always anew: what an older or a foreign hand left in the tables is not ours to trust. */
+static int take_over(struct ha_gates *gates, struct ha_err *err)
+{
+    struct ha_nft_content content;
+    int code = adopt_nft(gates, err);
+
+    if (code != HA_OK && code != HA_ENOENT)
+        return code;
+    if (gates->instance == HA_INSTANCE_NONE)
+        gates->instance = random_instance();
+    content = ha_known_content(gates);
+    return ha_nft_install(gates->nft, &content, err);
+}
+
+/* An agent may be at work beside: what it shuts meanwhile must not be opened again. */
 static int take_over_nft(struct ha_gates *gates, struct ha_err *err)
 {
     const size_t record_count = gates->record_count;
-    struct ha_nft_content content;
-    int code, tries = 0;
+    const uint64_t instance = gates->instance;
+    int code = take_over(gates, err);
 
-    do {
-        gates->record_count = record_count;
+    for (int tries = 1; code == HA_EBUSY && tries < TAKE_OVER_TRIES; tries++) {
+        (void)usleep(TAKE_OVER_PAUSE_US << tries);
+        gates->instance = instance;
         gates->orphan_count = 0;
+        gates->record_count = record_count;
         for (size_t i = 0; i < record_count; i++)
             gates->records[i].deadline_ns = gates->records[i].asked_ns;
-        code = adopt_nft(gates, err);
-        if (code != HA_OK && code != HA_ENOENT)
-            return code;
-        if (gates->instance == HA_INSTANCE_NONE)
-            gates->instance = random_instance();
-        content = ha_known_content(gates);
-        code = ha_nft_install(gates->nft, &content, err);
-    } while (code == HA_EBUSY && ++tries < TAKE_OVER_TRIES);
+        code = take_over(gates, err);
+    }
     gates->has_nft = code == HA_OK;
     return code;
 }

@@ -70,7 +70,7 @@ enum op {
 struct step {
     enum op op;
     uint8_t slot;
-    uint8_t what;         /* META: key; LOAD: base; IN, NOT_IN: set; NOT_NUMBER: it */
+    uint8_t what; /* META: key; LOAD: base; ADDRESS_TYPE: flags; IN, NOT_IN: set; NOT_NUMBER: it */
     uint8_t offset, size; /* LOAD; IS, IS_NOT, MASK: size */
     uint8_t value[8];     /* IS, IS_NOT, MASK */
 };
@@ -110,11 +110,13 @@ struct step {
             0                                                                  \
         }                                                                      \
     }
-/* An opening of TCP to a virtual IP, with the address at @offset, that is not here. */
+/* An opening of TCP to a virtual IP, with the address at @offset, that is not here: neither in the
+ * table of local addresses nor in that of the VRF it came in by. */
 #define ELSEWHERE(set, offset, size)                                                              \
     PROTOCOL(IPPROTO_TCP), {LOAD, 0, TRANSPORT, 13, 1, {0}}, {MASK, 0, 0, 0, 1, {0x12}},          \
         {IS, 0, 0, 0, 1, {0x02}}, {LOAD, 0, NETWORK, offset, size, {0}}, {IN, 0, set, 0, 0, {0}}, \
         {ADDRESS_TYPE, 0, 0, 0, 0, {0}}, {NOT_NUMBER, 0, RTN_LOCAL, 0, 0, {0}},                   \
+        {ADDRESS_TYPE, 0, NFTA_FIB_F_IIF, 0, 0, {0}}, {NOT_NUMBER, 0, RTN_LOCAL, 0, 0, {0}},      \
     {                                                                                             \
         RESET, 0, 0, 0, 0,                                                                        \
         {                                                                                         \
@@ -129,7 +131,7 @@ struct step {
             number                   \
         }                            \
     }
-#define STEPS_MAX 12
+#define STEPS_MAX 14
 
 static const struct {
     const char *chain;
@@ -408,7 +410,7 @@ static void put_address_type(struct nlmsghdr *message, const struct step *step)
 {
     mnl_attr_put_u32(message, NFTA_FIB_DREG, slot_register(step));
     mnl_attr_put_u32(message, NFTA_FIB_RESULT, htonl((uint32_t)NFT_FIB_RESULT_ADDRTYPE));
-    mnl_attr_put_u32(message, NFTA_FIB_FLAGS, htonl((uint32_t)NFTA_FIB_F_DADDR));
+    mnl_attr_put_u32(message, NFTA_FIB_FLAGS, htonl((uint32_t)NFTA_FIB_F_DADDR | step->what));
 }
 
 static void put_mask(struct nlmsghdr *message, const struct step *step)

@@ -11,7 +11,7 @@
 
 #include "agents/host/gate_nft.h"
 
-/* Room for every element there may be, at one message each. */
+/* Room for every element of as many databases as there may be, at one message each. */
 #define HA_NFT_BATCH_SIZE (512u << 10)
 
 /* A transaction under construction: between a begin and an end message. */

@@ -83,8 +83,10 @@ static int show(struct wanted *wanted)
         fprintf(stderr, "hafailover-agent: gate show: %s\n", err.text);
         return 1;
     }
-    printf("class %s\ninstance %016" PRIx64 "\n%s\n", ha_gate_text(ha_gates_class(gates)),
-           ha_gates_instance(gates), ha_gates_text(gates));
+    printf("class %s\n", ha_gate_text(ha_gates_class(gates)));
+    if (ha_gates_class(gates) != HA_GATE_PROCESS)
+        printf("instance %016" PRIx64 "\n", ha_gates_instance(gates));
+    printf("%s\n", ha_gates_text(gates));
     for (size_t i = 0; i < wanted->options.port_count; i++) {
         struct ha_gate_state state;
 

@@ -6,8 +6,9 @@
 #include "lib/core/sync.h"
 
 enum {
-    VIP_REFRESH_MS = 500,
-    VIP_AGAIN_MS = 1000, /* between tries while another host answers for it */
+    VIP_REFRESH_MS = 500, /* or half of what is left, */
+    VIP_FLOOR_MS = 50,    /* but not at every moment of a lease that runs out */
+    VIP_AGAIN_MS = 1000,  /* between tries while another host answers for it */
 };
 
 /* The majority-th largest end of the promises of one set; 0 where there is no majority. */
@@ -184,6 +185,8 @@ static void keep_vip(struct ha_held *held, uint64_t now_ms, struct ha_effects *o
     held->vip_wanted = true;
     /* Whoever holds the lease is the address's only rightful host: it is kept in spite of another
      * that answers, and one that could not be had is asked for again. */
+    if (again_ms < VIP_FLOOR_MS)
+        again_ms = VIP_FLOOR_MS;
     if (held->vip_conflict && !held->vip_held)
         again_ms = VIP_AGAIN_MS;
     held->vip_refresh_ms = now_ms + again_ms;

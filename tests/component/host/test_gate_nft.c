@@ -491,12 +491,18 @@ static void test_check_does_not_ask_for_each_port(void **state)
         assert_int_equal(ha_gates_unguard(gates, (uint16_t)(first + i), NULL), HA_OK);
 }
 
-static int look_for_guarded(const char *address)
+static int look_for(const char *set, const char *address)
 {
     char command[96];
 
-    (void)snprintf(command, sizeof(command), "nft get element arp hafailover vip4 { %s }", address);
+    (void)snprintf(command, sizeof(command), "nft get element arp hafailover %s { %s }", set,
+                   address);
     return host_try(command);
+}
+
+static int look_for_guarded(const char *address)
+{
+    return look_for("vip4", address);
 }
 
 /* The address goes from one service to another, which has it before the first lets it go. */
@@ -520,6 +526,7 @@ static void test_an_address_with_two_ports_stays_guarded(void **state)
     assert_int_equal(found, HA_GATE_FIXED_TABLES);
     assert_int_equal(ha_gates_set_vip(gates, port, NULL, NULL), HA_OK);
     assert_int_equal(look_for_guarded("10.77.0.9"), 0);
+    assert_int_not_equal(look_for("vip4_open", "10.77.0.9"), 0);
     assert_int_equal(ha_gates_unguard(gates, other, NULL), HA_OK);
     assert_int_not_equal(look_for_guarded("10.77.0.9"), 0);
 }
@@ -553,6 +560,25 @@ static bool is_open(void)
     if (fd >= 0)
         (void)close(fd);
     return fd >= 0;
+}
+
+/* gate load found none and made its own: they are not the agent's, which hold more. */
+static void test_foreign_tables_are_replaced(void **state)
+{
+    struct ha_gate_options options = options_of();
+    const struct ha_ip vip = {.family = AF_INET, .bytes = {10, 77, 0, 9}};
+    struct ha_gates *other;
+    unsigned found;
+
+    (void)state;
+    assert_int_equal(ha_gates_set_vip(gates, port, &vip, NULL), HA_OK);
+    host_run("nft flush ruleset");
+    assert_int_equal(ha_gates_open(&options, &other, NULL), HA_OK);
+    ha_gates_close(other);
+    assert_int_not_equal(look_for_guarded("10.77.0.9"), 0);
+    assert_int_equal(ha_gates_check(gates, &found, NULL), HA_OK);
+    assert_int_equal(found, HA_GATE_FIXED_TABLES);
+    assert_int_equal(look_for_guarded("10.77.0.9"), 0);
 }
 
 /* As gate load does, while the agent is at work. */
@@ -771,6 +797,7 @@ static const struct CMUnitTest tests[] = {
     TEST(test_check_does_not_ask_for_each_port),
     TEST(test_an_address_with_two_ports_stays_guarded),
     TEST(test_restarted_agent_finds_its_gate),
+    TEST(test_foreign_tables_are_replaced),
     TEST(test_a_second_handle_opens_nothing_that_is_shut_meanwhile),
     TEST(test_a_look_changes_nothing),
     TEST(test_exempt_connection_drains),

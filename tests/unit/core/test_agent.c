@@ -1165,12 +1165,19 @@ static void test_the_right_to_an_address_lasts_as_long_as_a_short_lease(void **s
     for (int i = 0; i < 100; i++) {
         assert_true(hand_held(hand)->serving);
         assert_true(right_ms > hand->now_ms);
+        assert_true(ha_agent_wake_ms(hand->a) > hand->now_ms);
         hand_tick(hand, 50);
         right_ms = claimed_until_ms(hand, right_ms);
         for (uint32_t w = 0; w < 2; w++) { /* after the first promises such as have 400 ms left */
             hand_promise(hand, w, 5, hand->now_ms - LEASE + 400);
             right_ms = claimed_until_ms(hand, right_ms);
         }
+    }
+    /* The last moments of a lease that runs out are not spent on claims. */
+    for (uint32_t claims = 0; hand_held(hand)->serving;) {
+        hand_tick(hand, 1);
+        claims += effects_count(hand->out, HA_EFFECT_VIP_CLAIM);
+        assert_true(claims < 10);
     }
     hand_free(hand);
 }
