@@ -17,10 +17,11 @@
 
 #define NICS_MAX 8u
 #define NS_PER_MS 1000000u
-/* Duplicate detection: 120 ms, while the database is promoted; it counts for FREE_MS. */
+/* Duplicate detection: 60 ms, while the database is promoted; it counts for FREE_MS. RFC 5227 takes
+ * seconds; every client waits for this, and who answers later is told as a conflict. */
 #define DAD_PROBES 3u
-#define DAD_INTERVAL_MS 40u
-#define DAD_WAIT_MS 40u
+#define DAD_INTERVAL_MS 20u
+#define DAD_WAIT_MS 20u
 #define FREE_MS 500u
 #define PEACE_MS 5000u  /* without such a host: there is none any more */
 #define DEFEND_MS 1000u /* between announcements against another host that uses the address */
