@@ -133,32 +133,35 @@ def markdown(costs):
     return lines + [""]
 
 
-def panel(costs, value, title, left):
-    """One plot of a value against the number of services."""
-    width, height, top = 210, 170, 36
+def panel(costs, value, unit, title, left):
+    """One plot of a value, in `unit`s of it, against the number of services."""
+    width, height, top = 210, 170, 52
     kinds = kinds_of(costs)
     most_x = max((c.services for found in kinds.values() for c in found), default=1)
     most_y = max((getattr(c, value) for found in kinds.values() for c in found), default=0) or 1
-    out = [f'<text x="{left}" y="24" font-weight="bold">{title}</text>',
+    out = [f'<text x="{left}" y="20" font-weight="bold">{title}</text>',
            f'<path d="M{left} {top} V{top + height} H{left + width}" fill="none" stroke="#888"/>',
            f'<text x="{left + width}" y="{top + height + 14}" text-anchor="end">{most_x} services'
-           f'</text><text x="{left + 4}" y="{top + 10}">{most_y:.4g}</text>']
+           f'</text><text x="{left}" y="{top - 8}">{most_y / unit:.3g}</text>']
     for name, found in kinds.items():
-        points = " ".join(f"{left + width * c.services / most_x:.1f},"
-                          f"{top + height * (1 - getattr(c, value) / most_y):.1f}" for c in found)
-        out.append(f'<polyline points="{points}" fill="none" stroke-width="2" '
-                   f'stroke="{COLOURS.get(name, "#888")}"/>')
+        colour = COLOURS.get(name, "#888")
+        points = [(left + width * c.services / most_x,
+                   top + height * (1 - getattr(c, value) / most_y)) for c in found]
+        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        out.append(f'<polyline points="{line}" fill="none" stroke-width="2" stroke="{colour}"/>')
+        out += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in points]
     return out
 
 
 def chart(costs):
-    out = ['<svg xmlns="http://www.w3.org/2000/svg" width="760" height="260" '
+    out = ['<svg xmlns="http://www.w3.org/2000/svg" width="760" height="276" '
            'font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="white"/>']
-    for number, (value, title) in enumerate((("pss_mib", "memory, MiB"), ("cpu", "CPU, %"),
-                                             ("bytes_s", "network, bytes/s"))):
-        out += panel(costs, value, title, 20 + 245 * number)
+    for number, (value, unit, title) in enumerate((("pss_mib", 1, "memory (PSS), MiB"),
+                                                   ("cpu", 1, "CPU, % of a core"),
+                                                   ("bytes_s", 1024, "network, KiB/s"))):
+        out += panel(costs, value, unit, title, 20 + 245 * number)
     for number, (name, colour) in enumerate(COLOURS.items()):
         x = 20 + 200 * number
-        out.append(f'<rect x="{x}" y="238" width="12" height="12" fill="{colour}"/>'
-                   f'<text x="{x + 18}" y="248">{name}</text>')
+        out.append(f'<rect x="{x}" y="254" width="12" height="12" fill="{colour}"/>'
+                   f'<text x="{x + 18}" y="264">{name}</text>')
     return "\n".join(out + ["</svg>", ""])

@@ -54,7 +54,7 @@ class PostgresqlSystem(System):
 
     def writer(self, interval_us, hosts, *more):
         return [self.program("tests/bench/hafailover-pgwriter"), "--interval", str(interval_us),
-                "--extra", self.login, "--host", hosts, *more]
+                "--connect", "100", "--extra", self.login, "--host", hosts, *more]
 
     def direct_client(self, host, interval_us):
         return self.writer(interval_us, address(host), "--any", "--stay")
