@@ -255,28 +255,28 @@ int ha_bpf_attach(struct ha_bpf *bpf, struct ha_err *err)
     return HA_OK;
 }
 
-bool ha_bpf_is_attached(const struct ha_bpf *bpf)
+int ha_bpf_look(const struct ha_bpf *bpf, struct ha_err *err)
 {
     char path[PATH_MAX];
     struct stat cgroup, pin;
 
+    /* No cgroup, no database in it: nothing to gate until it is made again. */
+    if (stat(bpf->cgroup, &cgroup) != 0)
+        return ha_err_set(err, HA_ENOENT, "bpf gate: no cgroup %s: %s", bpf->cgroup,
+                          strerror(errno));
     (void)ha_text_format(path, sizeof(path), "%s/link", bpf->pin_dir); /* fits by its type */
-    return stat(bpf->cgroup, &cgroup) == 0 && link_cgroup(bpf->link) == (uint64_t)cgroup.st_ino &&
-           stat(path, &pin) == 0;
+    if (link_cgroup(bpf->link) == (uint64_t)cgroup.st_ino && stat(path, &pin) == 0)
+        return HA_OK;
+    return ha_err_set(err, HA_ESTALE, "bpf gate: not attached to %s", bpf->cgroup);
 }
 
 int ha_bpf_check(struct ha_bpf *bpf, bool *ret_fixed, struct ha_err *err)
 {
-    struct stat cgroup;
+    int code = ha_bpf_look(bpf, err);
 
     *ret_fixed = false;
-    if (stat(bpf->cgroup, &cgroup) != 0) {
-        /* No cgroup, no database in it: nothing to gate until it is made again. */
-        return ha_err_set(err, HA_ENOENT, "bpf gate: no cgroup %s: %s", bpf->cgroup,
-                          strerror(errno));
-    }
-    if (ha_bpf_is_attached(bpf))
-        return HA_OK;
+    if (code != HA_ESTALE)
+        return code;
     *ret_fixed = true;
     return ha_bpf_attach(bpf, err);
 }

@@ -48,7 +48,9 @@ int ha_bpf_exempt(struct ha_bpf *bpf, const struct ha_gate_tuple *tuple, uint64_
 /* Forget all exemptions of @port. */
 int ha_bpf_exempt_clear(struct ha_bpf *bpf, uint16_t port, struct ha_err *err);
 
-bool ha_bpf_is_attached(const struct ha_bpf *bpf);
+/* HA_OK: the program is attached to the cgroup at its path. HA_ENOENT: there is no such cgroup;
+ * HA_ESTALE: not attached to it, or the pin is gone. */
+int ha_bpf_look(const struct ha_bpf *bpf, struct ha_err *err);
 /* See that the program is attached to the cgroup at its path; attach and pin it again if not.
  * HA_OK, also when *ret_fixed; else it is not attached. */
 int ha_bpf_check(struct ha_bpf *bpf, bool *ret_fixed, struct ha_err *err);

@@ -57,15 +57,6 @@ static int check_options(const struct ha_gate_options *options, struct ha_err *e
     return HA_OK;
 }
 
-static bool is_attached(const struct ha_gates *gates, struct ha_err *err)
-{
-    const bool is = ha_bpf_is_attached(&gates->bpf);
-
-    if (!is)
-        (void)ha_err_set(err, HA_ENOENT, "bpf gate: not attached to %s", gates->bpf.cgroup);
-    return is;
-}
-
 static int open_bpf(struct ha_gates *gates, const struct ha_gate_options *options,
                     struct ha_err *err)
 {
@@ -92,8 +83,9 @@ static int open_bpf(struct ha_gates *gates, const struct ha_gate_options *option
     }
     gates->instance = gates->bpf.instance;
     /* Detached and not attachable: opened all the same, ha_gates_check goes on trying. */
-    gates->has_bpf = options->only_look ? is_attached(gates, err)
-                                        : ha_bpf_check(&gates->bpf, &fixed, err) == HA_OK;
+    code =
+        options->only_look ? ha_bpf_look(&gates->bpf, err) : ha_bpf_check(&gates->bpf, &fixed, err);
+    gates->has_bpf = code == HA_OK;
     return HA_OK;
 }
 

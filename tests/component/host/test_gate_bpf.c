@@ -273,6 +273,19 @@ static void test_another_namespace_is_another_host(void **state)
     assert_int_equal(ha_gates_unload(&options, NULL), HA_OK);
 }
 
+/* What gate show finds, which changes nothing. */
+static void looks(enum ha_gate class, const char *text)
+{
+    struct ha_gate_options options = options_of(host.cgroup);
+    struct ha_gates *look;
+
+    options.only_look = true;
+    assert_int_equal(ha_gates_open(&options, &look, NULL), HA_OK);
+    assert_int_equal(ha_gates_class(look), class);
+    assert_non_null(strstr(ha_gates_text(look), text));
+    ha_gates_close(look);
+}
+
 static void test_detached_program_comes_back(void **state)
 {
     unsigned found;
@@ -283,8 +296,10 @@ static void test_detached_program_comes_back(void **state)
     assert_int_equal(found, 0);
     link = bpf_obj_get(HOST_PIN_DIR "/link");
     assert_true(link >= 0);
+    looks(HA_GATE_BPF, "bpf in force");
     assert_int_equal(bpf_link_detach(link), 0);
     (void)close(link);
+    looks(HA_GATE_PROCESS, "not attached to");
     fd = host_connect("127.0.0.1", port, 1000);
     assert_int_equal(host_ask(fd, 1000), 0); /* it really was open */
     assert_int_equal(ha_gates_check(gates, &found, NULL), HA_OK);
@@ -324,6 +339,7 @@ static void test_cgroup_made_again(void **state)
     server = 0;
     for (int i = 0; i < 200 && rmdir(host.cgroup) != 0; i++)
         (void)usleep(5000); /* the kernel empties a cgroup a moment after the reaping */
+    looks(HA_GATE_PROCESS, "no cgroup");
     assert_int_equal(ha_gates_check(gates, &found, NULL), HA_OK);
     assert_int_equal(found, HA_GATE_LOST_PROGRAM);
     assert_int_equal(ha_gates_class(gates), HA_GATE_PROCESS);
