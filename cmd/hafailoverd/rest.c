@@ -9,7 +9,7 @@ bool ha_rest_may(const struct ha_rest *rest, const struct ha_watcher *core, uint
     const struct ha_watched *watched = &core->services[rest->service % HA_SERVICES_MAX];
     int at = service != NULL ? ha_service_member_at(service, rest->member) : -1;
 
-    return at >= 0 && watched->service == rest->service && watched->members[at].heard &&
-           now_ms - watched->members[at].heard_ms < service->config.down_after_ms / 2 &&
+    return at >= 0 && watched->service == rest->service && watched->members[at]->heard &&
+           now_ms - watched->members[at]->heard_ms < service->config.down_after_ms / 2 &&
            now_ms - rest->probed_ms < ha_pace_rest_ms(rest->unanswered, service->config.probe_ms);
 }

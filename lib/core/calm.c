@@ -13,7 +13,7 @@ static bool member_is_calm(const struct ha_watcher *w, const struct ha_service *
                            const struct ha_watched *watched, uint32_t at, uint64_t now_ms)
 {
     const struct ha_service_config *config = &service->config;
-    const struct ha_watch *watch = &watched->members[at];
+    const struct ha_watch *watch = watched->members[at];
     const struct ha_suspect suspect = ha_suspect_of(w, service, at, now_ms);
 
     if (!suspect.has_agent || !ha_watch_agent_counts(watch, &suspect, config, now_ms) ||
@@ -40,7 +40,7 @@ static bool primary_is_calm(const struct ha_service *service, const struct ha_wa
 
     if (at < 0)
         return false;
-    status = &watched->members[at].status;
+    status = &watched->members[at]->status;
     return status->epoch == service->epoch && status->given_up < service->epoch &&
            status->settled && status->gate == service->open_gate;
 }
@@ -59,7 +59,7 @@ uint64_t ha_calm_until(const struct ha_watcher *w, const struct ha_service *serv
         !primary_is_calm(service, watched) || !ha_hold_is_calm(w, service))
         return 0;
     for (uint32_t i = 0; i < service->config.member_count; i++) {
-        uint64_t silent_ms = watched->members[i].heard_ms + service->config.down_after_ms;
+        uint64_t silent_ms = watched->members[i]->heard_ms + service->config.down_after_ms;
 
         if (!member_is_calm(w, service, watched, i, now_ms))
             return 0;
@@ -89,8 +89,8 @@ uint64_t ha_calm_next(const struct ha_watcher *w, const struct ha_service *servi
     if (at < 0)
         return next_ms;
     sooner(&next_ms, watched->promise_until_ms, 0, now_ms);
-    sooner(&next_ms, watched->members[at].heard_ms, config->down_after_ms, now_ms);
-    sooner(&next_ms, watched->members[at].answered_ms, config->down_after_ms, now_ms);
-    sooner(&next_ms, watched->members[at].refused_since_ms, config->refused_confirm_ms, now_ms);
+    sooner(&next_ms, watched->members[at]->heard_ms, config->down_after_ms, now_ms);
+    sooner(&next_ms, watched->members[at]->answered_ms, config->down_after_ms, now_ms);
+    sooner(&next_ms, watched->members[at]->refused_since_ms, config->refused_confirm_ms, now_ms);
     return next_ms;
 }

@@ -78,7 +78,7 @@ static bool log_gate(struct ha_watcher *w, const struct ha_service *service, uin
 
     if (at < 0 || watched == NULL || service->fence != HA_FENCE_NONE)
         return false;
-    watch = &watched->members[at];
+    watch = watched->members[at];
     if (!watch->heard || watch->instance != service->open_instance ||
         watch->status.gate == service->open_gate)
         return false;
@@ -111,7 +111,7 @@ static bool hear_give_up(struct ha_watcher *w, const struct ha_service *service,
 
     if (at < 0)
         return false;
-    watch = &watched->members[at];
+    watch = watched->members[at];
     if (!watch->heard || watch->instance != instance || instance == HA_INSTANCE_NONE ||
         watch->status.given_up < epoch)
         return false;
@@ -150,7 +150,7 @@ static void begin_text(const struct ha_watcher *w, const struct ha_service *serv
     char evidence[HA_TEXT_SIZE] = "";
 
     if (watched != NULL)
-        ha_detect_explain(&watched->members[at], watched->members[at].verdict, now_ms, evidence);
+        ha_detect_explain(watched->members[at], watched->members[at]->verdict, now_ms, evidence);
     (void)ha_text_format(text, HA_TEXT_SIZE, "%s is down, say %d of %" PRIu32 " watchers: %.120s",
                          service->config.members[at].name, __builtin_popcount(agreeing),
                          w->cluster.watcher_count, evidence);
@@ -171,7 +171,7 @@ static void begin_if_down(struct ha_watcher *w, const struct ha_service *service
         return;
     }
     if (watched->noticed_wall_ms == 0) {
-        const struct ha_watch *watch = &watched->members[at];
+        const struct ha_watch *watch = watched->members[at];
 
         /* Others may have agreed before this watcher's own verdict changed. */
         watched->noticed_wall_ms = w->wall_ms;
@@ -211,7 +211,7 @@ static void decide_opening(struct ha_watcher *w, const struct ha_service *servic
 {
     struct ha_watched *watched = ha_watched_of(w, service, now_ms);
     int at = ha_service_member_at(service, service->primary);
-    const struct ha_watch *watch = &watched->members[at];
+    const struct ha_watch *watch = watched->members[at];
     struct ha_command *command;
 
     if (watch->instance == service->instance && watch->status.epoch == service->epoch &&
@@ -336,7 +336,7 @@ static bool propose_expired(struct ha_watcher *w, const struct ha_service *servi
 static bool is_draining(const struct ha_watcher *w, const struct ha_service *service, uint32_t at,
                         uint64_t now_ms)
 {
-    const struct ha_watch *watch = &ha_watched_peek(w, service)->members[at];
+    const struct ha_watch *watch = ha_watched_peek(w, service)->members[at];
 
     return ha_watch_is_heard(watch, &service->config, now_ms) &&
            watch->instance == service->open_instance && watch->status.order == HA_ORDER_DRAIN &&
@@ -376,7 +376,7 @@ static bool propose_sealed(struct ha_watcher *w, const struct ha_service *servic
     struct ha_proof proof;
 
     if (service->config.durability != HA_DURABILITY_STRICT || service->sync.count == 0 ||
-        (at >= 0 && ha_watch_is_heard(&watched->members[at], &service->config, now_ms) &&
+        (at >= 0 && ha_watch_is_heard(watched->members[at], &service->config, now_ms) &&
          now_ms - watched->state_ms < SELF_MS))
         return false;
     proof = ha_proof_of(w, service, false, now_ms);
@@ -436,7 +436,7 @@ static void decide_promoting(struct ha_watcher *w, const struct ha_service *serv
 
     if (at < 0)
         return;
-    watch = &watched->members[at];
+    watch = watched->members[at];
     ordered = watch->instance == service->instance && watch->status.order == HA_ORDER_PROMOTE &&
               watch->status.order_epoch == service->epoch;
     failure = failure_of(watch, service, ordered);

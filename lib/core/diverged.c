@@ -76,7 +76,7 @@ void ha_diverged_decide(struct ha_watcher *w, const struct ha_service *service, 
     struct ha_watched *watched = ha_watched_of(w, service, now_ms);
 
     for (uint32_t i = 0; i < service->config.member_count; i++) {
-        struct ha_watch *watch = &watched->members[i];
+        struct ha_watch *watch = watched->members[i];
         const struct ha_diverged *found = &watch->status.sample.diverged;
         const struct ha_decision *left;
         struct ha_command *command;

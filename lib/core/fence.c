@@ -15,7 +15,7 @@ enum {
 static bool may_report(const struct ha_watched *watched, const struct ha_service *service, int at,
                        uint64_t now_ms)
 {
-    const struct ha_watch *watch = &watched->members[at];
+    const struct ha_watch *watch = watched->members[at];
 
     return watch->heard && now_ms - watch->heard_ms < service->config.down_after_ms;
 }

@@ -29,10 +29,10 @@ static bool wanted(const struct ha_watched *watched, const struct ha_service *se
 
         if (id == service->primary)
             continue;
-        if (!watched->members[i].heard || watched->members[i].status.memory == 0)
+        if (!watched->members[i]->heard || watched->members[i]->status.memory == 0)
             return false;
         ret->members |= 1u << id;
-        ret->memory[id] = watched->members[i].status.memory;
+        ret->memory[id] = watched->members[i]->status.memory;
     }
     return ret->members != 0;
 }
@@ -42,7 +42,7 @@ static const struct ha_watch *holder_of(const struct ha_watched *watched,
                                         const struct ha_service *service, uint64_t now_ms)
 {
     int at = ha_service_member_at(service, service->primary);
-    const struct ha_watch *watch = at < 0 ? NULL : &watched->members[at];
+    const struct ha_watch *watch = at < 0 ? NULL : watched->members[at];
 
     return watch != NULL && watch->heard &&
                    now_ms - watch->heard_ms < service->config.down_after_ms &&
@@ -94,7 +94,7 @@ bool ha_hold_is_calm(const struct ha_watcher *w, const struct ha_service *servic
     if (service->config.on_quorum_loss != HA_QUORUM_LOSS_HOLD && service->hold.count == 0)
         return true;
     return watched != NULL && at >= 0 && service->hold.count == 1 &&
-           watched->members[at].status.hold_index == since && wanted(watched, service, &set) &&
+           watched->members[at]->status.hold_index == since && wanted(watched, service, &set) &&
            ha_hold_set_is_equal(&set, last);
 }
 
@@ -126,7 +126,7 @@ bool ha_hold_is_back(const struct ha_watcher *w, const struct ha_service *servic
     const struct ha_watched *watched = ha_watched_peek(w, service);
 
     for (uint32_t i = 0; watched != NULL && i < service->config.member_count; i++) {
-        const struct ha_watch *watch = &watched->members[i];
+        const struct ha_watch *watch = watched->members[i];
 
         if (watch->heard && now_ms - watch->heard_ms < service->config.down_after_ms &&
             now_ms - watch->heard_since_ms >= BACK_MS)
@@ -184,7 +184,7 @@ bool ha_hold_is_over(struct ha_watcher *w, const struct ha_service *service, uin
 
     fenced->released = fenced->renewed = 0;
     for (uint32_t i = 0; i < service->config.member_count; i++) {
-        struct ha_watch *watch = &watched->members[i];
+        struct ha_watch *watch = watched->members[i];
         uint32_t id = service->members[i].id;
 
         if ((members >> id & 1u) == 0 || !has_ended(service, watch, now_ms))

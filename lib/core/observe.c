@@ -10,7 +10,7 @@ enum {
 static void judge(struct ha_watcher *w, const struct ha_service *service, uint32_t at,
                   uint64_t now_ms)
 {
-    struct ha_watch *watch = &ha_watched_of(w, service, now_ms)->members[at];
+    struct ha_watch *watch = ha_watched_of(w, service, now_ms)->members[at];
     const struct ha_suspect suspect = ha_suspect_of(w, service, at, now_ms);
     enum ha_verdict verdict = ha_detect(watch, &suspect, &service->config, now_ms);
 
@@ -55,7 +55,7 @@ void ha_observe_tell(struct ha_watcher *w, const struct ha_service *service, uin
     if (w->self >= w->cluster.watcher_count)
         return;
     for (uint32_t i = 0; i < service->config.member_count; i++) {
-        struct ha_watch *watch = &ha_watched_of(w, service, now_ms)->members[i];
+        struct ha_watch *watch = ha_watched_of(w, service, now_ms)->members[i];
         struct ha_command_observe *observe;
 
         judge(w, service, i, now_ms);
@@ -77,9 +77,9 @@ void ha_observe_refused(struct ha_watcher *w, const struct ha_command_observe *o
         struct ha_watched *watched = &w->services[item->service % HA_SERVICES_MAX];
 
         if (at < 0 || watched->service != item->service ||
-            watched->members[at].verdict != item->verdict)
+            watched->members[at]->verdict != item->verdict)
             continue;
-        watched->members[at].refusals++;
+        watched->members[at]->refusals++;
         w->due_ms[item->service % HA_SERVICES_MAX] = 0;
     }
 }

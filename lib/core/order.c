@@ -17,7 +17,7 @@ enum {
 static void send(struct ha_watcher *w, const struct ha_service *service, uint32_t at,
                  const struct ha_order *order, uint64_t now_ms, struct ha_effects *out)
 {
-    struct ha_watch *watch = &ha_watched_of(w, service, now_ms)->members[at];
+    struct ha_watch *watch = ha_watched_of(w, service, now_ms)->members[at];
     struct ha_effect *effect;
 
     if (watch->order == order->kind && watch->order_epoch == order->epoch &&
@@ -44,7 +44,7 @@ static bool is_done(const struct ha_watch *watch, enum ha_order_kind kind, uint6
 static void order_fence(struct ha_watcher *w, const struct ha_service *service, uint32_t at,
                         uint64_t now_ms, struct ha_effects *out)
 {
-    const struct ha_status *status = &ha_watched_of(w, service, now_ms)->members[at].status;
+    const struct ha_status *status = &ha_watched_of(w, service, now_ms)->members[at]->status;
     bool drained = status->order == HA_ORDER_DRAIN && status->order_epoch == service->epoch &&
                    status->result == HA_RESULT_FAILED;
     /* A drain that failed ends in a fence; the old primary then gets the next epoch again. */
@@ -75,7 +75,7 @@ static void bind_promises(const struct ha_service *service, struct ha_order *ord
 static void order_primary(struct ha_watcher *w, const struct ha_service *service, uint32_t at,
                           uint64_t now_ms, struct ha_effects *out)
 {
-    const struct ha_watch *watch = &ha_watched_of(w, service, now_ms)->members[at];
+    const struct ha_watch *watch = ha_watched_of(w, service, now_ms)->members[at];
     enum ha_order_kind kind =
         service->state == HA_STATE_PROMOTING ? HA_ORDER_PROMOTE : HA_ORDER_SERVE;
     struct ha_order order = {
@@ -110,11 +110,11 @@ static int upstream_of(const struct ha_watched *watched, const struct ha_service
     int via = ha_service_member_at(service, id);
 
     if (via >= 0 && via != (int)at && id != service->primary) {
-        const struct ha_status *status = &watched->members[via].status;
+        const struct ha_status *status = &watched->members[via]->status;
 
         /* Of one that has gone the last word stays. */
-        if (watched->members[via].heard &&
-            now_ms - watched->members[via].heard_ms < service->config.down_after_ms &&
+        if (watched->members[via]->heard &&
+            now_ms - watched->members[via]->heard_ms < service->config.down_after_ms &&
             status->process != HA_PROCESS_GONE && status->sample.answer == HA_ANSWER_OK &&
             status->follows == service->primary && status->sample.link_up)
             return via;
@@ -144,7 +144,7 @@ static uint32_t copying(const struct ha_watched *watched, const struct ha_servic
     uint32_t count = 0;
 
     for (uint32_t i = 0; i < service->config.member_count; i++)
-        if (watched->members[i].heard && watched->members[i].status.sample.copying)
+        if (watched->members[i]->heard && watched->members[i]->status.sample.copying)
             count++;
     return count;
 }
@@ -161,12 +161,12 @@ static void order_replica(struct ha_watcher *w, const struct ha_service *service
                           uint64_t now_ms, struct ha_effects *out)
 {
     struct ha_watched *watched = ha_watched_of(w, service, now_ms);
-    const struct ha_watch *watch = &watched->members[at];
+    const struct ha_watch *watch = watched->members[at];
     int upstream = upstream_of(watched, service, at, now_ms);
     int lead = ha_service_member_at(service, service->primary);
-    bool is_served = lead >= 0 && watched->members[lead].status.epoch == service->epoch &&
-                     watched->members[lead].status.gate_open &&
-                     now_ms - watched->members[lead].heard_ms < service->config.down_after_ms;
+    bool is_served = lead >= 0 && watched->members[lead]->status.epoch == service->epoch &&
+                     watched->members[lead]->status.gate_open &&
+                     now_ms - watched->members[lead]->heard_ms < service->config.down_after_ms;
     bool is_gone = watch->status.process == HA_PROCESS_GONE, is_named;
     struct ha_order order = {.kind = HA_ORDER_FOLLOW, .epoch = service->epoch, .full_copy = true};
 
@@ -196,7 +196,7 @@ static void order_replica(struct ha_watcher *w, const struct ha_service *service
 static void order_standby(struct ha_watcher *w, const struct ha_service *service, uint32_t at,
                           uint64_t now_ms, struct ha_effects *out)
 {
-    const struct ha_status *status = &ha_watched_of(w, service, now_ms)->members[at].status;
+    const struct ha_status *status = &ha_watched_of(w, service, now_ms)->members[at]->status;
     const struct ha_order order = {.kind = HA_ORDER_FOLLOW, .epoch = service->epoch};
 
     if (status->process == HA_PROCESS_GONE && status->sample.starts)
@@ -209,7 +209,7 @@ static bool has_told(const struct ha_watched *watched, const struct ha_service *
                      uint32_t at)
 {
     return service->open_epoch == HA_EPOCH_NONE && service->state == HA_STATE_SELECTING &&
-           watched->members[at].position_ms >= watched->state_ms;
+           watched->members[at]->position_ms >= watched->state_ms;
 }
 
 void ha_order_report(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,
@@ -219,8 +219,8 @@ void ha_order_report(struct ha_watcher *w, const struct ha_service *service, uin
     const struct ha_watched *watched = ha_watched_of(w, service, now_ms);
 
     for (uint32_t i = 0; i < service->config.member_count; i++)
-        if (watched->members[i].heard && !has_told(watched, service, i) &&
-            !ha_proof_seals(service, &watched->members[i], i))
+        if (watched->members[i]->heard && !has_told(watched, service, i) &&
+            !ha_proof_seals(service, watched->members[i], i))
             send(w, service, i, &order, now_ms, out);
 }
 
@@ -234,14 +234,14 @@ void ha_order_all(struct ha_watcher *w, const struct ha_service *service, uint64
         bool restarts = service->state == HA_STATE_SELECTING && id == service->open_member &&
                         ha_select_restarts(w, service);
 
-        if (!watched->members[i].heard)
+        if (!watched->members[i]->heard)
             continue;
         if (service->state == HA_STATE_FENCING && id == service->open_member)
             order_fence(w, service, i, now_ms, out);
-        else if (!restarts && ha_proof_seals(service, &watched->members[i], i))
+        else if (!restarts && ha_proof_seals(service, watched->members[i], i))
             send(w, service, i, &(struct ha_order){.kind = HA_ORDER_SEAL, .epoch = service->epoch},
                  now_ms, out);
-        else if (!restarts && ha_hold_releases(service, &watched->members[i], i))
+        else if (!restarts && ha_hold_releases(service, watched->members[i], i))
             send(w, service, i,
                  &(struct ha_order){.kind = HA_ORDER_RELEASE, .epoch = service->epoch}, now_ms,
                  out);

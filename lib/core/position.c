@@ -55,7 +55,7 @@ static const struct ha_position *received(const struct ha_watcher *w,
     if (watched == NULL || (service->position.lineage.count > 0 && service->position.offset > 0))
         return NULL;
     for (uint32_t i = 0; i < service->config.member_count; i++) {
-        const struct ha_watch *watch = &watched->members[i];
+        const struct ha_watch *watch = watched->members[i];
         const struct ha_sample *sample = &watch->status.sample;
 
         if (service->members[i].id == service->primary ||
@@ -77,7 +77,7 @@ bool ha_position_is_named(const struct ha_watcher *w, const struct ha_service *s
 
     if (service->position.lineage.count > 0 || at < 0 || watched == NULL)
         return true;
-    return watched->members[at].status.sample.position.lineage.count == 0 &&
+    return watched->members[at]->status.sample.position.lineage.count == 0 &&
            received(w, service, now_ms) == NULL;
 }
 
@@ -93,9 +93,9 @@ void ha_position_log(struct ha_watcher *w, const struct ha_service *service, uin
     if (at < 0)
         return;
     /* Only of the process that holds the epoch: one that has started anew claims none. */
-    own = &watched->members[at].status.sample.position;
-    if (watched->members[at].instance == service->instance &&
-        watched->members[at].status.epoch == service->epoch &&
+    own = &watched->members[at]->status.sample.position;
+    if (watched->members[at]->instance == service->instance &&
+        watched->members[at]->status.epoch == service->epoch &&
         (position == NULL || own->offset >= position->offset))
         position = own;
     if (position == NULL || position->lineage.count == 0)

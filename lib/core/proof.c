@@ -94,7 +94,7 @@ static uint64_t seen_of(const struct ha_watched *watched, const struct ha_servic
     uint64_t most = 0, reach;
 
     for (uint32_t i = 0; i < service->config.member_count; i++) {
-        const struct ha_watch *watch = &watched->members[i];
+        const struct ha_watch *watch = watched->members[i];
 
         if (service->members[i].id != service->open_member && is_heard(watch, service, now_ms) &&
             reach_of(&watch->status.sample.position, &service->position.lineage, &reach) &&
@@ -121,7 +121,7 @@ struct ha_proof ha_proof_of(const struct ha_watcher *w, const struct ha_service 
     if (!service->sync.in_force)
         proof.best = service->sync.floor;
     for (uint32_t i = 0; i < service->config.member_count; i++) {
-        const struct ha_watch *watch = &watched->members[i];
+        const struct ha_watch *watch = watched->members[i];
         uint64_t reach;
 
         if ((asked >> service->members[i].id & 1u) == 0 || !is_heard(watch, service, now_ms) ||
@@ -157,9 +157,9 @@ bool ha_proof_waits(const struct ha_watcher *w, const struct ha_service *service
         return false;
     for (uint32_t i = 0; i < service->config.member_count; i++)
         if ((asked >> service->members[i].id & 1u) != 0 &&
-            is_heard(&watched->members[i], service, now_ms) &&
-            watched->members[i].status.process != HA_PROCESS_GONE &&
-            !has_shown(service, &watched->members[i]))
+            is_heard(watched->members[i], service, now_ms) &&
+            watched->members[i]->status.process != HA_PROCESS_GONE &&
+            !has_shown(service, watched->members[i]))
             return true;
     return false;
 }

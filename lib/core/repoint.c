@@ -34,7 +34,7 @@ bool ha_repoint_waits(const struct ha_watcher *w, const struct ha_service *servi
     for (uint32_t i = 0; watched != NULL && i < service->config.member_count; i++) {
         const char *why = service->members[i].id == service->primary
                               ? NULL
-                              : wait_of(&watched->members[i], service, now_ms);
+                              : wait_of(watched->members[i], service, now_ms);
 
         if (why != NULL)
             (void)ha_text_append(text, HA_TEXT_SIZE, "%s%s: %.80s", text[0] == '\0' ? "" : "; ",

@@ -20,8 +20,8 @@ bool ha_select_holder_is_gone(const struct ha_watcher *w, const struct ha_servic
     int at = ha_service_member_at(service, service->primary);
 
     return at >= 0 && watched != NULL &&
-           ha_watch_is_heard(&watched->members[at], &service->config, now_ms) &&
-           watched->members[at].instance != service->instance;
+           ha_watch_is_heard(watched->members[at], &service->config, now_ms) &&
+           watched->members[at]->instance != service->instance;
 }
 
 /* Watchers that are heard and hear nothing of a member's agent: none of them will promise it
@@ -53,7 +53,7 @@ static bool may_return(const struct ha_watcher *w, const struct ha_service *serv
     if (at < 0 || watched == NULL || (service->failed_members >> service->open_member & 1u) != 0 ||
         now_ms - watched->state_ms >= service->config.restart_max_ms)
         return false;
-    watch = &watched->members[at];
+    watch = watched->members[at];
     status = &watch->status;
     if (!ha_watch_is_heard(watch, &service->config, now_ms) ||
         watch->instance != service->open_instance || !status->sample.starts)
@@ -132,7 +132,7 @@ int ha_select_candidate(const struct ha_watcher *w, const struct ha_service *ser
 
     for (uint32_t i = 0; i < service->config.member_count; i++) {
         const struct ha_member_config *config = &service->config.members[i];
-        const struct ha_watch *watch = watched == NULL ? &unseen : &watched->members[i];
+        const struct ha_watch *watch = watched == NULL ? &unseen : watched->members[i];
 
         candidates[i] = (struct ha_candidate){
             .member = service->members[i].id,
@@ -178,7 +178,7 @@ static bool positions_are_fresh(const struct ha_watcher *w, const struct ha_serv
     bool first = service->open_epoch == HA_EPOCH_NONE;
 
     for (uint32_t i = 0; i < service->config.member_count; i++) {
-        const struct ha_watch *watch = &watched->members[i];
+        const struct ha_watch *watch = watched->members[i];
 
         if (service->config.members[i].priority == HA_PRIORITY_NEVER)
             continue;
@@ -241,8 +241,8 @@ static void select_candidate(struct ha_watcher *w, const struct ha_service *serv
     if (chosen < 0)
         return;
     promote->member = service->members[chosen].id;
-    promote->instance = watched->members[chosen].instance;
-    promote->gate = watched->members[chosen].status.gate;
+    promote->instance = watched->members[chosen]->instance;
+    promote->gate = watched->members[chosen]->status.gate;
 }
 
 void ha_select_decide(struct ha_watcher *w, const struct ha_service *service, uint64_t now_ms,

@@ -68,9 +68,9 @@ static bool is_caught_up(const struct ha_watch *watch, const struct ha_watch *pr
 static bool belongs(const struct ha_service *service, uint32_t at, struct ha_watched *watched,
                     bool is_in, uint64_t now_ms)
 {
-    struct ha_watch *watch = &watched->members[at];
+    struct ha_watch *watch = watched->members[at];
     const struct ha_watch *primary =
-        &watched->members[ha_service_member_at(service, service->primary)];
+        watched->members[ha_service_member_at(service, service->primary)];
 
     if (ha_standby_streams(service, at, watch, now_ms)) {
         watch->streamed_ms = now_ms;
@@ -122,7 +122,7 @@ static uint32_t entering(const struct ha_service *service, const struct ha_watch
     uint32_t bits = 0;
 
     for (uint32_t i = 0; i < service->config.member_count; i++) {
-        const struct ha_watch *watch = &watched->members[i];
+        const struct ha_watch *watch = watched->members[i];
         const struct ha_position *have = &watch->status.sample.position;
         uint32_t id = service->members[i].id;
         uint64_t reach;
@@ -164,7 +164,7 @@ static uint32_t holding(const struct ha_service *service, const struct ha_watche
     uint32_t bits = 0;
 
     for (uint32_t i = 0; i < service->config.member_count; i++) {
-        const struct ha_watch *watch = &watched->members[i];
+        const struct ha_watch *watch = watched->members[i];
         uint64_t reach;
 
         if ((set->members >> service->members[i].id & 1u) != 0 &&
@@ -220,7 +220,7 @@ bool ha_standby_decide(struct ha_watcher *w, const struct ha_service *service, u
     if (at < 0 || service->deleting ||
         (last == NULL && !ha_sync_is_managed(service->config.engine, service->config.durability)))
         return false;
-    primary = &watched->members[at];
+    primary = watched->members[at];
     if (!is_heard(primary, service, now_ms) || primary->instance != service->instance ||
         primary->status.epoch != service->epoch)
         return false;

@@ -67,7 +67,7 @@ static void check_primary(const struct ha_watcher *w, const struct ha_service *s
         (void)ha_text_copy(check->text, sizeof(check->text), "there is no primary");
         return;
     }
-    fault = fault_of_primary(service, &seen, &watched->members[at]);
+    fault = fault_of_primary(service, &seen, watched->members[at]);
     check = add_check(plan, "primary", fault == NULL);
     if (fault == NULL)
         (void)ha_text_format(check->text, sizeof(check->text),
@@ -145,12 +145,12 @@ static bool lag_of(const struct ha_watched *watched, const struct ha_service *se
                    uint64_t *ret)
 {
     int lead = ha_service_member_at(service, service->primary);
-    const struct ha_position *head, *have = &watched->members[at].status.sample.position;
+    const struct ha_position *head, *have = &watched->members[at]->status.sample.position;
     uint64_t offset;
 
     if (lead < 0)
         return false;
-    head = &watched->members[lead].status.sample.position;
+    head = &watched->members[lead]->status.sample.position;
     *ret = 0;
     if (head->lineage.count == 0)
         return true; /* nothing was ever written */
@@ -173,7 +173,7 @@ static void check_replication(const struct ha_watcher *w, const struct ha_servic
         return;
     }
     name = service->config.members[at].name;
-    if (!watched->members[at].status.sample.link_up)
+    if (!watched->members[at]->status.sample.link_up)
         (void)ha_text_format(check->text, sizeof(check->text),
                              "%s is not connected to what it replicates from", name);
     else if (!lag_of(watched, service, at, &plan->lag_bytes))

@@ -60,13 +60,15 @@ bool ha_view_member(const struct ha_watcher *w, const struct ha_service *service
 {
     static const struct ha_watch unseen;
     const struct ha_watched *watched = ha_watched_peek(w, service);
-    const struct ha_watch *watch = watched == NULL ? &unseen : &watched->members[at];
+    const struct ha_watch *watch = &unseen;
     struct ha_fit fits[HA_MEMBERS_MAX];
     uint64_t offset, age_ms;
     bool primary;
 
     if (at >= service->config.member_count)
         return false;
+    if (watched != NULL)
+        watch = watched->members[at];
     memset(ret, 0, sizeof(*ret));
     primary = ha_state_is_open(service->state) && service->members[at].id == service->primary;
     age_ms = now_ms > watch->heard_ms ? now_ms - watch->heard_ms : 0;
@@ -88,9 +90,9 @@ bool ha_view_member(const struct ha_watcher *w, const struct ha_service *service
         int lead = ha_service_member_at(service, service->primary);
         uint64_t head = service->position.offset;
 
-        if (lead >= 0 && watched->members[lead].heard &&
-            watched->members[lead].status.sample.position.offset > head)
-            head = watched->members[lead].status.sample.position.offset;
+        if (lead >= 0 && watched->members[lead]->heard &&
+            watched->members[lead]->status.sample.position.offset > head)
+            head = watched->members[lead]->status.sample.position.offset;
         ret->lag_known = true;
         ret->lag_bytes = head > offset ? head - offset : 0;
     }
@@ -108,8 +110,8 @@ const char *ha_view_fence(const struct ha_watcher *w, const struct ha_service *s
     enum ha_gate gate = service->primary != HA_MEMBER_NONE ? service->gate : service->open_gate;
     int at = ha_service_member_at(service, service->primary);
 
-    if (at >= 0 && watched != NULL && watched->members[at].heard)
-        gate = watched->members[at].status.gate;
+    if (at >= 0 && watched != NULL && watched->members[at]->heard)
+        gate = watched->members[at]->status.gate;
     switch (gate) {
     case HA_GATE_NFT:
     case HA_GATE_BPF:

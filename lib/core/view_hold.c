@@ -54,9 +54,9 @@ void ha_view_hold(const struct ha_watcher *w, const struct ha_service *service, 
     const struct ha_watched *watched = ha_watched_peek(w, service);
     int at = ha_service_member_at(service, service->primary);
     const struct ha_status *status =
-        at < 0 || watched == NULL ? NULL : &watched->members[at].status;
+        at < 0 || watched == NULL ? NULL : &watched->members[at]->status;
     uint32_t count = service->hold.count;
-    uint64_t age_ms = status == NULL ? 0 : now_ms - watched->members[at].told_ms;
+    uint64_t age_ms = status == NULL ? 0 : now_ms - watched->members[at]->told_ms;
 
     memset(ret, 0, sizeof(*ret));
     ret->wanted = service->config.on_quorum_loss == HA_QUORUM_LOSS_HOLD || count > 0;
@@ -82,7 +82,7 @@ void ha_view_hold_end(const struct ha_watcher *w, const struct ha_service *servi
     uint32_t members = ha_cluster_hold_members(service), ended = 0;
 
     for (uint32_t i = 0; watched != NULL && i < service->config.member_count; i++)
-        if (watched->members[i].heard && watched->members[i].status.epoch_seen >= service->epoch)
+        if (watched->members[i]->heard && watched->members[i]->status.epoch_seen >= service->epoch)
             ended |= 1u << service->members[i].id;
     if (members == 0 || ha_cluster_hold_is_over(service, ended, 0))
         return; /* it is the rest of them that is waited for, as with watchers */

@@ -30,7 +30,7 @@ static uint32_t replicating(const struct ha_watcher *w, const struct ha_service 
     uint32_t bits = 0;
 
     for (uint32_t i = 0; watched != NULL && i < service->config.member_count; i++)
-        if (ha_standby_streams(service, i, &watched->members[i], now_ms))
+        if (ha_standby_streams(service, i, watched->members[i], now_ms))
             bits |= 1u << service->members[i].id;
     return bits & members;
 }

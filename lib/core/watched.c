@@ -5,20 +5,36 @@
 #include "lib/core/failover.h"
 #include "lib/core/watcher_parts.h"
 
+static void trade_places(struct ha_watched *watched, uint32_t a, uint32_t b)
+{
+    struct ha_watch *watch = watched->members[a];
+    char name[HA_NAME_SIZE];
+
+    memcpy(name, watched->names[a], HA_NAME_SIZE);
+    memcpy(watched->names[a], watched->names[b], HA_NAME_SIZE);
+    memcpy(watched->names[b], name, HA_NAME_SIZE);
+    watched->members[a] = watched->members[b];
+    watched->members[b] = watch;
+}
+
 /* Facts stay with the member they are about when the configuration moves it. */
 static void realign(struct ha_watched *watched, const struct ha_service *service, uint64_t now_ms)
 {
-    const struct ha_watched before = *watched;
+    const struct ha_service_config *config = &service->config;
 
-    for (uint32_t i = 0; i < HA_MEMBERS_MAX; i++) {
-        const char *name = i < service->config.member_count ? service->config.members[i].name : "";
-
-        (void)ha_text_copy(watched->names[i], sizeof(watched->names[i]), name);
-        memset(&watched->members[i], 0, sizeof(watched->members[i]));
-        watched->members[i].verdict_ms = now_ms;
+    for (uint32_t i = 0; i < config->member_count; i++)
         for (uint32_t k = 0; k < HA_MEMBERS_MAX; k++)
-            if (name[0] != '\0' && strcmp(before.names[k], name) == 0)
-                watched->members[i] = before.members[k];
+            if (k != i && strcmp(watched->names[k], config->members[i].name) == 0)
+                trade_places(watched, i, k);
+    /* What is left over is free for those that are new. */
+    for (uint32_t i = 0; i < HA_MEMBERS_MAX; i++) {
+        const char *name = i < config->member_count ? config->members[i].name : "";
+
+        if (strcmp(watched->names[i], name) == 0)
+            continue;
+        (void)ha_text_copy(watched->names[i], sizeof(watched->names[i]), name);
+        if (i < config->member_count)
+            *watched->members[i] = (struct ha_watch){.verdict_ms = now_ms};
     }
 }
 
@@ -33,13 +49,16 @@ void ha_watched_realign_all(struct ha_watcher *w, uint64_t now_ms)
 struct ha_watched *ha_watched_of(struct ha_watcher *w, const struct ha_service *service,
                                  uint64_t now_ms)
 {
-    struct ha_watched *watched = &w->services[service->id % HA_SERVICES_MAX];
+    uint32_t slot = service->id % HA_SERVICES_MAX;
+    struct ha_watched *watched = &w->services[slot];
 
     if (watched->service == service->id)
         return watched;
     memset(watched, 0, sizeof(*watched));
     watched->service = service->id;
     watched->state_ms = now_ms;
+    for (uint32_t i = 0; i < HA_MEMBERS_MAX; i++)
+        watched->members[i] = &w->members[i][slot];
     realign(watched, service, now_ms);
     return watched;
 }
@@ -65,7 +84,7 @@ static bool replicas_hear(const struct ha_watched *watched, const struct ha_serv
                           uint32_t primary, uint64_t now_ms)
 {
     for (uint32_t i = 0; i < service->config.member_count; i++) {
-        const struct ha_watch *watch = &watched->members[i];
+        const struct ha_watch *watch = watched->members[i];
         const struct ha_sample *sample = &watch->status.sample;
         uint64_t age_ms = now_ms - watch->told_ms + watch->status.answer_age_ms;
 
@@ -100,7 +119,7 @@ static bool is_well(const struct ha_watcher *w, const struct ha_service *service
 {
     const struct ha_watched *watched = ha_watched_peek(w, service);
     const struct ha_service_config *config = &service->config;
-    const struct ha_watch *watch = watched == NULL ? NULL : &watched->members[at];
+    const struct ha_watch *watch = watched == NULL ? NULL : watched->members[at];
     const struct ha_suspect suspect = ha_suspect_of(w, service, at, now_ms);
 
     return watch != NULL && suspect.has_agent && !suspect.lease_ran_out &&

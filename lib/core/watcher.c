@@ -182,7 +182,7 @@ static void promise_opened(struct ha_watcher *w, const struct ha_service *servic
 {
     const struct ha_watched *watched = ha_watched_of(w, service, now_ms);
     int at = ha_service_member_at(service, service->primary);
-    const struct ha_watch *watch = at < 0 ? NULL : &watched->members[at];
+    const struct ha_watch *watch = at < 0 ? NULL : watched->members[at];
 
     if (watch != NULL && watch->heard)
         ha_promise_answer(w, service,
@@ -338,9 +338,9 @@ static void on_role(struct ha_watcher *w, bool leader, uint64_t term, uint64_t n
         watched->ready_since_ms = 0;
         memset(watched->stopped, 0, sizeof(watched->stopped));
         memset(&watched->fence, 0, sizeof(watched->fence));
-        for (uint32_t m = 0; m < HA_MEMBERS_MAX; m++) {
-            watched->members[m].order = HA_ORDER_NONE;
-            watched->members[m].proposed_ms = 0;
+        for (uint32_t m = 0; m < HA_MEMBERS_MAX && watched->names[m][0] != '\0'; m++) {
+            watched->members[m]->order = HA_ORDER_NONE;
+            watched->members[m]->proposed_ms = 0;
         }
     }
 }
@@ -357,7 +357,7 @@ static int on_heartbeat(struct ha_watcher *w, const struct ha_event_heartbeat *b
     /* The agent speaks for the members that the configuration gives it, and for no others. */
     if (at < 0 || strcmp(service->config.members[at].agent, beat->agent) != 0)
         return HA_ENOENT;
-    watch = &ha_watched_of(w, service, now_ms)->members[at];
+    watch = ha_watched_of(w, service, now_ms)->members[at];
     if (is_usurper(service, watch, beat->heartbeat, now_ms))
         return HA_ENOENT;
     ha_watch_heard(watch, beat->heartbeat, now_ms);
@@ -378,7 +378,7 @@ static int on_same(struct ha_watcher *w, const struct ha_event_same *same, uint6
 
     if (at < 0 || strcmp(service->config.members[at].agent, same->agent) != 0)
         return HA_ENOENT;
-    watch = &ha_watched_of(w, service, now_ms)->members[at];
+    watch = ha_watched_of(w, service, now_ms)->members[at];
     if (!watch->heard || watch->instance != same->instance)
         return HA_ENOENT;
     ha_watch_repeated(watch, &service->config, now_ms);
@@ -397,7 +397,7 @@ static void on_agent(struct ha_watcher *w, const struct ha_event_agent *agent, u
     while (ha_watcher_hosted(w, agent->agent, &cursor, &id, &member)) {
         const struct ha_service *service = ha_cluster_service_const(&w->cluster, id);
         struct ha_watch *watch =
-            &ha_watched_of(w, service, now_ms)->members[ha_service_member_at(service, member)];
+            ha_watched_of(w, service, now_ms)->members[ha_service_member_at(service, member)];
 
         /* What an ended connection said stays as a last word, but orders are due anew. */
         watch->order = HA_ORDER_NONE;
@@ -413,7 +413,7 @@ static void on_probed(struct ha_watcher *w, const struct ha_event_probed *probed
 
     if (at < 0)
         return;
-    ha_watch_probed(&ha_watched_of(w, service, now_ms)->members[at], probed->sample, now_ms);
+    ha_watch_probed(ha_watched_of(w, service, now_ms)->members[at], probed->sample, now_ms);
     consider(w, service, now_ms, out);
 }
 

@@ -1,9 +1,10 @@
 /* lib/core/watcher.h - the only door into the watcher's brain.
  *
- * Pure, no allocation: the owner gives the memory (about 10 MB: take it from the heap once),
- * zeroed. Two shelves: `cluster` is replicated and changes only through HA_EVENT_COMMITTED (or is
- * replaced, followed by HA_EVENT_RESTORED); the rest is volatile, and losing it costs time, never
- * safety. One thread. `now_ms` of events is the monotonic clock. */
+ * Pure, no allocation: the owner gives the memory (about 20 MB, of which a small cluster touches
+ * little: take it from the heap once), zeroed, and never moves it. Two shelves: `cluster` is
+ * replicated and changes only through HA_EVENT_COMMITTED (or is replaced, followed by
+ * HA_EVENT_RESTORED); the rest is volatile, and losing it costs time, never safety. One thread.
+ * `now_ms` of events is the monotonic clock. */
 #ifndef HA_CORE_WATCHER_H
 #define HA_CORE_WATCHER_H
 
@@ -88,7 +89,7 @@ struct ha_watched {
     uint64_t ready_looked_ms, ready_since_ms, ready_said_ms;
     /* whom `members` is about; realigned with the configuration */
     char names[HA_MEMBERS_MAX][HA_NAME_SIZE];
-    struct ha_watch members[HA_MEMBERS_MAX];
+    struct ha_watch *members[HA_MEMBERS_MAX]; /* of those named, the others are nobody's */
 };
 
 struct ha_watcher_options {
@@ -126,6 +127,9 @@ struct ha_watcher {
     uint32_t tick_from;               /* slot at which the next tick goes on */
     uint64_t due_ms[HA_SERVICES_MAX]; /* by slot: until then nothing of it depends on the time */
     struct ha_watched services[HA_SERVICES_MAX];
+    /* The first members of all services, the second ones, ...: most services have three, and what
+     * is never touched costs no page. */
+    struct ha_watch members[HA_MEMBERS_MAX][HA_SERVICES_MAX];
 };
 
 void ha_watcher_init(struct ha_watcher *w, const struct ha_watcher_options *options);

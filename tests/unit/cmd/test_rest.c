@@ -15,7 +15,7 @@ static struct ha_rest rest;
 
 static struct ha_watch *watch(void)
 {
-    return &core.services[SERVICE].members[0];
+    return &core.members[0][SERVICE];
 }
 
 /* Silent to probes, heard just now. */
@@ -29,7 +29,7 @@ static int setup(void **state)
     service->config.probe_ms = PROBE_MS;
     service->config.down_after_ms = DOWN_AFTER_MS;
     service->members[0].id = MEMBER;
-    core.services[SERVICE] = (struct ha_watched){.service = SERVICE};
+    core.services[SERVICE] = (struct ha_watched){.service = SERVICE, .members = {watch()}};
     watch()->heard = true;
     watch()->heard_ms = NOW_MS;
     rest = (struct ha_rest){

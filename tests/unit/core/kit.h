@@ -68,6 +68,8 @@ void world_reach(struct world *world, uint32_t member, enum ha_gate gate, enum h
 struct ha_heartbeat world_beat(const struct world *world, uint32_t member);
 void world_hear(struct world *world, uint32_t member, const struct ha_heartbeat *heartbeat);
 void world_hear_all(struct world *world);
+/* What was seen of service @from was seen of @to as well. */
+void world_watch_like(const struct world *world, uint32_t from, uint32_t to);
 /* The word of watcher @watcher that it stopped, for the present epoch. */
 void world_stopped(struct world *world, uint32_t watcher, uint32_t remainder_ms);
 void world_probed(struct world *world, uint32_t member, enum ha_answer answer);

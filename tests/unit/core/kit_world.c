@@ -312,6 +312,19 @@ void world_hear_all(struct world *world)
     }
 }
 
+void world_watch_like(const struct world *world, uint32_t from, uint32_t to)
+{
+    const struct ha_watched *seen = &world->w->services[from % HA_SERVICES_MAX];
+    struct ha_watched *watched = &world->w->services[to % HA_SERVICES_MAX];
+
+    *watched = *seen;
+    watched->service = to;
+    for (uint32_t i = 0; i < HA_MEMBERS_MAX; i++) {
+        watched->members[i] = &world->w->members[i][to % HA_SERVICES_MAX];
+        *watched->members[i] = *seen->members[i];
+    }
+}
+
 void world_stopped(struct world *world, uint32_t watcher, uint32_t remainder_ms)
 {
     const struct ha_stopped stopped = {.set_id = world->w->cluster.set_id,

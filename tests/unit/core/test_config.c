@@ -339,8 +339,31 @@ static void test_members_keep_what_was_heard_of_them(void **state)
     *member_of(world, C) = first;
     assert_int_equal(world_apply_config(world), HA_OK);
     watched = &world->w->services[world_service(world)->id % HA_SERVICES_MAX];
-    assert_int_equal(watched->members[0].instance, INSTANCE(C));
-    assert_int_equal(watched->members[2].instance, INSTANCE(A));
+    assert_int_equal(watched->members[0]->instance, INSTANCE(C));
+    assert_int_equal(watched->members[2]->instance, INSTANCE(A));
+    world_free(world);
+}
+
+/* The others move down, and the new one in front gets what was kept for the one that left. */
+static void test_members_keep_what_was_heard_when_one_is_replaced(void **state)
+{
+    struct world *world = world_steady();
+    struct ha_member_config a = *member_of(world, A), b = *member_of(world, B);
+    const struct ha_watched *watched;
+
+    (void)state;
+    world_hear_all(world);
+    *member_of(world, A) = *member_of(world, C);
+    set(member_of(world, A)->name, HA_NAME_SIZE, "d");
+    set(member_of(world, A)->agent, HA_NAME_SIZE, "ag-d");
+    set(member_of(world, A)->host, HA_HOST_SIZE, "10.0.0.4");
+    *member_of(world, B) = a;
+    *member_of(world, C) = b;
+    assert_int_equal(world_apply_config(world), HA_OK);
+    watched = &world->w->services[world_service(world)->id % HA_SERVICES_MAX];
+    assert_int_equal(watched->members[0]->instance, HA_INSTANCE_NONE);
+    assert_int_equal(watched->members[1]->instance, INSTANCE(A));
+    assert_int_equal(watched->members[2]->instance, INSTANCE(B));
     world_free(world);
 }
 
@@ -369,8 +392,8 @@ static void test_new_member_inherits_nothing(void **state)
     assert_int_equal(
         world_service(world)->failed_members >> world_service(world)->members[at].id & 1u, 0);
     watched = &world->w->services[world_service(world)->id % HA_SERVICES_MAX];
-    assert_false(watched->members[at].heard);
-    assert_int_equal(watched->members[at].instance, HA_INSTANCE_NONE);
+    assert_false(watched->members[at]->heard);
+    assert_int_equal(watched->members[at]->instance, HA_INSTANCE_NONE);
     world_free(world);
 }
 
@@ -674,6 +697,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_deleted_in_opening_is_fenced),
     cmocka_unit_test(test_members_keep_their_ids_by_name),
     cmocka_unit_test(test_members_keep_what_was_heard_of_them),
+    cmocka_unit_test(test_members_keep_what_was_heard_when_one_is_replaced),
     cmocka_unit_test(test_new_member_inherits_nothing),
     cmocka_unit_test(test_the_id_of_the_last_primary_is_not_given),
     cmocka_unit_test(test_archive_keeps_the_last_versions),

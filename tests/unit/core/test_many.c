@@ -9,11 +9,6 @@
 
 enum { MANY = 100, CLAIM_MS = 5 };
 
-static struct ha_watched *watched_of(const struct world *world, uint32_t service)
-{
-    return &world->w->services[service % HA_SERVICES_MAX];
-}
-
 /* Another service like the first, as calm. */
 static uint32_t add_service(const struct world *world)
 {
@@ -23,8 +18,7 @@ static uint32_t add_service(const struct world *world)
     cluster->services[id % HA_SERVICES_MAX] = *world_service(world);
     cluster->services[id % HA_SERVICES_MAX].id = id;
     cluster->service_count++;
-    *watched_of(world, id) = *watched_of(world, first);
-    watched_of(world, id)->service = id;
+    world_watch_like(world, first, id);
     return id;
 }
 

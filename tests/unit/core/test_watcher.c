@@ -540,8 +540,7 @@ static void test_positions_of_many_services_share_an_entry(void **state)
         cluster->services[to] = cluster->services[from];
         cluster->services[to].id = first + more;
         cluster->service_count++;
-        world->w->services[to] = world->w->services[from];
-        world->w->services[to].service = first + more;
+        world_watch_like(world, first, first + more);
     }
     world_tick(world, 10000);
     command = world_proposed(world, HA_COMMAND_POSITIONS);
