@@ -37,9 +37,16 @@ static void unwatch(struct ha_pg_conn *conn)
     conn->poll = NULL;
 }
 
+static void forget_query(struct ha_pg_conn *conn)
+{
+    free(conn->sql);
+    conn->sql = NULL;
+}
+
 static void hang_up(struct ha_pg_conn *conn)
 {
     unwatch(conn);
+    forget_query(conn);
     PQclear(conn->rows);
     conn->rows = NULL;
     PQfinish(conn->pg);
@@ -154,7 +161,15 @@ static bool flush(struct ha_pg_conn *conn)
 
 static void send_query(struct ha_pg_conn *conn)
 {
-    if (PQsendQuery(conn->pg, conn->sql) != 1)
+    bool sent;
+
+    if (conn->sql == NULL) {
+        fail(conn, HA_ENOMEM, "no memory for a query");
+        return;
+    }
+    sent = PQsendQuery(conn->pg, conn->sql) == 1;
+    forget_query(conn);
+    if (!sent)
         fail(conn, HA_OK, PQerrorMessage(conn->pg));
     else
         (void)flush(conn);
@@ -444,15 +459,18 @@ int ha_pg_conn_ask(struct ha_pg_conn *conn, const char *sql, ha_pg_conn_cb cb, v
         return HA_ECLOSED;
     if (conn->asked)
         return HA_EBUSY;
-    if (ha_text_copy(conn->sql, sizeof(conn->sql), sql) != HA_OK)
+    if (strlen(sql) >= HA_PG_SQL_SIZE)
         return HA_EFULL;
+    assert(conn->sql == NULL);
+    if (conn->state != HA_PG_OPEN)
+        conn->sql = strdup(sql); /* where there is no memory, that is told when it would be sent */
     conn->asked = true;
     conn->cb = cb;
     conn->cb_data = data;
     if (conn->state == HA_PG_CONNECTING || conn->state == HA_PG_RESOLVING)
         return HA_OK; /* it is sent when that has ended */
     /* The bytes go at once; a failure is told from the loop, never from inside this call. */
-    if (conn->state == HA_PG_OPEN && PQsendQuery(conn->pg, conn->sql) == 1) {
+    if (conn->state == HA_PG_OPEN && PQsendQuery(conn->pg, sql) == 1) {
         int left = PQflush(conn->pg);
 
         if (left == 0 || (left > 0 && watch(conn, UV_READABLE | UV_WRITABLE)))

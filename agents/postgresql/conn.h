@@ -73,7 +73,7 @@ struct ha_pg_conn { /* embedded by its owner; private but for data, lost_cb, clo
     bool asked;            /* a query is under way */
     bool fresh;
     bool may_ask_in_clear; /* libpq would give the password */
-    char sql[HA_PG_SQL_SIZE];
+    char *sql;             /* to be sent when connected */
     ha_pg_conn_cb cb;
     void *cb_data;
     PGresult *rows;
