@@ -41,12 +41,22 @@ static struct ha_redis_batch *detach_first(struct ha_redis_link *link)
 
 /* --- the connection --- */
 
+static void forget_words(struct ha_redis_link *link)
+{
+    if (link->password != NULL)
+        ha_file_wipe(link->password, strlen(link->password));
+    free(link->password);
+    free(link->user);
+    free(link->host);
+    link->host = link->user = link->password = NULL;
+}
+
 static void handle_closed(struct ha_redis_link *link)
 {
     assert(link->open_handles > 0);
     link->open_handles--;
     if (link->closing && link->open_handles == 0 && !link->resolving) {
-        ha_file_wipe(link->password, sizeof(link->password));
+        forget_words(link);
         ha_tls_unref(link->tls);
         free(link->request);
         link->close_cb(link);
@@ -439,20 +449,34 @@ void ha_redis_link_give_up(struct ha_redis_link *link, struct ha_redis_batch *ba
         drop(link);
 }
 
-int ha_redis_link_init(struct ha_redis_link *link, const struct ha_link_spec *spec,
-                       uint16_t port_default, struct ha_err *err)
+/* HA_EFULL, HA_ENOMEM. */
+static int copy_word(char **ret, size_t size, const char *word)
 {
-    const char *host = spec->host != NULL ? spec->host : "";
+    if (word == NULL)
+        word = "";
+    if (strlen(word) >= size)
+        return HA_EFULL;
+    *ret = strdup(word);
+    return *ret != NULL ? HA_OK : HA_ENOMEM;
+}
 
-    memset(link, 0, sizeof(*link));
-    link->loop = spec->loop;
-    link->port = spec->port != 0 ? spec->port : port_default;
-    if (ha_text_copy(link->host, sizeof(link->host), host) != HA_OK ||
-        ha_text_copy(link->user, sizeof(link->user), spec->user != NULL ? spec->user : "") !=
-            HA_OK ||
-        ha_text_copy(link->password, sizeof(link->password),
-                     spec->password != NULL ? spec->password : "") != HA_OK)
+static int copy_words(struct ha_redis_link *link, const struct ha_link_spec *spec,
+                      struct ha_err *err)
+{
+    int rc = copy_word(&link->host, HA_HOST_SIZE, spec->host);
+
+    if (rc == HA_OK)
+        rc = copy_word(&link->user, HA_NAME_SIZE * 2, spec->user);
+    if (rc == HA_OK)
+        rc = copy_word(&link->password, HA_REDIS_SECRET_SIZE, spec->password);
+    if (rc == HA_EFULL)
         return ha_err_set(err, HA_EINVAL, "host, user or password of a Redis server is too long");
+    return rc == HA_OK ? HA_OK : ha_err_set(err, rc, "no memory for a link to Redis");
+}
+
+static int find_place(struct ha_redis_link *link, const struct ha_link_spec *spec,
+                      struct ha_err *err)
+{
     link->addr_count = 1;
     if (spec->socket_path != NULL && spec->socket_path[0] != '\0') {
         char text[sizeof("unix:") + sizeof(((struct sockaddr_un *)NULL)->sun_path)];
@@ -462,13 +486,31 @@ int ha_redis_link_init(struct ha_redis_link *link, const struct ha_link_spec *sp
             rc = ha_addr_parse(text, 0, &link->addr);
         if (rc != HA_OK)
             return ha_err_set(err, HA_EINVAL, "not the path of a socket: %s", spec->socket_path);
-    } else if (ha_addr_from_ip(host, link->port, &link->addr) != HA_OK) {
-        if (host[0] == '\0' || spec->dns == NULL)
+    } else if (ha_addr_from_ip(link->host, link->port, &link->addr) != HA_OK) {
+        if (link->host[0] == '\0' || spec->dns == NULL)
             return ha_err_set(err, HA_EINVAL, "neither a socket nor a usable host");
         link->dns = spec->dns;
         link->request = calloc(1, sizeof(*link->request));
         if (link->request == NULL)
             return ha_err_set(err, HA_ENOMEM, "no memory for the address of a Redis server");
+    }
+    return HA_OK;
+}
+
+int ha_redis_link_init(struct ha_redis_link *link, const struct ha_link_spec *spec,
+                       uint16_t port_default, struct ha_err *err)
+{
+    int rc;
+
+    memset(link, 0, sizeof(*link));
+    link->loop = spec->loop;
+    link->port = spec->port != 0 ? spec->port : port_default;
+    rc = copy_words(link, spec, err);
+    if (rc == HA_OK)
+        rc = find_place(link, spec, err);
+    if (rc != HA_OK) {
+        forget_words(link);
+        return rc;
     }
     (void)uv_timer_init(link->loop, &link->kick); /* always 0 */
     link->kick.data = link;

@@ -49,10 +49,8 @@ struct ha_redis_link { /* embedded by its owner; fields are private but for data
     uv_loop_t *loop;
     struct ha_dns *dns;
     struct ha_tls *tls;
-    char host[HA_HOST_SIZE];
+    char *host, *user, *password; /* may be empty */
     uint16_t port;
-    char user[HA_NAME_SIZE * 2];
-    char password[HA_REDIS_SECRET_SIZE];
     enum ha_redis_link_state state;
     bool authenticated;
     bool closing;
@@ -74,7 +72,8 @@ struct ha_redis_link { /* embedded by its owner; fields are private but for data
     uint32_t batch_count;
 };
 
-/* Copies what it needs of @spec; does not connect. HA_EINVAL, HA_EFULL: a string is too long. */
+/* Copies what it needs of @spec; does not connect. HA_EINVAL: also a string that is too long;
+ * HA_ENOMEM. Then nothing is left to close. */
 int ha_redis_link_init(struct ha_redis_link *link, const struct ha_link_spec *spec,
                        uint16_t port_default, struct ha_err *err);
 
