@@ -41,14 +41,24 @@ def first_after(clients, old, at):
     return (min(found) - at) / MS / 1e3 if found else None
 
 
+def start_clients(lab, victims):
+    """One service after the other: hundreds of processes that start at once starve the daemons."""
+    clients = {}
+    lab.all_ready()
+    for number in victims:
+        group = [lab.client("client", lab.model_writer(host, number, WRITE_US))
+                 for host in DATABASES]
+        wait_for(lambda asked=group: any(client.acks() for client in asked), 30,
+                 f"s{number} is written to", 0.02)
+        clients[number] = group
+    return clients
+
+
 def kill_many(lab, scale):
-    before = {service["name"]: service for service in lab.all_ready()}
     victims = list(range(min(KILLED, lab.count)))
+    clients = start_clients(lab, victims)
+    before = {service["name"]: service for service in lab.all_ready()}
     primaries = {number: before[f"s{number}"]["primary"] for number in victims}
-    clients = {number: [lab.client("client", lab.model_writer(host, number, WRITE_US))
-                        for host in DATABASES] for number in victims}
-    wait_for(lambda: all(any(client.acks() for client in group) for group in clients.values()), 60,
-             "each service is written to")
     entries = lab.log_index()
     at = lab.kill_models([(primaries[number], number) for number in victims])
 
