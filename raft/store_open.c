@@ -1,5 +1,6 @@
 /* Opening a directory: whose is it, was it ever ours, may it vote. */
 #include <assert.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -120,8 +121,14 @@ static int check_presence(const struct ha_store *store, bool bootstrap, bool *re
     bool has_db = ha_store_has_file(store, "log.db");
     bool has_identity = ha_store_has_file(store, "identity");
     bool has_mark = ha_store_has_file(store, "watermark");
+    struct stat info;
 
     *ret_is_new = false;
+    /* Not "empty": its disk may not be mounted. */
+    if (stat(store->dir, &info) != 0)
+        return ha_err_set(
+            err, HA_ENOENT, "the folder %s cannot be used: %s%s", store->dir, strerror(errno),
+            bootstrap && errno == ENOENT ? "; make it for the user of hafailoverd" : "");
     if (!has_db && (has_identity || has_mark))
         return ha_err_set(err, HA_ENOENT, "%s has lost its log.db; %s", store->dir,
                           HA_STORE_REPLACE);

@@ -396,6 +396,24 @@ static void test_a_bootstrap_cut_short_can_be_finished(void **state)
     assert_int_equal(open_and_load(&err), HA_ENOENT); /* refusing created nothing */
 }
 
+/* An unmounted disk is not an empty one, and a folder that nobody made is not a full one. */
+static void test_a_folder_that_is_not_there_is_told_as_such(void **state)
+{
+    struct ha_store_options how = options(true);
+    struct ha_store *store = NULL;
+    struct ha_err err = {0};
+
+    (void)state;
+    how.dir = "/nowhere/hafailover";
+    assert_int_equal(ha_store_open(&store, &how, &err), HA_ENOENT);
+    assert_non_null(strstr(err.text, "/nowhere/hafailover cannot be used: No such file"));
+    assert_non_null(strstr(err.text, "make it"));
+    how.bootstrap = false;
+    assert_int_equal(ha_store_open(&store, &how, &err), HA_ENOENT);
+    assert_non_null(strstr(err.text, "cannot be used"));
+    assert_null(strstr(err.text, "bootstrap"));
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 static const struct CMUnitTest tests[] = {
@@ -405,6 +423,7 @@ static const struct CMUnitTest tests[] = {
     CASE(test_one_process_at_a_time),
     CASE(test_a_full_disk_leaves_the_last_commit),
     CASE(test_a_bootstrap_cut_short_can_be_finished),
+    cmocka_unit_test(test_a_folder_that_is_not_there_is_told_as_such),
 };
 
 HA_TEST_MAIN("raft/store", tests)
