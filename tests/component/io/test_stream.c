@@ -212,6 +212,7 @@ static void check_queue(struct ha_tls *server, struct ha_tls *client)
     static uint8_t block[16384];
     struct host *host = host_new();
     struct end end = {.stream = NULL};
+    uint64_t hash = HA_HASH_START;
     unsigned written = 0;
     size_t cap = 0;
 
@@ -221,12 +222,17 @@ static void check_queue(struct ha_tls *server, struct ha_tls *client)
     run_until_count(&host->loop.uv, &host->count, 1, 2000);
     ha_stream_pause(host->ends[0].stream);
     for (unsigned turn = 0; turn < 2000 && cap == 0; turn++) {
-        int rv = ha_stream_write(end.stream, block, sizeof(block));
+        int rv;
 
-        if (rv == HA_EFULL)
+        for (size_t i = 0; i < sizeof(block); i++)
+            block[i] = (uint8_t)(i * 7 + written * 13 + i / 251);
+        rv = ha_stream_write(end.stream, block, sizeof(block));
+        if (rv == HA_EFULL) {
             cap = ha_stream_queued(end.stream);
-        else
+        } else {
             written++;
+            hash = ha_hash(hash, block, sizeof(block));
+        }
         (void)uv_run(&host->loop.uv, UV_RUN_NOWAIT);
     }
     print_message("# refused at %zu bytes queued, after %u blocks\n", cap, written);
@@ -240,6 +246,7 @@ static void check_queue(struct ha_tls *server, struct ha_tls *client)
     run_until(&host->loop.uv, &end.closed, 4000);
     /* Lingering: every block that was taken also came. */
     assert_int_equal(host->ends[0].received, (size_t)written * sizeof(block));
+    assert_true(host->ends[0].hash == hash);
     host_free(host);
 }
 
