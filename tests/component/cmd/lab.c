@@ -1,6 +1,7 @@
 #include "tests/component/cmd/lab.h"
 
 #include "tests/support/cmocka_ha.h"
+#include "tests/support/port.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -32,20 +33,6 @@ uint64_t lab_now_ms(void)
 static void nap(unsigned ms)
 {
     (void)poll(NULL, 0, (int)ms);
-}
-
-/* A port nobody has now; given back at once, so another process may take it in between. */
-static uint16_t free_port(void)
-{
-    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t size = sizeof(addr);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    assert_true(fd >= 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&addr, &size), 0);
-    (void)close(fd);
-    return ntohs(addr.sin_port);
 }
 
 void lab_write(const char *path, const char *format, ...)

@@ -16,6 +16,7 @@
 #include "lib/base/text.h"
 #include "lib/io/clock.h"
 #include "tests/support/cmocka_ha.h"
+#include "tests/support/port.h"
 
 #define BIN SERVER_BIN
 #define AS "setpriv --reuid postgres --regid postgres --clear-groups -- "
@@ -80,19 +81,6 @@ static void make_template(void)
                            " postgres) >>%s/log 2>&1 && ! grep -q ERROR %s/log",
                            template, roles, template, template, template),
                      0);
-}
-
-static uint16_t free_port(void)
-{
-    struct sockaddr_in addr = {.sin_family = AF_INET};
-    socklen_t size = sizeof(addr);
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-
-    addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&addr, &size), 0);
-    (void)close(fd); /* the server takes it next */
-    return ntohs(addr.sin_port);
 }
 
 void server_make(struct server *server, const char *more)

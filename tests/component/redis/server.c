@@ -20,6 +20,7 @@
 #include "lib/base/text.h"
 #include "lib/io/clock.h"
 #include "tests/support/cmocka_ha.h"
+#include "tests/support/port.h"
 
 /* What a test that fails half-way leaves behind: its variables are gone by then, so processes and
  * are kept here too, and put away after each test. */
@@ -59,19 +60,6 @@ static void swap_pid(pid_t from, pid_t to)
         }
     }
     fail_msg("too many servers in one test");
-}
-
-uint16_t free_port(void)
-{
-    struct sockaddr_in addr = {.sin_family = AF_INET};
-    socklen_t size = sizeof(addr);
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-
-    addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&addr, &size), 0);
-    (void)close(fd); /* the server takes it next */
-    return ntohs(addr.sin_port);
 }
 
 static redisContext *dial(const struct server *server)

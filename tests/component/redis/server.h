@@ -36,7 +36,6 @@ void server_free(struct server *server);
 char *server_ask(const struct server *server, const char *command);
 /* Ask until the answer holds @want, at most @ms. */
 void server_wait(const struct server *server, const char *command, const char *want, unsigned ms);
-uint16_t free_port(void);
 
 /* The agent's way in, and the watcher's. */
 void client_open_local(struct client *client, uv_loop_t *loop, const struct server *server);

@@ -15,6 +15,7 @@
 #include "lib/io/tls.h"
 #include "tests/component/redis/server.h"
 #include "tests/support/cmocka_ha.h"
+#include "tests/support/port.h"
 
 #define X16(x) x x x x x x x x x x x x x x x x
 #define RUN "run_id:e30f835824bed54779b7bdd9c8c7d15223e0f9fb\r\n"

@@ -15,6 +15,7 @@
 #include "lib/io/dns.h"
 #include "tests/component/redis/server.h"
 #include "tests/support/cmocka_ha.h"
+#include "tests/support/port.h"
 
 static void test_running(void **state)
 {
