@@ -152,11 +152,13 @@ static bool flush(struct ha_pg_conn *conn)
 {
     int left = PQflush(conn->pg);
 
-    if (left < 0 || !watch(conn, left > 0 ? UV_READABLE | UV_WRITABLE : UV_READABLE)) {
-        fail(conn, HA_OK, left < 0 ? PQerrorMessage(conn->pg) : "the socket cannot be watched");
-        return false;
-    }
-    return true;
+    if (left >= 0 && watch(conn, left > 0 ? UV_READABLE | UV_WRITABLE : UV_READABLE))
+        return true;
+    if (left < 0)
+        fail(conn, HA_OK, PQerrorMessage(conn->pg));
+    else
+        fail(conn, HA_EIO, "the socket cannot be watched");
+    return false;
 }
 
 static void send_query(struct ha_pg_conn *conn)

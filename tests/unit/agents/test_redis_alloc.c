@@ -69,6 +69,32 @@ static void on_closed(struct ha_redis_link *link)
     *(bool *)link->data = true;
 }
 
+static void test_a_link(void **state)
+{
+    struct ha_redis_link link;
+    uv_loop_t loop;
+    struct ha_link_spec spec = {.loop = &loop, .host = "127.0.0.1", .user = "u", .password = "p"};
+    unsigned n = 0;
+    bool failed, closed = false;
+
+    (void)state;
+    assert_int_equal(uv_loop_init(&loop), 0);
+    do {
+        int rv;
+
+        alloc_fail_at(++n);
+        rv = ha_redis_link_init(&link, &spec, 6379, NULL);
+        failed = alloc_stop();
+        assert_int_equal(rv, failed ? HA_ENOMEM : HA_OK);
+    } while (failed && n < TRIES_MAX);
+    assert_in_range(n, 4, TRIES_MAX - 1);
+    link.data = &closed;
+    ha_redis_link_close(&link, on_closed);
+    turn(&loop);
+    assert_true(closed);
+    assert_int_equal(uv_loop_close(&loop), 0);
+}
+
 static void test_a_question(void **state)
 {
     unsigned n = 0;
@@ -101,6 +127,7 @@ static void test_a_question(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(test_a_link),
     cmocka_unit_test(test_a_question),
 };
 
