@@ -8,7 +8,6 @@
 #include "agents/postgresql/checkpoint.h"
 #include "agents/postgresql/probe.h"
 #include "agents/postgresql/server.h"
-#include "lib/base/check.h"
 #include "lib/base/err.h"
 #include "lib/base/text.h"
 
