@@ -121,11 +121,10 @@ static int check_presence(const struct ha_store *store, bool bootstrap, bool *re
     bool has_db = ha_store_has_file(store, "log.db");
     bool has_identity = ha_store_has_file(store, "identity");
     bool has_mark = ha_store_has_file(store, "watermark");
-    struct stat info;
 
     *ret_is_new = false;
-    /* Not "empty": its disk may not be mounted. */
-    if (stat(store->dir, &info) != 0)
+    /* Not "empty": its disk may not be mounted, or it may not be a folder. */
+    if (!ha_store_has_file(store, "."))
         return ha_err_set(
             err, HA_ENOENT, "the folder %s cannot be used: %s%s", store->dir, strerror(errno),
             bootstrap && errno == ENOENT ? "; make it for the user of hafailoverd" : "");

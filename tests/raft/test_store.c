@@ -412,6 +412,9 @@ static void test_a_folder_that_is_not_there_is_told_as_such(void **state)
     assert_int_equal(ha_store_open(&store, &how, &err), HA_ENOENT);
     assert_non_null(strstr(err.text, "cannot be used"));
     assert_null(strstr(err.text, "bootstrap"));
+    how.dir = "/proc/self/exe";
+    assert_int_equal(ha_store_open(&store, &how, &err), HA_ENOENT);
+    assert_non_null(strstr(err.text, "/proc/self/exe cannot be used: Not a directory"));
 }
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
