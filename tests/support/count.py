@@ -5,22 +5,32 @@ count.py RESULTS STATUS: RESULTS holds one SUITE.json for each suite, as meson w
 `broken` names suites that left none; STATUS other than 0 means that the run ended early, which is a
 failure too. meson's own JUnit file is no help: it forgets programs that died after a good case.
 """
+import itertools
 import json
 import pathlib
 import re
 import sys
 
 TAIL_LINES = 60
+WHY_LINES = 8
 CASE = re.compile(r"^(ok|not ok)\b[ 0-9-]*(.*)$")
 FINE = ("OK", "SKIP", "EXPECTEDFAIL")
 
 
+def why(lines):
+    """What a program says of a case that failed, after its "not ok"."""
+    said = itertools.takewhile(lambda line: line.startswith("#"), lines)
+    return [line[1:].strip() for line in itertools.islice(said, WHY_LINES)]
+
+
 def tell(test, bad):
-    """Why a program failed: the end of what it said."""
+    """Why a program failed: what it said of each case that did, and the end of all it said."""
     print(f"--- {test['name']}: {test['result']} after {test['duration']:.1f} s, "
           f"status {test['returncode']}")
-    for name in bad:
+    for name, reasons in bad:
         print(f"failed: {name}")
+        for reason in reasons:
+            print(f"  {reason}")
     for stream in ("stdout", "stderr"):
         text = test.get(stream, "").rstrip()
         lines = [line for line in text.splitlines() if not line.startswith("ok ")]
@@ -32,13 +42,14 @@ def tell(test, bad):
 def count(test):
     """(cases passed, cases failed) of one program."""
     passed, bad = 0, []
-    cases = [match for match in map(CASE.match, test.get("stdout", "").splitlines()) if match]
+    lines = test.get("stdout", "").splitlines()
+    cases = [(at, match) for at, match in enumerate(map(CASE.match, lines)) if match]
     skipped = 0
-    for case in cases:
+    for at, case in cases:
         if "# skip" in f" {case[2].lower()}":
             skipped += 1  # cmocka says "not ok N # SKIP", which meson takes for a failure
         elif case[1] == "not ok":
-            bad.append(case[2])
+            bad.append((case[2], why(lines[at + 1:])))
         else:
             passed += 1
     if not cases and test["result"] == "OK":
