@@ -36,12 +36,12 @@ static bool is_free(uint16_t port)
     struct sockaddr_in addr = {
         .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool free;
+    bool bound;
 
     assert_true(fd >= 0);
-    free = bind(fd, (const struct sockaddr *)&addr, sizeof(addr)) == 0;
+    bound = bind(fd, (const struct sockaddr *)&addr, sizeof(addr)) == 0;
     (void)close(fd);
-    return free;
+    return bound;
 }
 
 uint16_t free_port(void)

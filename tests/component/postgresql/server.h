@@ -1,8 +1,8 @@
 /* tests/component/postgresql/server.h - real PostgreSQL servers of a test.
  *
  * Needs root: the servers run as the user postgres. One cluster is made per program and copied; all
- * share it and the roles of the example in deploy/config. A server listens on a loopback port that
- * the kernel gave and on a UNIX socket. All waits are bounded and fail the test. */
+ * share it and the roles of the example in deploy/config. A server listens on a free port of
+ * loopback and on a UNIX socket. All waits are bounded and fail the test. */
 #ifndef HA_TESTS_COMPONENT_POSTGRESQL_SERVER_H
 #define HA_TESTS_COMPONENT_POSTGRESQL_SERVER_H
 

@@ -1,7 +1,7 @@
 /* tests/component/redis/server.h - real Redis servers of a test, and a link to each.
  *
- * A server lives in its own folder under /tmp, listens on a loopback port that the kernel gave and
- * on a UNIX socket, and dies with the test. All waits are bounded and fail the test. */
+ * A server lives in its own folder under /tmp, listens on a free port of loopback and on a
+ * UNIX socket, and dies with the test. All waits are bounded and fail the test. */
 #ifndef HA_TESTS_COMPONENT_REDIS_SERVER_H
 #define HA_TESTS_COMPONENT_REDIS_SERVER_H
 
