@@ -146,6 +146,9 @@ static enum ha_verdict by_probe(const struct ha_watch *watch, const struct ha_su
     if (answered_ms != 0 && since(now_ms, answered_ms) < config->down_after_ms &&
         is_alive(watch->sample.answer))
         return alive_but(watch->sample.answer, since(now_ms, watch->state_since_ms), config);
+    /* The time that has passed is not theirs. */
+    if (suspect->unread)
+        return watch->verdict;
     if (watch->refused_since_ms != 0 &&
         since(now_ms, watch->refused_since_ms) >= config->refused_confirm_ms)
         return HA_VERDICT_REFUSED;

@@ -17,6 +17,8 @@ struct ha_suspect {
     bool lease_ran_out; /* this watcher's own promise to it has run out: answers of the
                          * database prove nothing, its gate is closed */
     bool replicas_hear; /* a replica's agent told lately that data still comes from it */
+    bool unread;        /* this watcher stood still until a moment ago: what was said meanwhile may
+                         * still wait for it to be read */
 };
 
 enum ha_verdict ha_detect(const struct ha_watch *watch, const struct ha_suspect *suspect,

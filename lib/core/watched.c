@@ -110,6 +110,7 @@ struct ha_suspect ha_suspect_of(const struct ha_watcher *w, const struct ha_serv
                          watched->promise_epoch == service->epoch &&
                          now_ms >= watched->promise_until_ms,
         .replicas_hear = primary && watched != NULL && replicas_hear(watched, service, at, now_ms),
+        .unread = w->woke_ms != 0 && now_ms - w->woke_ms < service->config.heartbeat_ms,
     };
 }
 

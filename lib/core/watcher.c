@@ -9,7 +9,9 @@
 
 enum {
     TICK_MS = 20,
-    AGAIN_MS = 1000, /* between proposals about the set of watchers */
+    STILL_MS = 200,       /* without even a tick: this process did not run */
+    WAKES_APART_MS = 500, /* one that hardly ever runs still has its say */
+    AGAIN_MS = 1000,      /* between proposals about the set of watchers */
 };
 
 void ha_watcher_init(struct ha_watcher *w, const struct ha_watcher_options *options)
@@ -519,11 +521,23 @@ static void on_proposed(struct ha_watcher *w, const struct ha_event_proposed *pr
         w->services[service->id % HA_SERVICES_MAX].proposed_ms = 0;
 }
 
+/* Machines stand still, several at the same moment when they are backed up. Whoever goes on would
+ * take that time for silence: what came meanwhile is read first. */
+static void note_standstill(struct ha_watcher *w, uint64_t now_ms)
+{
+    bool stood_still = w->stepped_ms != 0 && now_ms - w->stepped_ms >= STILL_MS;
+
+    w->stepped_ms = now_ms;
+    if (stood_still && now_ms - w->woke_ms >= WAKES_APART_MS)
+        w->woke_ms = now_ms;
+}
+
 int ha_watcher_step(struct ha_watcher *w, const struct ha_event *event, struct ha_effects *out,
                     struct ha_err *err)
 {
     uint64_t now_ms = event->now_ms;
 
+    note_standstill(w, now_ms);
     w->wall_ms = event->wall_ms;
     switch (event->kind) {
     case HA_EVENT_TICK:

@@ -27,7 +27,7 @@ struct seen {
     uint32_t answer_for; /* since it answers like that */
     uint32_t refused_for;
     /* the suspect */
-    bool no_agent, replica, lease_ran_out, replicas_hear, follows;
+    bool no_agent, replica, lease_ran_out, replicas_hear, follows, unread;
     enum ha_verdict before;
     enum ha_verdict want;
 };
@@ -115,6 +115,13 @@ static const struct seen table[] = {
      .want = HA_VERDICT_SILENT},
     {"a replica answers, the holder's agent was heard last", 1000, RUNS, SAYS(OK),
      .answered_ago = 1, PROBE(OK), .follows = true, .before = HA_VERDICT_UP, .want = HA_VERDICT_UP},
+    {"this watcher stood still: silence", 1000, RUNS, SAYS(OK), .answered_ago = 1000, PROBE(NONE),
+     .lease_ran_out = true, .unread = true, .before = HA_VERDICT_UP, .want = HA_VERDICT_UP},
+    {"this watcher stood still: one refusal, long ago", 1000, RUNS, SAYS(OK), .answered_ago = 1500,
+     PROBE(REFUSED), .refused_for = 1000, .unread = true, .before = HA_VERDICT_UP,
+     .want = HA_VERDICT_UP},
+    {"this watcher stood still: what is heard counts", 1, .process = HA_PROCESS_GONE,
+     .unread = true, .before = HA_VERDICT_UP, .want = HA_VERDICT_CRASHED},
     {"silent to us, but its replicas get data", 1000, RUNS, SAYS(OK), .answered_ago = 1000,
      PROBE(NONE), .replicas_hear = true, .before = HA_VERDICT_UP, .want = HA_VERDICT_UP},
     {"its replicas get data, but its lease has run out", 1000, RUNS, SAYS(OK), .answered_ago = 1000,
@@ -138,7 +145,8 @@ static enum ha_verdict verdict_of(const struct seen *s)
                                        .is_primary = !s->replica,
                                        .instance = HOLDER,
                                        .lease_ran_out = s->lease_ran_out,
-                                       .replicas_hear = s->replicas_hear};
+                                       .replicas_hear = s->replicas_hear,
+                                       .unread = s->unread};
 
     ha_service_config_defaults(&config);
     memset(&watch, 0, sizeof(watch));

@@ -200,6 +200,47 @@ static void test_who_rebooted_host_is_no_sign_of_life(void **state)
     world_free(world);
 }
 
+/* This watcher stood still for longer than silence takes: what was said meanwhile is read first.
+ * What then still is silent, is. */
+static void test_own_standstill_is_not_silence(void **state)
+{
+    struct world *world = world_serving(HA_GATE_BPF);
+    struct ha_heartbeat beat;
+    uint32_t waited_ms = 0;
+
+    (void)state;
+    beat = world_beat(world, A);
+    world_tick(world, 1500);
+    assert_int_equal(told_of(world, A), HA_VERDICT_UP);
+    world_hear(world, A, &beat);
+    for (int i = 0; i < 10; i++) {
+        world_tick(world, 20);
+        assert_int_equal(told_of(world, A), HA_VERDICT_UP);
+    }
+    world_tick(world, 1500);
+    while (told_of(world, A) == HA_VERDICT_UP && waited_ms < 1000) {
+        world_tick(world, 20);
+        waited_ms += 20;
+    }
+    assert_int_equal(told_of(world, A), HA_VERDICT_SILENT);
+    assert_in_range(waited_ms, 60, 200);
+    world_free(world);
+}
+
+/* One that hardly ever runs still finds out. */
+static void test_starved_watcher_tells_silence(void **state)
+{
+    struct world *world = world_serving(HA_GATE_BPF);
+    int ticks = 0;
+
+    (void)state;
+    for (; told_of(world, A) == HA_VERDICT_UP && ticks < 20; ticks++)
+        world_tick(world, 250);
+    assert_int_equal(told_of(world, A), HA_VERDICT_SILENT);
+    assert_in_range(ticks, 4, 6);
+    world_free(world);
+}
+
 /* Its instance cannot come back: the end of its epoch waits for nobody, and it may be its own heir.
  */
 static void test_who_rebooted_host_is_not_waited_for(void **state)
@@ -1166,6 +1207,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_who_clone_says_the_database_is_gone),
     cmocka_unit_test(test_who_rebooted_host_is_no_sign_of_life),
     cmocka_unit_test(test_who_rebooted_host_is_not_waited_for),
+    cmocka_unit_test(test_own_standstill_is_not_silence),
+    cmocka_unit_test(test_starved_watcher_tells_silence),
     cmocka_unit_test(test_a_renamed_history_is_logged_at_once),
     cmocka_unit_test(test_a_history_that_only_replicas_tell_is_logged),
     cmocka_unit_test(test_an_old_name_in_a_give_up_makes_no_strays),
