@@ -190,10 +190,9 @@ int cluster_start(struct cluster *cluster, uint32_t id, bool bootstrap, struct h
     options.free_min_bytes = 1 << 20;
     options.snapshot_threshold = cluster->snapshot_threshold;
     options.snapshot_trailing = 1 + cluster->snapshot_threshold / 4;
-    if (cluster->is_patient) {
-        options.election_ms = 3000;
+    options.election_ms = cluster->is_patient ? 3000 : 1000; /* one loop turns for all of them */
+    if (cluster->is_patient)
         options.propose_timeout_ms = 20000;
-    }
     for (uint32_t i = 0; i < cluster->count; i++) {
         struct ha_raft_peer *peer = &options.peers[i];
 

@@ -143,8 +143,8 @@ static void on_closed(void *arg)
     _exit(0);
 }
 
-/* SIGUSR1: propose no more, so that all can come to rest; SIGTERM: say what you
- * have, and end. */
+/* SIGUSR1: propose no more, so that all can come to rest, and say what you have as it changes;
+ * SIGTERM: say it again, and end. */
 static void on_term(uv_signal_t *signal, int number)
 {
     (void)signal;
@@ -164,8 +164,14 @@ static void on_quiet(uv_signal_t *signal, int number)
 
 static void on_timer(uv_timer_t *timer)
 {
+    static uint64_t told;
+
     (void)timer;
     propose();
+    if (node.is_quiet && node.state.last_index != told) {
+        told = node.state.last_index;
+        record(STATE, node.state.hash, told);
+    }
 }
 
 static bool set_options(struct ha_raft_options *options, char *argv[])

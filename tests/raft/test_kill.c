@@ -2,7 +2,6 @@
  * come back equal, and nothing that was acknowledged is lost.
  *
  * HA_KILL_MS: how long the killing goes on (default 6000). */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -21,8 +20,11 @@
 #include "lib/base/prng.h"
 #include "lib/base/text.h"
 #include "tests/support/cmocka_ha.h"
+#include "tests/support/port.h"
 
 #define INDEXES_MAX 4000000u /* more than a quick disk takes in the time given */
+#define REST_POLL_MS 250u
+#define REST_POLLS 6u /* together more than the second that a proposal may be open */
 
 struct process {
     pid_t pid; /* 0: down */
@@ -52,20 +54,6 @@ static uint64_t now_ms(void)
 
     (void)clock_gettime(CLOCK_MONOTONIC, &time);
     return (uint64_t)time.tv_sec * 1000 + (uint64_t)time.tv_nsec / 1000000;
-}
-
-/* A port that is free now; held by nobody until the node takes it. */
-static void choose_address(char *address, size_t size)
-{
-    struct sockaddr_in in = {.sin_family = AF_INET};
-    socklen_t length = sizeof(in);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    assert_int_equal(bind(fd, (struct sockaddr *)&in, sizeof(in)), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&in, &length), 0);
-    (void)snprintf(address, size, "127.0.0.1:%u", ntohs(in.sin_port));
-    (void)close(fd);
 }
 
 static void start(unsigned i, const char *free_min)
@@ -140,7 +128,7 @@ static void set_up_files(const char *where)
 
         (void)snprintf(p->dir, sizeof(p->dir), "%s/w%u", base, i);
         (void)snprintf(p->records, sizeof(p->records), "%s/records%u", base, i);
-        choose_address(p->address, sizeof(p->address));
+        (void)snprintf(p->address, sizeof(p->address), "127.0.0.1:%u", (unsigned)free_port());
         assert_int_equal(mkdir(p->dir, 0700), 0);
     }
 }
@@ -216,6 +204,25 @@ static void await_more(unsigned i)
     }
 }
 
+/* All have said the same for longer than a proposal may be open. */
+static void await_rest(void)
+{
+    const uint64_t end_ms = now_ms() + 60000;
+    struct tally last = {0}, tally = {0};
+
+    for (unsigned same = 0; same < REST_POLLS; last = tally) {
+        assert_true(now_ms() < end_ms);
+        pause_ms(REST_POLL_MS);
+        for (unsigned i = 1; i <= 3; i++)
+            read_records(i, &tally, 3);
+        if (tally.index[1] != 0 && tally.index[1] == last.index[1] &&
+            tally.index[1] == tally.index[2] && tally.index[1] == tally.index[3])
+            same++;
+        else
+            same = 0;
+    }
+}
+
 /* Let all come to rest, end them, and compare everything they said. */
 static void settle_and_judge(struct tally *tally)
 {
@@ -226,7 +233,7 @@ static void settle_and_judge(struct tally *tally)
     pause_ms(3000);
     for (unsigned i = 1; i <= 3; i++)
         (void)kill(processes[i].pid, SIGUSR1);
-    pause_ms(1500);
+    await_rest();
     for (unsigned i = 1; i <= 3; i++) {
         (void)kill(processes[i].pid, SIGTERM);
         assert_int_equal(reap(i), 0);
