@@ -196,11 +196,11 @@ static void served_here(const char *address, unsigned prefix)
     hold(address, LONG_MS); /* with it: the host asks for neighbours in its name */
     host_run(addition);
     own = await_connection(address);
-    assert_int_equal(host_ask(own, 1000), 0);
+    assert_int_equal(host_ask(own, 10000), 0);
     (void)close(own);
     host_enter_peer(&host);
     fd = await_connection(address);
-    assert_int_equal(host_ask(fd, 1000), 0);
+    assert_int_equal(host_ask(fd, 10000), 0);
     host_enter(&host);
     host_run(removal);
     assert_int_equal(host_ask(fd, SILENCE_MS), -ETIMEDOUT);

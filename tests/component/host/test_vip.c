@@ -84,6 +84,17 @@ static bool answers(size_t i)
     return result == 0;
 }
 
+/* The kernel makes an IPv6 address local some time after it was added. */
+static bool comes_to_answer(size_t i)
+{
+    const uint64_t before_ns = ha_clock_boot_ns();
+    bool found = answers(i);
+
+    while (!found && ha_clock_boot_ns() - before_ns < 10000000000ull)
+        found = answers(i);
+    return found;
+}
+
 static void test_interface(void **state)
 {
     struct ha_nic other = {0};
@@ -112,7 +123,7 @@ static void test_add_refresh_remove(void **state)
         assert_int_equal(found.prefix, addr.prefix);
         assert_true(found.valid_s <= 10 && found.valid_s >= 8);
         assert_int_equal(found.flags & IFA_F_TENTATIVE, 0);
-        assert_true(answers(i));
+        assert_true(comes_to_answer(i));
         addr.valid_s = 30;
         addr.preferred_s = 0;
         assert_int_equal(ha_vip_set(vip, nic.index, &addr, NULL), HA_OK);
@@ -211,21 +222,21 @@ static void kill_by(const struct ha_sock_match *match, const char *text, uint32_
     host_run("ip neigh flush dev eth0"); /* nobody announces here */
     fd = host_connect(text, port, 1000);
     assert_true(fd >= 0);
-    assert_int_equal(host_ask(fd, 1000), 0);
+    assert_int_equal(host_ask(fd, 10000), 0);
     host_enter(&host);
     other = host_connect("127.0.0.1", port, 1000);
-    assert_int_equal(host_ask(other, 1000), 0);
+    assert_int_equal(host_ask(other, 10000), 0);
     assert_int_equal(ha_sock_kill(match, &count, NULL), HA_OK);
     assert_int_equal(count, want);
     assert_true(host_ask(fd, 100) == -ECONNRESET || host_ask(fd, 100) == -EPIPE);
     if (match->local != NULL) /* the others' connections live */
-        assert_int_equal(host_ask(other, 1000), 0);
+        assert_int_equal(host_ask(other, 10000), 0);
     else
         assert_int_not_equal(host_ask(other, 1000), 0);
     (void)close(fd);
     (void)close(other);
     other = host_connect("127.0.0.1", port, 1000); /* and the listener */
-    assert_int_equal(host_ask(other, 1000), 0);
+    assert_int_equal(host_ask(other, 10000), 0);
     (void)close(other);
     assert_int_equal(ha_sock_kill(match, NULL, NULL), HA_OK);
 }
@@ -299,10 +310,10 @@ static void test_own_connections_are_spared(void **state)
         int own = host_connect(local[i], port, 1000), status;
         uint32_t count;
 
-        assert_int_equal(host_ask(own, 1000), 0);
+        assert_int_equal(host_ask(own, 10000), 0);
         assert_int_equal(ha_sock_kill(&match, &count, NULL), HA_OK);
         assert_int_equal(count, 1);
-        assert_int_equal(host_ask(own, 1000), 0);
+        assert_int_equal(host_ask(own, 10000), 0);
         assert_int_equal(waitpid(pid, &status, 0), pid);
         assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
         (void)close(own);
@@ -335,8 +346,8 @@ static void test_reset_passes_a_closed_gate(void **state)
     host_enter_peer(&host);
     fd = host_connect("10.77.0.1", port, 1000);
     fd6 = host_connect("fd77::1", port, 1000);
-    assert_int_equal(host_ask(fd, 1000), 0);
-    assert_int_equal(host_ask(fd6, 1000), 0);
+    assert_int_equal(host_ask(fd, 10000), 0);
+    assert_int_equal(host_ask(fd6, 10000), 0);
     host_enter(&host);
     assert_int_equal(ha_gates_shut(gates, port, NULL), HA_OK);
     assert_int_equal(ha_sock_kill(&match, &count, NULL), HA_OK);

@@ -32,11 +32,11 @@ static bool echo_once(struct ha_tls *server, struct ha_tls *client, unsigned n)
     struct host *host = host_new();
     struct end end = {.stream = NULL};
     struct ha_stream_connect_options options = {
-        .tls = client, .server_name = "watcher/w1", .alpn = HA_ALPN_FRAMES, .deadline_ms = 50};
+        .tls = client, .server_name = "watcher/w1", .alpn = HA_ALPN_FRAMES, .deadline_ms = 5000};
     bool echoed = false, failed;
 
     host->echo = true;
-    host_listen(host, server, &(struct ha_listener_options){.handshake_ms = 50});
+    host_listen(host, server, &(struct ha_listener_options){.handshake_ms = 5000});
     options.addr = host->addr;
     alloc_fail_at(n);
     end.hash = 0;
@@ -124,7 +124,7 @@ static bool ask_once(struct ha_loop *loop, struct web *web, struct ha_http_clien
 {
     static const char body[100000]; /* more than comes at once */
     struct ha_http_ask ask = {
-        .method = "POST", .url = url, .body = body, .body_size = sizeof(body), .deadline_ms = 500};
+        .method = "POST", .url = url, .body = body, .body_size = sizeof(body), .deadline_ms = 2000};
 
     if (ha_http_call_start(client, &ask, NULL, on_web_answer, web) != HA_OK)
         return false;

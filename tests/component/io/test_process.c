@@ -105,10 +105,10 @@ static void test_deadline_kills_the_group(void **state)
 
     (void)state;
     assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
-    run("sleep 60 & echo -n $!; wait", (struct ha_process_options){.deadline_ms = 200}, &outcome);
+    run("sleep 60 & echo -n $!; wait", (struct ha_process_options){.deadline_ms = 2000}, &outcome);
     assert_int_equal(outcome.result.code, HA_ETIMEDOUT);
     assert_int_equal(outcome.result.signal, SIGKILL);
-    assert_true(ha_clock_mono_ms() - start_ms < 3000);
+    assert_true(ha_clock_mono_ms() - start_ms < 30000);
     assert_int_equal(ha_text_u64(outcome.output, INT32_MAX, &pid), HA_OK);
     assert_int_equal(waitpid((pid_t)pid, &status, 0), (pid_t)pid);
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);

@@ -165,7 +165,7 @@ static void test_starts_without_its_wal(void **state)
     assert_int_equal(shell("rm %s/pg_wal/%s", pair.b.data, name), 0);
     free(name);
     act = act_follow(NULL, "b");
-    act.deadline_ms = 2000;
+    act.deadline_ms = 8000;
     assert_int_equal(client_act(&pair.cb, act), HA_EBUSY);
     act = act_follow(&pair.a, "b");
     expect(&pair.cb, act, HA_OK);
@@ -307,7 +307,7 @@ static void test_slow_promotion(void **state)
     assert_true(pair.cb.probed.sample.read_only);
     assert_int_equal(shell("kill -STOP $(pgrep -P %d -f startup)", (int)server_pid(&pair.b)), 0);
     act.epoch = 2;
-    act.deadline_ms = 500;
+    act.deadline_ms = 3000;
     assert_int_equal(client_act(&pair.cb, act), HA_ETIMEDOUT);
     client_close(&pair.cb);
     client_open_local(&other, *state, &pair.b);
@@ -341,7 +341,7 @@ static void test_promotion_goes_on(void **state)
     server_signal(&pair.a, SIGKILL);
     assert_int_equal(shell("kill -STOP $(pgrep -P %d -f startup)", (int)server_pid(&pair.b)), 0);
     act.epoch = 2;
-    act.deadline_ms = 500;
+    act.deadline_ms = 3000;
     assert_int_equal(client_act(&pair.cb, act), HA_ETIMEDOUT);
     client_close(&pair.cb);
     client_open_local(&pair.cb, *state, &pair.b);

@@ -58,7 +58,7 @@ static void test_a_question(void **state)
         failed = alloc_stop();
         assert_int_equal(client.probes, 1);
         assert_true((answer == HA_ANSWER_OK) != failed);
-        assert_int_equal(client_probe(&client, 2000), HA_ANSWER_OK);
+        assert_int_equal(client_probe(&client, 10000), HA_ANSWER_OK);
         assert_int_equal(client.probes, 2);
         client_close(&client);
     } while (failed && n < TRIES_MAX);

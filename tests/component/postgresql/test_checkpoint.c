@@ -62,7 +62,7 @@ static void expect_serving(struct client *client, const struct server *server)
 
     act.deadline_ms = 10000;
     server_do(server, "INSERT INTO t VALUES (1)");
-    assert_int_equal(client_probe(client, 2000), HA_ANSWER_OK);
+    assert_int_equal(client_probe(client, 10000), HA_ANSWER_OK);
     assert_int_equal(client_act(client, act), HA_OK);
 }
 

@@ -276,17 +276,17 @@ static void test_smart_shutdown(void **state)
     client_open_local(&client, *state, &server);
     client_open_remote(&watcher, *state, &server, "watcher", SERVER_PASSWORD);
     wait_writable(&client, true, "");
-    assert_int_equal(client_probe(&watcher, 2000), HA_ANSWER_OK);
+    assert_int_equal(client_probe(&watcher, 10000), HA_ANSWER_OK);
     assert_int_equal(kill(server_pid(&server), SIGTERM), 0);
     end_ms = ha_clock_mono_ms() + 10000;
     while (client_probe(&client, 2000) == HA_ANSWER_OK && ha_clock_mono_ms() < end_ms)
         run_for(*state, 50);
     assert_int_equal(client.probed.sample.answer, HA_ANSWER_STARTING);
     assert_non_null(strstr(client.probed.sample.text, "shutting down"));
-    assert_int_equal(client_probe(&watcher, 2000), HA_ANSWER_OK); /* who cannot see it */
+    assert_int_equal(client_probe(&watcher, 10000), HA_ANSWER_OK); /* who cannot see it */
     client_close(&watcher);
     server_stop(&server);
-    assert_int_not_equal(client_probe(&client, 2000), HA_ANSWER_OK);
+    assert_int_not_equal(client_probe(&client, 10000), HA_ANSWER_OK);
     server_start(&server); /* what was true of the last run is not of this one */
     wait_writable(&client, true, "");
     client_close(&client);

@@ -314,6 +314,10 @@ static void test_receives_while_it_is_compared(void **state)
     expect(&cb, waiting(act_on(HA_ORDER_SEAL)), HA_OK);
     signal_child(&c, "walreceiver", "STOP");
     server_do(&a, "INSERT INTO t SELECT 666 FROM generate_series(1, 500)");
+    server_wait(&a,
+                "SELECT count(*) FROM pg_stat_replication"
+                " WHERE sent_lsn >= pg_current_wal_flush_lsn()",
+                "1", 20000);
     server_signal(&a, SIGKILL);
     expect(&cb, waiting(act_on(HA_ORDER_PROMOTE)), HA_OK);
     expect(&cb, waiting(act_on(HA_ORDER_SERVE)), HA_OK);

@@ -95,7 +95,7 @@ static void test_promote(void **state)
 
     pair_open(&pair, *state, NULL);
     server_signal(&pair.a, SIGKILL);
-    assert_int_equal(client_probe(&pair.cb, 1000), HA_ANSWER_OK);
+    assert_int_equal(client_probe(&pair.cb, 10000), HA_ANSWER_OK);
     before = pair.cb.probed.sample.position;
     assert_int_equal(client_act(&pair.cb, act_of(HA_ORDER_PROMOTE)), HA_OK);
     assert_true(pair.cb.acted.sampled);
@@ -223,9 +223,10 @@ static void test_demote_saves(void **state)
     server_start(&again, more); /* what was saved can be read */
     server_wait(&again, "GET lost", "precious", 5000);
     server_free(&again);
-    run_for(*state, 600);
     (void)snprintf(more, sizeof(more), "grep -q '^replicaof 127.0.0.1 %u' %s", pair.b.port,
                    pair.a.config);
+    for (int i = 0; i < 1000 && system(more) != 0; i++)
+        run_for(*state, 10);
     assert_int_equal(system(more), 0);
     pair_close(&pair);
 }
@@ -260,7 +261,7 @@ static void test_slow_save(void **state)
 {
     struct pair pair;
     struct ha_act follow;
-    int busy = 0, rc;
+    int busy = 0, orders = 0, rc;
 
     pair_open(&pair, *state, "rdb-key-save-delay 1000");
     assert_int_equal(client_act(&pair.cb, act_of(HA_ORDER_PROMOTE)), HA_OK);
@@ -270,10 +271,11 @@ static void test_slow_save(void **state)
         follow.deadline_ms = 500;
         rc = client_act(&pair.ca, follow);
         busy += rc == HA_EBUSY;
-    } while (rc == HA_EBUSY && busy < 50);
+        orders++; /* one that this process was too late to look after has timed out */
+    } while ((rc == HA_EBUSY || rc == HA_ETIMEDOUT) && orders < 50);
     assert_int_equal(rc, HA_OK);
-    assert_in_range(busy, 2, 40);
-    print_message("# a snapshot of about 2 s took %d orders of 500 ms\n", busy + 1);
+    assert_true(busy >= 2);
+    print_message("# a snapshot of about 2 s took %d orders of 500 ms\n", orders);
     assert_non_null(strstr(pair.ca.acted.text, "hafailover-saved-1.rdb"));
     pair_close(&pair);
 }
@@ -441,10 +443,10 @@ static void test_drain_is_bounded(void **state)
     wait_acknowledged(&pair.a);
     server_signal(&pair.b, SIGSTOP);
     free(server_ask(&pair.a, "SET k z"));
-    drain.deadline_ms = 1000;
+    drain.deadline_ms = 4000;
     start_ms = ha_clock_mono_ms();
     assert_int_equal(client_act(&pair.ca, drain), HA_OK);
-    assert_in_range(ha_clock_mono_ms() - start_ms, 700, 1000);
+    assert_in_range(ha_clock_mono_ms() - start_ms, 2800, 4000);
     assert_non_null(strstr(pair.ca.acted.text, "0 of 1 replicas"));
     server_signal(&pair.b, SIGCONT);
     pair_close(&pair);
@@ -458,7 +460,7 @@ static void test_deadline_cancel_close(void **state)
 
     server_start(&server, NULL);
     client_open_local(&client, *state, &server);
-    assert_int_equal(client_probe(&client, 1000), HA_ANSWER_OK);
+    assert_int_equal(client_probe(&client, 10000), HA_ANSWER_OK);
     server_signal(&server, SIGSTOP);
     act.deadline_ms = 100;
     assert_int_equal(client_act(&client, act), HA_ETIMEDOUT);
@@ -514,7 +516,7 @@ static void test_probe_beside_act(void **state)
 
     server_start(&server, NULL);
     client_open_local(&client, *state, &server);
-    assert_int_equal(client_probe(&client, 1000), HA_ANSWER_OK);
+    assert_int_equal(client_probe(&client, 10000), HA_ANSWER_OK);
     server_signal(&server, SIGSTOP);
     assert_int_equal(engine->act(client.link, &act, client_on_acted), HA_OK);
     for (int i = 0; i < 5; i++)
@@ -523,7 +525,7 @@ static void test_probe_beside_act(void **state)
     server_signal(&server, SIGCONT);
     run_until_count(*state, &client.acts, 1, 3000);
     assert_int_equal(client.acted.code, HA_OK);
-    assert_int_equal(client_probe(&client, 1000), HA_ANSWER_OK);
+    assert_int_equal(client_probe(&client, 10000), HA_ANSWER_OK);
     client_close(&client);
     server_free(&server);
 }
@@ -536,7 +538,7 @@ static void test_killed_in_act(void **state)
 
     server_start(&server, NULL);
     client_open_local(&client, *state, &server);
-    assert_int_equal(client_probe(&client, 1000), HA_ANSWER_OK);
+    assert_int_equal(client_probe(&client, 10000), HA_ANSWER_OK);
     server_signal(&server, SIGSTOP);
     assert_int_equal(engine->act(client.link, &act, client_on_acted), HA_OK);
     server_signal(&server, SIGKILL);

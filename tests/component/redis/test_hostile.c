@@ -169,7 +169,7 @@ static void test_unasked(void **state)
                    sizeof(body) - 1, body);
     pid = hostile_start(&row, &port);
     client_open(&client, *state, (struct ha_link_spec){.host = "127.0.0.1", .port = port});
-    assert_int_equal(client_probe(&client, 1000), HA_ANSWER_OK);
+    assert_int_equal(client_probe(&client, 10000), HA_ANSWER_OK);
     run_until_count(*state, &client.losses, 1, 1000);
     assert_int_equal(client.lost_how, HA_ANSWER_NONE);
     client_close(&client);
@@ -185,10 +185,12 @@ static void test_own_pause(void **state)
     server_start(&server, NULL);
     client_open_remote(&client, *state, &server);
     for (int i = 0; i < 20; i++) {
-        assert_int_equal(client_probe(&client, 1000), HA_ANSWER_OK);
+        assert_int_equal(client_probe(&client, 10000), HA_ANSWER_OK);
         client.probes = 0;
         client_probe_begin(&client, 20);
-        (void)usleep(60000);
+        for (int turns = 0; turns < 2; turns++) /* of the server: by the second it has answered */
+            free(server_ask(&server, "PING"));
+        (void)usleep(20000); /* past the deadline */
         run_until_count(*state, &client.probes, 1, 1000);
         assert_int_equal(client.probed.sample.answer, HA_ANSWER_OK);
     }
@@ -248,10 +250,10 @@ static void test_tls(void **state)
             assert_int_equal(client_probe(&client, 1000), cases[i].want);
         print_message("# %s: %s\n", cases[i].name, client.probed.sample.text);
         if (cases[i].want == HA_ANSWER_OK) {
-            assert_int_equal(kill(server.pid, SIGSTOP), 0);
+            server_signal(&server, SIGSTOP);
             assert_int_equal(client_probe(&client, 100), HA_ANSWER_NONE);
-            assert_int_equal(kill(server.pid, SIGCONT), 0);
-            assert_int_equal(client_probe(&client, 2000), HA_ANSWER_OK);
+            server_signal(&server, SIGCONT);
+            assert_int_equal(client_probe(&client, 10000), HA_ANSWER_OK);
         }
         client_close(&client);
         ha_tls_unref(tls);

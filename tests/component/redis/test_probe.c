@@ -25,8 +25,8 @@ static void test_running(void **state)
     server_start(&server, NULL);
     client_open_local(&local, *state, &server);
     client_open_remote(&remote, *state, &server);
-    assert_int_equal(client_probe(&local, 1000), HA_ANSWER_OK);
-    assert_int_equal(client_probe(&remote, 1000), HA_ANSWER_OK);
+    assert_int_equal(client_probe(&local, 10000), HA_ANSWER_OK);
+    assert_int_equal(client_probe(&remote, 10000), HA_ANSWER_OK);
     assert_int_equal(local.probed.pid, server.pid);
     assert_int_equal(local.probed.sample.role, HA_ROLE_PRIMARY);
     assert_true(local.probed.sample.writable);
@@ -34,10 +34,10 @@ static void test_running(void **state)
     assert_true(local.probed.sample.run_id == remote.probed.sample.run_id);
     assert_int_equal(local.probed.sample.position.lineage.count, 0); /* no data yet */
     free(server_ask(&server, "SET k v"));
-    assert_int_equal(client_probe(&local, 1000), HA_ANSWER_OK);
+    assert_int_equal(client_probe(&local, 10000), HA_ANSWER_OK);
     assert_int_equal(local.probed.sample.position.lineage.count, 1);
     for (int i = 0; i < 100; i++) /* on the kept connection */
-        assert_int_equal(client_probe(&remote, 1000), HA_ANSWER_OK);
+        assert_int_equal(client_probe(&remote, 10000), HA_ANSWER_OK);
     server_wait(&server, "INFO stats", "total_connections_received:", 1000);
     assert_int_equal(local.losses + remote.losses, 0);
     client_close(&local);
@@ -57,7 +57,7 @@ static void kill_once(uv_loop_t *loop, bool by_socket, uint64_t *ret_us)
         client_open_local(&client, loop, &server);
     else
         client_open_remote(&client, loop, &server);
-    assert_int_equal(client_probe(&client, 1000), HA_ANSWER_OK);
+    assert_int_equal(client_probe(&client, 10000), HA_ANSWER_OK);
     start_ns = ha_clock_boot_ns();
     assert_int_equal(kill(server.pid, SIGKILL), 0);
     run_until_count(loop, &client.losses, 1, 2000);
@@ -67,7 +67,7 @@ static void kill_once(uv_loop_t *loop, bool by_socket, uint64_t *ret_us)
     server_signal(&server, SIGKILL);
     assert_int_equal(client_probe(&client, 1000), HA_ANSWER_REFUSED);
     server_again(&server);
-    assert_int_equal(client_probe(&client, 1000), HA_ANSWER_OK);
+    assert_int_equal(client_probe(&client, 10000), HA_ANSWER_OK);
     client_close(&client);
     server_free(&server);
 }
@@ -102,7 +102,7 @@ static void test_killed_while_probing(void **state)
 
     server_start(&server, NULL);
     client_open_remote(&client, *state, &server);
-    assert_int_equal(client_probe(&client, 1000), HA_ANSWER_OK);
+    assert_int_equal(client_probe(&client, 10000), HA_ANSWER_OK);
     server_signal(&server, SIGSTOP);
     client_probe_begin(&client, 5000);
     run_for(*state, 20);
@@ -123,7 +123,7 @@ static void test_stopped(void **state)
 
     server_start(&server, NULL);
     client_open_remote(&client, *state, &server);
-    assert_int_equal(client_probe(&client, 1000), HA_ANSWER_OK);
+    assert_int_equal(client_probe(&client, 10000), HA_ANSWER_OK);
     server_signal(&server, SIGSTOP);
     for (int i = 0; i < 5; i++) { /* on the open connection, then on new ones */
         assert_int_equal(client_probe(&client, 100), HA_ANSWER_NONE);
@@ -131,7 +131,7 @@ static void test_stopped(void **state)
         assert_non_null(strstr(client.probed.sample.text, "within 100 ms"));
     }
     server_signal(&server, SIGCONT);
-    assert_int_equal(client_probe(&client, 1000), HA_ANSWER_OK);
+    assert_int_equal(client_probe(&client, 10000), HA_ANSWER_OK);
     assert_int_equal(client.losses, 0); /* what we dropped ourselves is not lost */
     client_close(&client);
     server_free(&server);
@@ -145,7 +145,7 @@ static void test_busy_script(void **state)
 
     server_start(&server, "busy-reply-threshold 20");
     client_open_remote(&client, *state, &server);
-    assert_int_equal(client_probe(&client, 1000), HA_ANSWER_OK);
+    assert_int_equal(client_probe(&client, 10000), HA_ANSWER_OK);
     c = redisConnectUnix(server.socket);
     assert_int_equal(redisAppendCommand(c, "EVAL %s 0", "while true do end"), REDIS_OK);
     for (int done = 0; done == 0;)
@@ -156,7 +156,7 @@ static void test_busy_script(void **state)
     free(server_ask(&server, "SCRIPT KILL"));
     server_wait(&server, "PING", "PONG", 1000); /* it obeys at its next instruction */
     redisFree(c);
-    assert_int_equal(client_probe(&client, 1000), HA_ANSWER_OK);
+    assert_int_equal(client_probe(&client, 10000), HA_ANSWER_OK);
     client_close(&client);
     server_free(&server);
 }
@@ -206,7 +206,7 @@ static void test_full(void **state)
     print_message("# %s\n", tcp.probed.sample.text);
     redisFree(c);
     run_for(*state, 100);
-    assert_int_equal(client_probe(&tcp, 1000), HA_ANSWER_OK);
+    assert_int_equal(client_probe(&tcp, 10000), HA_ANSWER_OK);
     client_close(&tcp);
     client_close(&local);
     server_free(&server);
@@ -269,7 +269,7 @@ static void test_agent_rights_suffice(void **state)
         &client, *state,
         (struct ha_link_spec){
             .socket_path = a.socket, .user = "agent", .password = "secret1", .is_local = true});
-    assert_int_equal(client_probe(&client, 1000), HA_ANSWER_OK);
+    assert_int_equal(client_probe(&client, 10000), HA_ANSWER_OK);
     serve.min_replicas = 1;
     assert_int_equal(client_act(&client, serve), HA_OK);
     assert_int_equal(client_act(&client, act_of(HA_ORDER_DRAIN)), HA_OK);
@@ -297,14 +297,14 @@ static void test_unwritable(void **state)
 
     server_start(&server, "save 3600 1000000\ndbfilename d.rdb");
     client_open_remote(&client, *state, &server);
-    assert_int_equal(client_probe(&client, 1000), HA_ANSWER_OK);
+    assert_int_equal(client_probe(&client, 10000), HA_ANSWER_OK);
     assert_true(client.probed.sample.writable);
     /* A folder in the way of the rename: the snapshot fails, also for root. */
     (void)snprintf(cmd, sizeof(cmd), "mkdir -p %s/d.rdb/x", server.dir);
     assert_int_equal(system(cmd), 0);
     free(server_ask(&server, "BGSAVE"));
     server_wait(&server, "INFO persistence", "rdb_last_bgsave_status:err", 5000);
-    assert_int_equal(client_probe(&client, 1000), HA_ANSWER_OK);
+    assert_int_equal(client_probe(&client, 10000), HA_ANSWER_OK);
     assert_false(client.probed.sample.writable);
     print_message("# %s\n", client.probed.sample.text);
     client_close(&client);
@@ -325,7 +325,7 @@ static void test_replica_without_upstream(void **state)
     free(server_ask(&a, "SET k v"));
     server_wait(&b, "GET k", "v", 5000);
     client_open_remote(&client, *state, &b);
-    assert_int_equal(client_probe(&client, 1000), HA_ANSWER_OK);
+    assert_int_equal(client_probe(&client, 10000), HA_ANSWER_OK);
     assert_int_equal(client.probed.sample.role, HA_ROLE_REPLICA);
     assert_true(client.probed.sample.link_up);
     assert_true(client.probed.sample.read_only);
@@ -333,7 +333,7 @@ static void test_replica_without_upstream(void **state)
     assert_int_equal(client.probed.sample.upstream_port, a.port);
     server_signal(&a, SIGKILL);
     server_wait(&b, "INFO replication", "master_link_status:down", 5000);
-    assert_int_equal(client_probe(&client, 1000), HA_ANSWER_OK); /* MASTERDOWN is an answer */
+    assert_int_equal(client_probe(&client, 10000), HA_ANSWER_OK); /* MASTERDOWN is an answer */
     assert_false(client.probed.sample.link_up);
     assert_int_equal(client.probed.sample.position.lineage.count, 1);
     client_close(&client);
@@ -354,25 +354,25 @@ static void test_lineage(void **state)
     (void)snprintf(more, sizeof(more), "replicaof 127.0.0.1 %u", free_port());
     server_start(&b, more);
     client_open_remote(&client, *state, &b);
-    assert_int_equal(client_probe(&client, 1000), HA_ANSWER_OK);
+    assert_int_equal(client_probe(&client, 10000), HA_ANSWER_OK);
     assert_int_equal(client.probed.sample.position.lineage.count, 0);
     client_close(&client);
     client_open_remote(&client, *state, &a);
-    assert_int_equal(client_probe(&client, 1000), HA_ANSWER_OK);
+    assert_int_equal(client_probe(&client, 10000), HA_ANSWER_OK);
     assert_int_equal(client.probed.sample.position.lineage.count, 0);
     free(server_ask(&a, "SET k v"));
-    assert_int_equal(client_probe(&client, 1000), HA_ANSWER_OK);
+    assert_int_equal(client_probe(&client, 10000), HA_ANSWER_OK);
     assert_int_equal(client.probed.sample.position.lineage.count, 1);
     id = client.probed.sample.position.lineage.steps[0].id;
     run = client.probed.sample.run_id;
     server_signal(&a, SIGKILL);
     server_again(&a);
     run_for(*state, 20);
-    assert_int_equal(client_probe(&client, 1000), HA_ANSWER_OK);
+    assert_int_equal(client_probe(&client, 10000), HA_ANSWER_OK);
     assert_true(client.probed.sample.run_id != run);
     assert_int_equal(client.probed.sample.position.lineage.count, 0); /* came back empty */
     free(server_ask(&a, "SET k v"));
-    assert_int_equal(client_probe(&client, 1000), HA_ANSWER_OK);
+    assert_int_equal(client_probe(&client, 10000), HA_ANSWER_OK);
     assert_true(client.probed.sample.position.lineage.steps[0].id != id);
     assert_int_equal(client.probed.sample.position.lineage.count, 1);
     client_close(&client);
@@ -397,7 +397,7 @@ static void test_names(void **state)
     client_open(&client, *state,
                 (struct ha_link_spec){.host = "localhost", .port = server.port, .dns = dns});
     /* localhost may be ::1 first, where this server does not listen: the next address is tried. */
-    assert_int_equal(client_probe(&client, 2000), HA_ANSWER_OK);
+    assert_int_equal(client_probe(&client, 10000), HA_ANSWER_OK);
     client_close(&client);
     client_open(&client, *state,
                 (struct ha_link_spec){.host = "no-such-host.invalid", .port = 1, .dns = dns});
