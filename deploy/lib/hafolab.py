@@ -294,8 +294,8 @@ class Lab:
     def webhooks(self):
         """What the receiver wrote down, oldest first, the body parsed as well."""
         path = self.run / "client" / "webhooks.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        found = [json.loads(line) for line in lines]
+        lines = path.read_text(encoding="utf-8").splitlines(True) if path.exists() else []
+        found = [json.loads(line) for line in lines if line.endswith("\n")]  # else half written
         for one in found:
             one["json"] = json.loads(one["body"])
         return found

@@ -6,13 +6,14 @@ import subprocess
 import sys
 import time
 
-from stories import (DATABASES, MS, address, expect, expect_reigns, holes, main, median,
+from stories import (CALM_MS, DATABASES, MS, address, expect, expect_reigns, holes, main, median,
                      never_two, wait_for)
 
 KILLS = 5
 # Below what a lease takes, or a deadline. How fast it is the benchmarks tell, on an idle machine.
 KILL_HOLE_MEDIAN_MS = {"redis": 1200, "postgresql": 4000}
 HANG_HOLE_MS = 5000
+STALL_MAX_MS = 700 # less than hang_after, and the age of a look
 REFUSED_S = 3
 REFUSED_MAX = 120  # in a second, by three watchers and an agent: each asks again after 50 ms
 
@@ -66,12 +67,16 @@ def brief_stall(lab):
     """A pause shorter than every limit is not a failure."""
     before = lab.wait_settled()
     client = lab.writing(extra=("--timeout", "1000"))
+    begun = time.monotonic()
     lab.stop(before["primary"], "database")
     time.sleep(0.4)
     lab.go_on(before["primary"], "database")
+    stalled_ms = (time.monotonic() - begun) * 1000
     lab.wait_acks(client, time.clock_gettime_ns(time.CLOCK_BOOTTIME))
     time.sleep(1)
-    expect(lab.service()["epoch"] == before["epoch"], "failed over for a stall of 400 ms")
+    lab.tell(f"a stall of {stalled_ms:.0f} ms")
+    expect(lab.service()["epoch"] == before["epoch"] or stalled_ms > STALL_MAX_MS,
+           f"failed over for a stall of {stalled_ms:.0f} ms")
 
 
 def empty_restart(lab):
@@ -87,8 +92,10 @@ def empty_restart(lab):
     new = lab.wait_other(old)["primary"]
     lab.wait_settled()
     for host in DATABASES:
-        have = int(lab.redis(host, "dbsize").split()[-1])
-        expect(have == count, f"{host} has {have} keys of {count}, {len(numbers)} of them new")
+        # A replica is there for all before its copy is whole; whoever became primary had it.
+        wait_for(lambda h=host: int(lab.redis(h, "dbsize").split()[-1]) == count,
+                 1 if host == new else 20,
+                 f"{host} has {count} keys, {len(numbers)} of them new")
     expect(new != old, "the empty one is primary")
 
 
@@ -119,7 +126,7 @@ def kill_replica(lab):
     expect(service["epoch"] == before["epoch"], "a failover for a replica")
     expect_reigns([before["primary"]], client)
     lab.tell(f"longest time without an acknowledgement: {holes(client, killed):.0f} ms")
-    expect(holes(client, killed) < 500, "the clients felt it")
+    expect(holes(client, killed) < CALM_MS, "the clients felt it")
 
 
 def best_candidate_dies_too(lab):

@@ -25,6 +25,7 @@ from hafolab import DATABASES, LabError, SERVICE, VIP, WATCHERS, address, wait_f
 MS = 1_000_000
 START_DEADLINE_S = 40
 SAID_LINES_MAX = 60
+CALM_MS = 1200 # of a client that should not notice: a lease that is lost takes longer
 
 
 class Failed(AssertionError):
@@ -90,6 +91,13 @@ class Cluster(hafolab.Lab):
     def __init__(self, build):
         super().__init__(f"hat{os.getpid()}", build)
         self.writers = []
+
+    def told(self, *args, **options):
+        """hafailoverctl, again while no leader takes it: exit code 5 says that nothing was done."""
+        def once():
+            done = self.ctl(*args, **options)
+            return done if done.returncode != 5 else None
+        return wait_for(once, 20, f"a leader takes {args[0]}")
 
     @staticmethod
     def tell(text):
