@@ -5,6 +5,8 @@
 #include "lib/core/failover.h"
 #include "lib/core/watcher_parts.h"
 
+#define READ_MAX_MS 200u /* after a standstill; a heartbeat, where that is shorter */
+
 static void trade_places(struct ha_watched *watched, uint32_t a, uint32_t b)
 {
     struct ha_watch *watch = watched->members[a];
@@ -110,7 +112,8 @@ struct ha_suspect ha_suspect_of(const struct ha_watcher *w, const struct ha_serv
                          watched->promise_epoch == service->epoch &&
                          now_ms >= watched->promise_until_ms,
         .replicas_hear = primary && watched != NULL && replicas_hear(watched, service, at, now_ms),
-        .unread = w->woke_ms != 0 && now_ms - w->woke_ms < service->config.heartbeat_ms,
+        .unread = w->woke_ms != 0 && now_ms - w->woke_ms < READ_MAX_MS &&
+                  now_ms - w->woke_ms < service->config.heartbeat_ms,
     };
 }
 

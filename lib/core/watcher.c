@@ -9,9 +9,10 @@
 
 enum {
     TICK_MS = 20,
-    STILL_MS = 200,       /* without even a tick: this process did not run */
-    WAKES_APART_MS = 500, /* one that hardly ever runs still has its say */
-    AGAIN_MS = 1000,      /* between proposals about the set of watchers */
+    STILL_MS = 200,  /* without even a tick: this process did not run */
+    RAN_MS = 250,    /* between standstills that count, longer than what is read in (watched.c):
+                      * one that hardly ever runs has its say all the same */
+    AGAIN_MS = 1000, /* between proposals about the set of watchers */
 };
 
 void ha_watcher_init(struct ha_watcher *w, const struct ha_watcher_options *options)
@@ -527,9 +528,9 @@ static void note_standstill(struct ha_watcher *w, uint64_t now_ms)
 {
     bool stood_still = w->stepped_ms != 0 && now_ms - w->stepped_ms >= STILL_MS;
 
-    w->stepped_ms = now_ms;
-    if (stood_still && now_ms - w->woke_ms >= WAKES_APART_MS)
+    if (stood_still && (w->woke_ms == 0 || w->stepped_ms - w->woke_ms >= RAN_MS))
         w->woke_ms = now_ms;
+    w->stepped_ms = now_ms;
 }
 
 int ha_watcher_step(struct ha_watcher *w, const struct ha_event *event, struct ha_effects *out,

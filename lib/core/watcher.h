@@ -124,7 +124,7 @@ struct ha_watcher {
     uint64_t unheard_said_ms; /* leader: when it last said whom it does not hear */
     uint64_t wall_ms;         /* of the event under way */
     uint64_t stepped_ms;      /* the last event */
-    uint64_t woke_ms;         /* this process had stood still before that one; 0: it never has */
+    uint64_t woke_ms;         /* when this process went on after a standstill; 0: it had none */
     uint64_t next_tick_ms;
     uint32_t tick_from;               /* slot at which the next tick goes on */
     uint64_t due_ms[HA_SERVICES_MAX]; /* by slot: until then nothing of it depends on the time */
