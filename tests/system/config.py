@@ -105,6 +105,7 @@ def removed_and_made_anew(lab):
     before = said.stat().st_size
     client = lab.writing()
     time.sleep(3)
+    lab.wait_acks(client, time.clock_gettime_ns(time.CLOCK_BOOTTIME))
     after = said.read_text(encoding="utf-8")[before:]
     expect("address-" not in after, f"its address comes and goes: {after}")
     expect(holes(client) < CALM_MS, f"{holes(client):.0f} ms without an acknowledgement")

@@ -63,11 +63,13 @@ def all_stand_still(lab):
     client = lab.writing()
     pids = [lab.pid(watcher, "watcher") for watcher in WATCHERS]
     for still_s in STANDSTILLS_S:
-        for number in (signal.SIGSTOP, signal.SIGCONT):
+        try:
             for pid in pids:
-                os.kill(pid, number)
-            if number == signal.SIGSTOP:
-                time.sleep(still_s)
+                os.kill(pid, signal.SIGSTOP)
+            time.sleep(still_s)
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
         wait_for(lab.leader, 10, "a leader")
         time.sleep(1)
         service = lab.wait_settled()
