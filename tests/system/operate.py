@@ -133,7 +133,10 @@ def stopped_in_the_middle(lab, delay_s, alone=False):
     settled = lab.wait_settled(60)
     primary = settled["primary"]
     if process.returncode == 0 and settled["epoch"] > decision["epoch"]:
-        deposed = True  # it stood still for long enough after it had opened
+        # It stood still for long enough after it had opened.
+        later = next(d for d in lab.history() if d["epoch"] == settled["epoch"])
+        expect((later["from"], later["verdict"]) == (target, "hung"), f"another failover: {later}")
+        deposed = True
     lab.wait_acks(client, asked)
     lab.stop_writers()
     gone, count = missing(lab, client, primary)

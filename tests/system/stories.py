@@ -25,7 +25,8 @@ from hafolab import DATABASES, LabError, SERVICE, VIP, WATCHERS, address, wait_f
 MS = 1_000_000
 START_DEADLINE_S = 40
 SAID_LINES_MAX = 60
-CALM_MS = 1200 # of a client that should not notice: a lease that is lost takes longer
+CALM_MS = 1200   # of a client that should not notice: a lease that is lost takes longer
+ELECTION_MS = 500 # of one for whom the watchers only elect, or a replica dies
 
 
 class Failed(AssertionError):

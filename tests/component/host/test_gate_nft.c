@@ -182,7 +182,7 @@ static void stop_renewer_with(int signal)
 {
     struct host_stats stats = {0}, gaps = {0};
 
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         uint64_t last_ns, gap_ns, until_ns, stopped_ns;
         pid_t renewer;
         int fd;
@@ -258,8 +258,8 @@ static void test_expired_then_renewed(void **state)
     int fd;
 
     (void)state;
-    for (int i = 0; i < 10; i++) {
-        const uint64_t end_ns = set_for_ms(400).nft_ns;
+    for (int i = 0; i < 20; i++) {
+        const uint64_t end_ns = set_for_ms(200).nft_ns;
 
         while (ha_clock_boot_ns() < end_ns)
             continue; /* bounded by the deadline itself */

@@ -1,6 +1,8 @@
 /* The virtual IP is where we say it is, for as long as we say, and its connections end with it. */
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -84,13 +86,14 @@ static bool answers(size_t i)
     return result == 0;
 }
 
-/* The kernel makes an IPv6 address local some time after it was added. */
+/* The kernel makes an IPv6 address local some time after it was added, an IPv4 one at once. */
 static bool comes_to_answer(size_t i)
 {
     const uint64_t before_ns = ha_clock_boot_ns();
     bool found = answers(i);
 
-    while (!found && ha_clock_boot_ns() - before_ns < 10000000000ull)
+    while (!found && strchr(addresses[i].text, ':') != NULL &&
+           ha_clock_boot_ns() - before_ns < 10000000000ull)
         found = answers(i);
     return found;
 }
